@@ -1,0 +1,52 @@
+package scan
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+var seeds = []string{
+	`null`, ` true `, `false`, `0`, `-0.5e+10`, `01`, `1.`, `.5`, `-`, `1e`, `"a"`, `"a\u00e9\n"`, `"\x"`, `"\u12"`, "\"a\nb\"", "\"\x80\xff\"", `"`,
+	`[]`, `[1,2,[3]]`, `[1,]`, `[,]`, `{}`, `{"a":1,"b":{"c":[null]}}`, `{"a"}`, `{"a":}`, `{a:1}`, `{"a":1,}`, `[}`, `{]`, `{} {}`, ``, ` `, `"12345678"`, `"1234567\""`, `"1234567\\`,
+	strings.Repeat("[", 300) + strings.Repeat("]", 300), strings.Repeat(`{"a":[`, 200) + strings.Repeat("]}", 200), `tru`, `nul`, `nullx`, `[1 2]`, `"tab	"`,
+}
+
+func TestValidAgreesWithEncodingJSON(t *testing.T) {
+	for _, s := range seeds {
+		if got, want := Valid([]byte(s)), json.Valid([]byte(s)); got != want {
+			t.Errorf("Valid(%.40q) = %v, want %v", s, got, want)
+		}
+	}
+	for _, depth := range []int{Depth - 1, Depth, Depth + 1, 100_000} {
+		s := strings.Repeat("[", depth) + strings.Repeat("]", depth)
+		if got, want := Valid([]byte(s)), json.Valid([]byte(s)); got != want {
+			t.Errorf("depth %d: got %v, want %v", depth, got, want)
+		}
+	}
+}
+
+func FuzzValid(f *testing.F) {
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, want := Valid(b), json.Valid(b); got != want {
+			t.Errorf("Valid(%q) = %v, want %v", b, got, want)
+		}
+	})
+}
+
+func BenchmarkValid(b *testing.B) {
+	doc := []byte(`{"id":12345,"name":"sensor of the north hall","on":true,"tags":["a","b","c"],"place":{"lat":52.5200066,"lon":13.404954},"note":"` + strings.Repeat("some text ", 85) + `"}`)
+	for name, valid := range map[string]func([]byte) bool{"scan": Valid, "encoding": json.Valid} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(doc)))
+			for b.Loop() {
+				if !valid(doc) {
+					b.Fatal("not valid")
+				}
+			}
+		})
+	}
+}
