@@ -1,0 +1,49 @@
+// Package event holds what klamm makes of a Kafka record on its way through a
+// pipe, and the JSON document that patterns and transforms see of it.
+package event
+
+import (
+	"encoding/json"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/scan"
+)
+
+// An Event is one record on its way through a pipe. It belongs to one goroutine
+// at a time.
+type Event struct {
+	// Record is the record as read; it is never modified.
+	Record *kgo.Record
+	// Body is what is delivered: nil stands for the record's own value, byte
+	// for byte; a transform replaces it.
+	Body json.RawMessage
+	// ID names this delivery: the same on every attempt and from every
+	// process (interface.md 4, Klamm-Delivery-Id).
+	ID string
+	// Attempt counts the attempts at delivering this event, from 1.
+	Attempt int
+}
+
+// IsJSON says whether the payload is JSON text.
+func (e *Event) IsJSON() bool {
+	p := e.Payload()
+	return scan.Valid(p)
+}
+
+// AppendJSON appends the payload as one JSON value, for a target that joins
+// several: JSON stands as it is, text as a JSON string, other bytes as a string
+// of their base64, and a tombstone as null.
+func (e *Event) AppendJSON(dst []byte) []byte {
+	dst, _ = appendData(dst, e.Payload())
+	return dst
+}
+
+// Payload returns what a target sends: Body, or the record's value where no
+// transform has made a body. It is nil for a tombstone.
+func (e *Event) Payload() []byte {
+	if e.Body != nil {
+		return e.Body
+	}
+	return e.Record.Value
+}
