@@ -1,0 +1,193 @@
+// Package kafka is the only package that talks to brokers.
+//
+// A Cluster is one Kafka cluster as klamm sees it: producing for the front
+// door, stateless fetching, metadata and administration, and memberships of
+// consumer groups for the back door. Records are *kgo.Record throughout, and
+// errors from brokers pass through as *kerr.Error.
+//
+// A Cluster keeps two clients. Producing may create a topic where the broker
+// allows it; reading never may, and a client that is allowed to create topics
+// creates them by asking for their metadata, so reads go through the other one.
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Config is the kafka section of the configuration file.
+type Config struct {
+	// Brokers are the bootstrap servers, each HOST:PORT.
+	Brokers []string `yaml:"brokers"`
+}
+
+// Validate names what is wrong with the section.
+func (c Config) Validate() error {
+	for _, b := range c.Brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			return fmt.Errorf("brokers: %q is not HOST:PORT", b)
+		}
+	}
+	return nil
+}
+
+const (
+	// produceTimeout is how long a record may wait for its acknowledgement
+	// (rest-apis.md 4.3: rest.produce.metadata_timeout_ms).
+	produceTimeout = 10 * time.Second
+	// probeTimeout bounds one readiness probe.
+	probeTimeout = 3 * time.Second
+	// adminTimeout bounds an administrative request whose caller has no
+	// earlier deadline.
+	adminTimeout = 12 * time.Second
+	// recordBytes is the largest record klamm hands to a broker; whether the
+	// broker takes it is the broker's decision (max.message.bytes).
+	recordBytes = 96 << 20
+	// bufferedBytes bounds the records that wait for their acknowledgement.
+	bufferedBytes = 256 << 20
+)
+
+// A Cluster is a Kafka cluster. It is safe for concurrent use.
+type Cluster struct {
+	cfg      Config
+	log      *slog.Logger
+	producer *kgo.Client
+	reader   *kgo.Client
+	admin    *kadm.Client
+
+	ready struct {
+		sync.Mutex
+		at  time.Time
+		err error
+	}
+}
+
+// Open makes the clients of a cluster. It does not wait for a broker, and fails
+// only on a configuration that can never work.
+func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("no brokers: give --brokers HOST:PORT or kafka.brokers")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Cluster{cfg: cfg, log: log}
+	var err error
+	c.producer, err = kgo.NewClient(append(c.options(),
+		kgo.AllowAutoTopicCreation(),
+		kgo.RecordPartitioner(newPartitioner()),
+		// kgo's default of 10 ms costs a synchronous HTTP caller most of its
+		// throughput; requests that arrive together still share a batch.
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchMaxBytes(recordBytes),
+		kgo.BrokerMaxWriteBytes(recordBytes+(4<<20)),
+		kgo.MaxBufferedRecords(200_000),
+		kgo.MaxBufferedBytes(bufferedBytes),
+		kgo.RecordDeliveryTimeout(produceTimeout),
+		// A caller who was told that a record failed must not see it appear
+		// when the broker comes back an hour later.
+		kgo.AllowIdempotentProduceCancellation(),
+		kgo.UnknownTopicRetries(8),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	c.reader, err = kgo.NewClient(append(c.options(), kgo.BrokerMaxReadBytes(recordBytes+(16<<20)))...)
+	if err != nil {
+		c.producer.Close()
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	c.admin = kadm.NewClient(c.reader)
+	c.admin.SetTimeoutMillis(int32(adminTimeout / time.Millisecond))
+	return c, nil
+}
+
+// options are common to all clients of the cluster.
+func (c *Cluster) options() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.SeedBrokers(c.cfg.Brokers...),
+		kgo.ClientID("klamm"),
+		kgo.SoftwareNameAndVersion("klamm", "1"),
+		kgo.DialTimeout(3 * time.Second),
+		kgo.RetryTimeout(adminTimeout),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMaxAge(time.Minute),
+	}
+}
+
+// Brokers returns the bootstrap servers, each HOST:PORT.
+func (c *Cluster) Brokers() []string { return c.cfg.Brokers }
+
+// Admin returns the administrative client. It never creates topics by asking
+// for them.
+func (c *Cluster) Admin() *kadm.Client { return c.admin }
+
+// Close ends all connections. Records that are still waiting fail.
+func (c *Cluster) Close() {
+	c.producer.Close()
+	c.reader.Close()
+}
+
+// Ready returns nil if the cluster answers now and has a leader to produce to
+// and a coordinator to poll with, and otherwise an error that names the
+// bootstrap servers and what is wrong. Answers are shared for a second, so that
+// a health check cannot load the brokers.
+func (c *Cluster) Ready(ctx context.Context) error {
+	c.ready.Lock()
+	defer c.ready.Unlock()
+	if !c.ready.at.IsZero() && time.Since(c.ready.at) < time.Second {
+		return c.ready.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := c.probe(ctx)
+	if err != nil {
+		err = fmt.Errorf("kafka broker %s: %w", strings.Join(c.cfg.Brokers, ","), err)
+	}
+	c.ready.at, c.ready.err = time.Now(), err
+	return err
+}
+
+// probe asks for the brokers and the coordinator of a group.
+func (c *Cluster) probe(ctx context.Context) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	resp, err := req.RequestWith(ctx, c.reader)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("no answer within %s%s", probeTimeout, c.dialError(ctx))
+		}
+		return err
+	}
+	if len(resp.Brokers) == 0 {
+		return errors.New("the cluster reports no live broker")
+	}
+	return nil
+}
+
+// dialError says why no bootstrap server can be reached, since kgo reports only
+// that time ran out while it retries.
+func (c *Cluster) dialError(context.Context) string {
+	for _, b := range c.cfg.Brokers {
+		conn, err := net.DialTimeout("tcp", b, time.Second)
+		if err != nil {
+			var op *net.OpError
+			if errors.As(err, &op) {
+				err = op.Err
+			}
+			return ": " + err.Error()
+		}
+		_ = conn.Close()
+	}
+	return ""
+}

@@ -1,0 +1,268 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// sessionTimeout is how long a group waits for a member that was killed.
+	sessionTimeout = 10 * time.Second
+	// rebalanceTimeout is how long a group waits for a member to let go of
+	// partitions; deliveries that are under way end within it.
+	rebalanceTimeout = 60 * time.Second
+)
+
+// A Start says where a group begins on partitions without a committed offset,
+// when it first runs.
+type Start struct {
+	At time.Time // the first record of that time or later; zero: see Earliest
+	// Earliest begins with the oldest record; otherwise the group begins with
+	// the next one that is written.
+	Earliest bool
+}
+
+// A Membership says how a consumer takes part in a group.
+type Membership struct {
+	Group  string
+	Topics []string
+	Start  Start
+	// Assigned is told of partitions that the consumer has got. It must not
+	// block.
+	Assigned func(map[string][]int32)
+	// Revoked is told of partitions that the consumer must let go of, and may
+	// still commit for them; it returns when nothing is under way any more.
+	Revoked func(context.Context, map[string][]int32)
+	// Lost is told of partitions that others may have already. It must not
+	// block, and nothing can be committed for them.
+	Lost func(map[string][]int32)
+	// Gone is told that retention removed count records of a partition before
+	// the group had read them. It must not block.
+	Gone func(topic string, partition int32, count int64)
+}
+
+// A Consumer is one membership of a consumer group. Poll and Resume belong to
+// one goroutine; the other methods may be called from any.
+type Consumer struct {
+	cluster *Cluster
+	m       Membership
+	log     *slog.Logger
+	client  *kgo.Client
+
+	// begun is closed by the first Poll. Until then the callbacks wait: their
+	// receiver may not have the consumer yet.
+	begun chan struct{}
+	begin func()
+	leave sync.Once
+}
+
+// Join takes part in a consumer group. When the group has no committed offset
+// for any of the topics, their start is committed first, so that a restart
+// before the first record skips nothing. Partitions and topics that appear later
+// are read from their beginning. Join waits for the cluster, but not for
+// partitions to be handed out.
+func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Consumer, error) {
+	if err := c.commitStart(ctx, m); err != nil {
+		return nil, err
+	}
+	consumer := &Consumer{cluster: c, m: m, log: log, begun: make(chan struct{})}
+	consumer.begin = sync.OnceFunc(func() { close(consumer.begun) })
+	client, err := kgo.NewClient(append(c.options(),
+		kgo.ConsumerGroup(m.Group),
+		kgo.ConsumeTopics(m.Topics...),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(2*time.Second),
+		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.DisableAutoCommit(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.RequireStableFetchOffsets(),
+		// What has been fetched waits in memory while a target is down.
+		kgo.FetchMaxBytes(8<<20),
+		kgo.FetchMaxPartitionBytes(2<<20),
+		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
+		kgo.FetchMaxWait(time.Second),
+		kgo.AdjustFetchOffsetsFn(consumer.skipGone),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
+			<-consumer.begun
+			m.Assigned(p)
+		}),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
+			<-consumer.begun
+			m.Revoked(ctx, p)
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
+			<-consumer.begun
+			m.Lost(p)
+		}),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("join group %q: %w", m.Group, err)
+	}
+	consumer.client = client
+	return consumer, nil
+}
+
+// commitStart commits where the group begins, if it has not begun yet.
+func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
+	committed, err := c.admin.FetchOffsets(ctx, m.Group)
+	if err != nil {
+		return fmt.Errorf("committed offsets of group %q: %w", m.Group, c.unreachable(err))
+	}
+	for _, topic := range m.Topics {
+		if len(committed[topic]) > 0 {
+			return nil
+		}
+	}
+	start := kadm.Offsets{}
+	for _, topic := range m.Topics {
+		listed, err := c.startOffsets(ctx, topic, m.Start)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			continue // it is read from its beginning when it appears
+		}
+		if err != nil {
+			return fmt.Errorf("start offsets of topic %q: %w", topic, err)
+		}
+		for partition, offset := range listed {
+			start.Add(kadm.Offset{Topic: topic, Partition: partition, At: offset, LeaderEpoch: -1})
+		}
+	}
+	if len(start) == 0 {
+		return nil
+	}
+	responses, err := c.admin.CommitOffsets(ctx, m.Group, start)
+	if err == nil {
+		err = responses.Error()
+	}
+	// Another process was faster: its start is as good as ours.
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("commit the start of group %q: %w", m.Group, c.unreachable(err))
+	}
+	return nil
+}
+
+// startOffsets returns the offsets that a start stands for, of the partitions
+// that exist.
+func (c *Cluster) startOffsets(ctx context.Context, topic string, start Start) (map[int32]int64, error) {
+	if _, err := c.Topic(ctx, topic); err != nil {
+		return nil, err
+	}
+	if !start.At.IsZero() {
+		return c.OffsetsAfter(ctx, topic, start.At.UnixMilli())
+	}
+	ranges, err := c.Ranges(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[int32]int64, len(ranges))
+	for p, r := range ranges {
+		offsets[p] = r.End
+		if start.Earliest {
+			offsets[p] = r.Start
+		}
+	}
+	return offsets, nil
+}
+
+// skipGone moves committed offsets that retention has passed to the earliest
+// record left, and tells how much is gone. It runs before newly assigned
+// partitions are fetched.
+func (c *Consumer) skipGone(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	<-c.begun
+	for topic, partitions := range offsets {
+		ranges, err := c.cluster.Ranges(ctx, topic)
+		if err != nil {
+			continue // kgo starts at the earliest record by itself; only the count is lost
+		}
+		for partition, offset := range partitions {
+			at := offset.EpochOffset().Offset
+			r, ok := ranges[partition]
+			if ok && at >= 0 && at < r.Start {
+				partitions[partition] = kgo.NewOffset().At(r.Start)
+				c.m.Gone(topic, partition, r.Start-at)
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// Poll waits for records and returns at most most of them, in the order of their
+// offsets within each partition. Until the next Release no partition is taken
+// away, so Release must follow soon, also when nothing was returned. Errors of
+// single partitions are logged and retried by themselves; Poll returns an error
+// only when ctx has ended or the consumer has left.
+func (c *Consumer) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
+	c.begin()
+	fetches := c.client.PollRecords(ctx, most)
+	if fetches.IsClientClosed() {
+		return nil, kgo.ErrClientClosed
+	}
+	var failed error
+	fetches.EachError(func(topic string, partition int32, err error) {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			failed = err
+			return
+		}
+		c.log.Warn("fetch failed", "group", c.m.Group, "topic", topic, "partition", partition, "err", err)
+	})
+	records := fetches.Records()
+	if len(records) == 0 && failed != nil {
+		return nil, failed
+	}
+	return records, nil
+}
+
+// Release lets the group take partitions away again.
+func (c *Consumer) Release() { c.client.AllowRebalance() }
+
+// Pause stops fetching partitions; what has been fetched of them is dropped and
+// fetched again after Resume.
+func (c *Consumer) Pause(topic string, partition int32) {
+	c.client.PauseFetchPartitions(map[string][]int32{topic: {partition}})
+}
+
+// Resume goes on fetching a paused partition.
+func (c *Consumer) Resume(topic string, partition int32) {
+	c.client.ResumeFetchPartitions(map[string][]int32{topic: {partition}})
+}
+
+// Commit commits for each partition the offset of the next record to be read.
+func (c *Consumer) Commit(ctx context.Context, offsets map[string]map[int32]int64) error {
+	commit := make(map[string]map[int32]kgo.EpochOffset, len(offsets))
+	for topic, partitions := range offsets {
+		commit[topic] = make(map[int32]kgo.EpochOffset, len(partitions))
+		for p, o := range partitions {
+			commit[topic][p] = kgo.EpochOffset{Epoch: -1, Offset: o}
+		}
+	}
+	err := c.cluster.commit(ctx, c.client, commit)
+	if err != nil {
+		return fmt.Errorf("commit offsets of group %q: %w", c.m.Group, err)
+	}
+	return nil
+}
+
+// Leave leaves the group and closes the consumer. Revoked is called before, for
+// all partitions.
+func (c *Consumer) Leave(ctx context.Context) {
+	c.leave.Do(func() {
+		c.begin()
+		c.client.AllowRebalance()
+		_ = c.client.LeaveGroupContext(ctx)
+		c.client.CloseAllowingRebalance()
+	})
+}

@@ -1,0 +1,134 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ErrNotAcknowledged says that a record was not acknowledged in time. It may
+// still have been written.
+var ErrNotAcknowledged = errors.New("not acknowledged in time")
+
+// ErrNoPartition says that the topic does not have the partition that a record
+// names, or does not exist and may not be created.
+var ErrNoPartition = errors.New("no such topic or partition")
+
+// ErrOverloaded says that too many records wait for the brokers already. The
+// record was not written.
+var ErrOverloaded = errors.New("too many records are waiting for the brokers")
+
+// Produce writes the records, all in the order given, and returns when each is
+// acknowledged by all in-sync replicas or has failed; results[i] belongs to
+// records[i]. A record with Partition -1 goes where its key says. The topic is
+// created if it does not exist and the broker allows it.
+//
+// It never blocks longer than 12 seconds. An error is a *kerr.Error where the
+// broker gave one, and otherwise wraps ErrNoPartition, ErrOverloaded or
+// ErrNotAcknowledged. The records belong to klamm until Produce
+// returns, and for good if one of them was ErrNotAcknowledged.
+func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults {
+	w := &waiting{results: make(kgo.ProduceResults, len(records)), left: len(records), done: make(chan struct{})}
+	for i, r := range records {
+		w.results[i].Record = r
+		w.results[i].Err = errPending
+	}
+	timer := time.NewTimer(produceTimeout + 2*time.Second)
+	defer timer.Stop()
+	// The caller's context does not reach kgo: when a record is cancelled, kgo
+	// fails the others that wait for the same partition with it, and those
+	// belong to other callers.
+	for i, r := range records {
+		c.producer.TryProduce(context.Background(), r, func(_ *kgo.Record, err error) { w.settle(i, err) })
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return c.named(w.give(fmt.Errorf("%w: %w", ErrNotAcknowledged, ctx.Err())))
+	case <-timer.C:
+		return c.named(w.give(fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, produceTimeout)))
+	}
+	return c.named(w.results)
+}
+
+// Send hands over one record and returns at once; done is called with the
+// outcome, from another goroutine, exactly once. It blocks only while the
+// producer's buffer is full. The rules of Produce hold otherwise.
+func (c *Cluster) Send(ctx context.Context, r *kgo.Record, done func(error)) {
+	c.producer.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) { done(c.explain(r, err)) })
+}
+
+var errPending = errors.New("pending")
+
+// waiting gathers the outcomes of one Produce. The results belong to the
+// callbacks, under mu, until all are settled or the caller gives up.
+type waiting struct {
+	mu      sync.Mutex
+	results kgo.ProduceResults
+	left    int
+	gone    bool
+	done    chan struct{}
+}
+
+func (w *waiting) settle(i int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return
+	}
+	w.results[i].Err = err
+	if w.left--; w.left == 0 {
+		close(w.done)
+	}
+}
+
+// give ends the waiting: what is not settled by now gets err, and keeps a copy
+// of its record, because kgo still owns the original.
+func (w *waiting) give(err error) kgo.ProduceResults {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = true
+	for i := range w.results {
+		if w.results[i].Err == errPending {
+			w.results[i] = kgo.ProduceResult{Record: &kgo.Record{Topic: w.results[i].Record.Topic, Partition: -1, Offset: -1}, Err: err}
+		}
+	}
+	return w.results
+}
+
+// named gives the errors of kgo that users see klamm's own meaning.
+func (c *Cluster) named(results kgo.ProduceResults) kgo.ProduceResults {
+	for i := range results {
+		if results[i].Err != nil {
+			results[i].Err = c.explain(results[i].Record, results[i].Err)
+		}
+	}
+	return results
+}
+
+// explain turns an error of kgo into one that callers can act on.
+func (c *Cluster) explain(r *kgo.Record, err error) error {
+	var broker *kerr.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+		return fmt.Errorf("%w: topic %s not present in metadata after %d ms", ErrNoPartition, r.Topic, produceTimeout.Milliseconds())
+	case errors.As(err, &broker):
+		return broker
+	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, produceTimeout)
+	case errors.Is(err, kgo.ErrMaxBuffered):
+		return ErrOverloaded
+	case strings.Contains(err.Error(), "invalid record partitioning choice"): // kgo exports no value for it
+		return fmt.Errorf("%w: partition %d of topic %s not present in metadata", ErrNoPartition, r.Partition, r.Topic)
+	default:
+		return err
+	}
+}

@@ -1,0 +1,213 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A Topic is a topic's metadata at one moment.
+type Topic struct {
+	Name       string
+	ID         [16]byte
+	Internal   bool
+	Partitions []Partition // ascending
+}
+
+// A Partition is one partition's metadata at one moment.
+type Partition struct {
+	ID       int32
+	Leader   int32   // -1: none
+	Replicas []int32 // in assignment order, the preferred leader first
+	InSync   []int32
+	Offline  []int32
+}
+
+// Partition returns the partition with that number; the error is
+// ErrNoPartition.
+func (t Topic) Partition(id int32) (Partition, error) {
+	for _, p := range t.Partitions {
+		if p.ID == id {
+			return p, nil
+		}
+	}
+	return Partition{}, fmt.Errorf("%w: %s has no partition %d", ErrNoPartition, t.Name, id)
+}
+
+// Topics returns the metadata of the named topics, or of all if none is named,
+// sorted by name. A topic that does not exist is
+// kerr.UnknownTopicOrPartition for the whole call. It asks the cluster each
+// time, since kgo's own cache still says "unknown" just after a create.
+func (c *Cluster) Topics(ctx context.Context, names ...string) ([]Topic, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range names {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, c.reader)
+	if err != nil {
+		return nil, fmt.Errorf("metadata of topics: %w", c.unreachable(err))
+	}
+	topics := make([]Topic, 0, len(resp.Topics))
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil && !errors.Is(err, kerr.LeaderNotAvailable) {
+			if len(names) == 0 {
+				continue
+			}
+			return nil, err
+		}
+		if t.Topic == nil {
+			continue
+		}
+		topic := Topic{Name: *t.Topic, ID: t.TopicID, Internal: t.IsInternal}
+		for _, p := range t.Partitions {
+			topic.Partitions = append(topic.Partitions, Partition{ID: p.Partition, Leader: p.Leader, Replicas: p.Replicas, InSync: p.ISR, Offline: p.OfflineReplicas})
+		}
+		slices.SortFunc(topic.Partitions, func(a, b Partition) int { return int(a.ID - b.ID) })
+		topics = append(topics, topic)
+	}
+	slices.SortFunc(topics, func(a, b Topic) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return topics, nil
+}
+
+// Topic returns the metadata of one topic; see Topics.
+func (c *Cluster) Topic(ctx context.Context, name string) (Topic, error) {
+	topics, err := c.Topics(ctx, name)
+	if err != nil {
+		return Topic{}, err
+	}
+	if len(topics) != 1 {
+		return Topic{}, kerr.UnknownTopicOrPartition
+	}
+	return topics[0], nil
+}
+
+// A Setting is one configuration entry of a topic or broker.
+type Setting struct {
+	Name  string
+	Value *string // nil: sensitive, or not set
+}
+
+// TopicSettings returns all settings of a topic, defaults included.
+func (c *Cluster) TopicSettings(ctx context.Context, topic string) ([]Setting, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	configs, err := c.admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("configuration of topic %s: %w", topic, c.unreachable(err))
+	}
+	config, err := configs.On(topic, nil)
+	if err != nil {
+		return nil, fmt.Errorf("configuration of topic %s: %w", topic, err)
+	}
+	if config.Err != nil {
+		return nil, config.Err
+	}
+	settings := make([]Setting, 0, len(config.Configs))
+	for _, s := range config.Configs {
+		settings = append(settings, Setting{Name: s.Key, Value: s.Value})
+	}
+	return settings, nil
+}
+
+// A Range is where a partition's log begins and ends: the offsets of its first
+// record and of the next one to be written.
+type Range struct{ Start, End int64 }
+
+// Ranges returns the range of each of a topic's partitions, read uncommitted.
+func (c *Cluster) Ranges(ctx context.Context, topic string) (map[int32]Range, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	starts, err := c.admin.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("start offsets of %s: %w", topic, c.unreachable(err))
+	}
+	ends, err := c.admin.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("end offsets of %s: %w", topic, c.unreachable(err))
+	}
+	ranges := map[int32]Range{}
+	var failed error
+	starts.Each(func(o kadm.ListedOffset) {
+		end, _ := ends.Lookup(o.Topic, o.Partition)
+		if o.Err != nil {
+			failed = o.Err
+		} else if end.Err != nil {
+			failed = end.Err
+		}
+		ranges[o.Partition] = Range{Start: o.Offset, End: end.Offset}
+	})
+	return ranges, failed
+}
+
+// OffsetsAfter returns for each partition of a topic the offset of the first
+// record with a timestamp (in Unix milliseconds) of at least that, and the end
+// of the log where there is none.
+func (c *Cluster) OffsetsAfter(ctx context.Context, topic string, millis int64) (map[int32]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	listed, err := c.admin.ListOffsetsAfterMilli(ctx, millis, topic)
+	if err != nil {
+		return nil, fmt.Errorf("offsets of %s after a time: %w", topic, c.unreachable(err))
+	}
+	offsets := map[int32]int64{}
+	var failed error
+	listed.Each(func(o kadm.ListedOffset) {
+		if o.Err != nil {
+			failed = o.Err
+		}
+		offsets[o.Partition] = o.Offset
+	})
+	return offsets, failed
+}
+
+// EnsureTopic creates a topic with the broker's defaults and the given settings
+// unless it exists.
+func (c *Cluster) EnsureTopic(ctx context.Context, name string, partitions int32, settings map[string]*string) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	resp, err := c.admin.CreateTopic(ctx, partitions, -1, settings, name)
+	if err == nil {
+		err = resp.Err
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("create topic %s: %w", name, c.unreachable(err))
+	}
+	return nil
+}
+
+// ErrUnreachable says that no broker answered.
+var ErrUnreachable = errors.New("no broker answers")
+
+// unreachable marks an error that did not come from a broker.
+func (c *Cluster) unreachable(err error) error {
+	var broker *kerr.Error
+	if err == nil || errors.As(err, &broker) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w (%v): %w", ErrUnreachable, c.cfg.Brokers, err)
+}
+
+// BrokerIDs returns the ids of the live brokers, ascending.
+func (c *Cluster) BrokerIDs(ctx context.Context) ([]int32, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	brokers, err := c.admin.ListBrokers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("brokers: %w", c.unreachable(err))
+	}
+	return brokers.NodeIDs(), nil
+}
