@@ -1,0 +1,28 @@
+package gate
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// Fetch reads records of one partition from an offset on, without a group; see
+// kafka.Cluster.Fetch.
+func (g *Gate) Fetch(ctx context.Context, who Principal, topic kafka.Topic, partition int32, offset int64, lim kafka.Limits) ([]*kgo.Record, error) {
+	if err := g.allow(ctx, who, ReadData, "topic", topic.Name); err != nil {
+		return nil, err
+	}
+	return g.cluster.FetchFrom(ctx, topic, partition, offset, lim)
+}
+
+// OffsetsAfter returns for each partition of a topic the offset of the first
+// record that is not older than that time.
+func (g *Gate) OffsetsAfter(ctx context.Context, who Principal, topic string, since time.Time) (map[int32]int64, error) {
+	if err := g.allow(ctx, who, ReadData, "topic", topic); err != nil {
+		return nil, err
+	}
+	return g.cluster.OffsetsAfter(ctx, topic, since.UnixMilli())
+}

@@ -1,0 +1,24 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Produce writes records to a topic, in the order given, and returns when each
+// is acknowledged or has failed; see kafka.Cluster.Produce. A record whose
+// Partition is -1 goes where its key says. The error is that of a policy, and
+// then nothing was written.
+func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records []*kgo.Record) (kgo.ProduceResults, error) {
+	if len(g.policies) > 0 {
+		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: topic}, Records: records})
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range records {
+		r.Topic = topic
+	}
+	return g.cluster.Produce(ctx, records...), nil
+}
