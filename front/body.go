@@ -1,0 +1,123 @@
+package front
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// smallBody is read into a pooled buffer without asking the budget.
+	smallBody = 16 << 10
+	// keptBuffer is the largest buffer that goes back to the pool.
+	keptBuffer = 1 << 20
+	// bodyPatience is how long a client may be silent in the middle of a body.
+	bodyPatience = 30 * time.Second
+)
+
+// budget bounds the memory of all request bodies that are being read or worked
+// on.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+func (b *budget) take(n int64) bool {
+	if b.used.Add(n) > b.limit {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *budget) give(n int64) { b.used.Add(-n) }
+
+// body stands in for the request's body: it bounds its size and keeps count of
+// what is held in memory.
+type body struct {
+	io.ReadCloser
+	limit   int64
+	budget  *budget
+	control *http.ResponseController
+	length  int64 // as announced; -1: unknown
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, smallBody); return &b }}
+
+// ReadBody reads the whole request body. The bytes belong to the caller until
+// it calls release, and not a moment longer; what outlives that must be copied.
+// The errors are ErrBodyTooLarge, ErrBodyTimeout and ErrBusy, each wrapped with
+// its details, and those of the connection.
+func ReadBody(r *http.Request) (data []byte, release func(), err error) {
+	b, ok := r.Body.(*body)
+	if !ok { // a request without a body
+		return nil, func() {}, nil
+	}
+	if b.length > b.limit {
+		return nil, nil, tooLarge(b.limit)
+	}
+	_ = b.control.SetReadDeadline(time.Now().Add(bodyPatience))
+	pooled := buffers.Get().(*[]byte)
+	buf := (*pooled)[:0]
+	held := int64(0)
+	done := func() {
+		b.budget.give(held)
+		if cap(buf) <= keptBuffer {
+			*pooled = buf[:cap(buf)]
+		}
+		buffers.Put(pooled)
+	}
+	if want := b.length; want > int64(cap(buf)) {
+		if !b.budget.take(want) {
+			done()
+			return nil, nil, ErrBusy
+		}
+		held = want
+		buf = make([]byte, 0, want)
+	}
+	for {
+		if len(buf) == cap(buf) {
+			if b.length >= 0 && int64(len(buf)) == b.length {
+				var one [1]byte
+				if n, err := b.Read(one[:]); n == 0 && err == io.EOF {
+					return buf, done, nil
+				}
+			}
+			more := int64(cap(buf)) // doubles
+			if !b.budget.take(more) {
+				done()
+				return nil, nil, ErrBusy
+			}
+			held += more
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		n, err := b.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if int64(len(buf)) > b.limit {
+			done()
+			return nil, nil, tooLarge(b.limit)
+		}
+		if err == io.EOF {
+			return buf, done, nil
+		}
+		if err != nil {
+			done()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, nil, ErrBodyTimeout
+			}
+			return nil, nil, fmt.Errorf("read the request body: %w", err)
+		}
+		if n > 0 && cap(buf) > smallBody {
+			_ = b.control.SetReadDeadline(time.Now().Add(bodyPatience))
+		}
+	}
+}
+
+func tooLarge(limit int64) error {
+	return fmt.Errorf("%w: at most %d bytes (sizes.body)", ErrBodyTooLarge, limit)
+}

@@ -1,0 +1,62 @@
+package front
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+// A Dialect is one HTTP API that existing clients already speak. It is data.
+type Dialect struct {
+	// Name labels metrics and logs: "confluent/v2".
+	Name string
+	// Prefixes are the paths, each beginning with a slash, below which
+	// requests that match no route are answered in this dialect's error shape.
+	// The longest prefix of all dialects wins; "/" takes what is left.
+	Prefixes []string
+	Routes   []Route
+	// WriteError answers a request that failed. It gets the errors of this
+	// package, of the gate, and the dialect's own, and must not show the
+	// inside of an error it does not know.
+	WriteError func(w http.ResponseWriter, r *http.Request, err error)
+}
+
+// A Route is one operation of a dialect.
+type Route struct {
+	// Name is stable, for metrics, logs and audit: "topics.list".
+	Name string
+	// Pattern is as in net/http: "GET /v3/clusters/{cluster}/topics". A request
+	// path matches with and without one slash at its end.
+	Pattern string
+	Serve   Handler
+	// Public routes are served without authentication: health checks.
+	Public bool
+}
+
+// A Handler decodes the request, calls the gate and encodes the result. It
+// writes nothing when it returns an error.
+type Handler func(w http.ResponseWriter, r *http.Request, who gate.Principal) error
+
+// An Authenticator finds out who is calling. It answers ErrNotMine if the
+// request carries no credentials of its scheme; the next one is then asked.
+type Authenticator interface {
+	Authenticate(r *http.Request) (gate.Principal, error)
+}
+
+// The errors of this package that a dialect's WriteError must know.
+var (
+	// ErrNotMine is an authenticator's "no credentials of my scheme".
+	ErrNotMine = errors.New("no credentials of this scheme")
+	// ErrNoRoute says that no dialect has an operation at this path.
+	ErrNoRoute = errors.New("no such path")
+	// ErrMethod says that the path exists for other methods only; the answer
+	// already has its Allow header.
+	ErrMethod = errors.New("method not allowed")
+	// ErrBodyTooLarge says that a request body exceeds sizes.body.
+	ErrBodyTooLarge = errors.New("request body too large")
+	// ErrBodyTimeout says that the client stopped sending its body.
+	ErrBodyTimeout = errors.New("the request body did not arrive in time")
+	// ErrBusy says that the bodies in flight exceed sizes.in_flight.
+	ErrBusy = errors.New("too many request bodies in flight")
+)

@@ -1,0 +1,278 @@
+// Package front is the HTTP side of klamm: the listener, the way from a path to
+// an operation of a dialect, authentication, limits and metrics.
+//
+// A Dialect is data: routes, handlers and one way to write errors. The Server
+// puts the routes of all dialects on one listener and stands around every
+// handler, so that a dialect is nothing but translation.
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+// Sizes is the sizes section of the configuration file.
+type Sizes struct {
+	// Body is the largest request body, in bytes; 0 means 64 MiB.
+	Body int64
+	// InFlight bounds all request bodies together, in bytes; 0 means 256 MiB.
+	InFlight int64
+}
+
+// A Config says how a server behaves.
+type Config struct {
+	Sizes          Sizes
+	Dialects       []Dialect
+	Authenticators []Authenticator
+	// Anonymous lets callers without credentials in.
+	Anonymous bool
+	Metrics   *Metrics // required
+	Log       *slog.Logger
+}
+
+// A Server answers HTTP requests in all its dialects.
+type Server struct {
+	cfg      Config
+	mux      *http.ServeMux
+	prefixes []prefix
+	budget   budget
+	http     *http.Server
+}
+
+type prefix struct {
+	path    string
+	dialect *Dialect
+}
+
+// New returns a server for the dialects. Two dialects that claim the same
+// pattern are a mistake in the program, and New panics.
+func New(cfg Config) *Server {
+	if cfg.Sizes.Body == 0 {
+		cfg.Sizes.Body = 64 << 20
+	}
+	if cfg.Sizes.InFlight == 0 {
+		cfg.Sizes.InFlight = 256 << 20
+	}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), budget: budget{limit: cfg.Sizes.InFlight}}
+	for i := range cfg.Dialects {
+		d := &cfg.Dialects[i]
+		for _, route := range d.Routes {
+			s.mux.Handle(route.Pattern, s.operation(d, route))
+		}
+		for _, p := range d.Prefixes {
+			s.prefixes = append(s.prefixes, prefix{p, d})
+		}
+	}
+	sort.SliceStable(s.prefixes, func(i, j int) bool { return len(s.prefixes[i].path) > len(s.prefixes[j].path) })
+	s.mux.HandleFunc("/", s.unrouted)
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       75 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers requests on l until Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown stops listening, lets running requests end and returns when they
+// have, or when ctx ends: then their connections are cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		_ = s.http.Close()
+	}
+	return err
+}
+
+// ServeHTTP makes a Server an http.Handler. Paths that are not in their
+// simplest form are not redirected but have no route: a policy must not be
+// dodged by spelling a path in another way.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	if len(path) > 1 && path[len(path)-1] == '/' {
+		trimSlash(r)
+		path = path[:len(path)-1]
+	}
+	if path == "" || path[0] != '/' || unclean(path) {
+		s.fail(w, r, s.dialectOf(path), ErrNoRoute)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func trimSlash(r *http.Request) {
+	r.URL.Path = strings.TrimSuffix(r.URL.Path, "/")
+	if r.URL.RawPath != "" {
+		r.URL.RawPath = strings.TrimSuffix(r.URL.RawPath, "/")
+	}
+}
+
+// unclean says whether a path has an empty, "." or ".." segment.
+func unclean(path string) bool {
+	if !strings.Contains(path, "//") && !strings.Contains(path, "/.") {
+		return path != "/" && path[len(path)-1] == '/'
+	}
+	for _, segment := range strings.Split(path[1:], "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// operation stands around one handler.
+func (s *Server) operation(d *Dialect, route Route) http.Handler {
+	observe := s.cfg.Metrics.route(d.Name, route.Name)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		a := &answer{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.cfg.Log.Error("handler panicked", "route", route.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				s.fail(a, r, d, errors.New("panic"))
+			}
+			observe(a.status, time.Since(start))
+		}()
+		who, err := gate.Principal{}, error(nil)
+		if !route.Public {
+			who, err = s.authenticate(r)
+		}
+		if err == nil {
+			if r.ContentLength != 0 {
+				r.Body = &body{r.Body, s.cfg.Sizes.Body, &s.budget, http.NewResponseController(w), r.ContentLength}
+			}
+			err = route.Serve(a, r, who)
+		}
+		if err != nil {
+			s.fail(a, r, d, err)
+		}
+	})
+}
+
+// authenticate asks the authenticators in order.
+func (s *Server) authenticate(r *http.Request) (gate.Principal, error) {
+	for _, a := range s.cfg.Authenticators {
+		who, err := a.Authenticate(r)
+		if !errors.Is(err, ErrNotMine) {
+			return who, err
+		}
+	}
+	if s.cfg.Anonymous {
+		return gate.Anonymous, nil
+	}
+	return gate.Principal{}, &gate.Error{Kind: gate.Unauthenticated, Message: "credentials are required"}
+}
+
+// fail answers with an error, in the dialect's shape, unless the answer has
+// begun: then the connection is cut, so that the client does not take what it
+// has for the whole.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err error) {
+	if a, ok := w.(*answer); ok && a.status != 0 {
+		s.cfg.Log.Debug("answer cut short", "path", r.URL.Path, "err", err)
+		panic(http.ErrAbortHandler)
+	}
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		panic(http.ErrAbortHandler) // nobody is listening any more
+	}
+	if gate.Classify(err) == gate.Internal && !known(err) {
+		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	if errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrBusy) || errors.Is(err, ErrBodyTimeout) {
+		w.Header().Set("Connection", "close") // the rest of the body is not read
+	}
+	d.WriteError(w, r, err)
+}
+
+// A Reported error knows its own answer; it is not news for the log.
+type Reported interface{ Reported() }
+
+func known(err error) bool {
+	var r Reported
+	if errors.As(err, &r) {
+		return true
+	}
+	for _, e := range []error{ErrNoRoute, ErrMethod, ErrBodyTooLarge, ErrBodyTimeout, ErrBusy, io.ErrUnexpectedEOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// unrouted answers what matches no route: 405 where another method would match,
+// otherwise 404.
+func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+		probe := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := s.mux.Handler(probe); pattern != "/" && pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	d := s.dialectOf(r.URL.Path)
+	a := &answer{ResponseWriter: w}
+	start := time.Now()
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		s.fail(a, r, d, ErrMethod)
+	} else {
+		s.fail(a, r, d, ErrNoRoute)
+	}
+	s.cfg.Metrics.route(d.Name, "none")(a.status, time.Since(start))
+}
+
+// dialectOf returns the dialect whose prefix fits a path best.
+func (s *Server) dialectOf(path string) *Dialect {
+	for _, p := range s.prefixes {
+		if p.path == "/" || path == p.path || strings.HasPrefix(path, p.path+"/") {
+			return p.dialect
+		}
+	}
+	return s.prefixes[len(s.prefixes)-1].dialect
+}
+
+// answer remembers the status of an answer.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= 200 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
