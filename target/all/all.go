@@ -1,0 +1,15 @@
+// Package all lists the targets that klamm has. A new kind is one folder and one
+// line here.
+package all
+
+import (
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/webhook"
+)
+
+// Kinds returns all target kinds.
+func Kinds() []target.Kind {
+	return []target.Kind{
+		webhook.Kind(),
+	}
+}

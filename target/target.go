@@ -1,0 +1,100 @@
+// Package target says what a target is, the way of a record out of klamm, and
+// how it reports failure. Each kind of target lives in a folder of its own below
+// this one; target/all lists them.
+//
+// A target knows nothing of pipes, retries, offsets or the catalog: it is given
+// events and says what became of them.
+package target
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/klamm-gateway/klamm/event"
+)
+
+// A Target takes events out of klamm. It is used from many goroutines at once.
+type Target interface {
+	// Deliver sends the events, oldest first, and returns nil when the receiver
+	// has accepted all of them. A *PartialError says which were not accepted.
+	// It must be safe to call again with the same events. Errors that are not
+	// marked by Permanent are worth another attempt.
+	Deliver(ctx context.Context, events []*event.Event) error
+	// Close frees what the target holds. Nothing is delivered after it.
+	Close() error
+}
+
+// A Kind makes targets from their configuration.
+type Kind struct {
+	// Name is what the configuration calls the kind: "webhook".
+	Name string
+	// Config returns a pointer to a zero configuration of this kind, to decode
+	// into; it is marshalled to JSON for Open.
+	Config func() Config
+	// Open makes a target. Its errors are mistakes in the configuration.
+	Open func(config json.RawMessage, env Env) (Target, error)
+}
+
+// A Config is the configuration of a target kind.
+type Config interface {
+	// Validate reports each problem with the field it lies in.
+	Validate(report func(path, problem string))
+}
+
+// Env is what a target may use of klamm.
+type Env struct {
+	// Pipe is the name of the pipe that delivers.
+	Pipe string
+	// Batch says that the pipe delivers batches, in the given format ("json",
+	// "ndjson"); empty means one event at a time, without an envelope.
+	Batch string
+	// Transport sends HTTP requests; it refuses addresses that klamm must not
+	// reach and never follows redirects.
+	Transport http.RoundTripper
+	// Egress says which addresses may be reached.
+	Egress *Egress
+	// Log receives what an operator must know.
+	Log *slog.Logger
+}
+
+// A PartialError says which events of a batch were not accepted, by their
+// position. All others were.
+type PartialError struct{ Failed map[int]error }
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%d events of the batch were not accepted", len(e.Failed))
+}
+
+// Failure is what an attempt failed with, beyond the error's text: for dead
+// letters and the delivery log.
+type Failure struct {
+	Status   int           // of an HTTP answer; 0: there was none
+	Response []byte        // the beginning of its body, at most 1 KiB
+	After    time.Duration // not before; 0: as the backoff says
+	Final    bool          // not to be tried again
+	Err      error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Permanent marks an error as one that another attempt would not mend.
+func Permanent(err error) error { return &Failure{Final: true, Err: err} }
+
+// RetryAfter marks an error of a receiver that said when to come back.
+func RetryAfter(err error, wait time.Duration) error { return &Failure{After: wait, Err: err} }
+
+// FailureOf returns what is known of a failed attempt; for an error without
+// marks that is the error alone.
+func FailureOf(err error) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &Failure{Err: err}
+}

@@ -1,0 +1,77 @@
+package webhook
+
+import (
+	"net/http"
+	"strconv"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/klamm-gateway/klamm/event"
+)
+
+var (
+	octets = []string{"application/octet-stream"}
+	asJSON = []string{"application/json"}
+	lines  = []string{"application/x-ndjson"}
+	agent  = []string{"klamm"}
+)
+
+// head makes the request headers. Names are written in their canonical form, so
+// that nothing has to be canonicalized for each request.
+func (w *webhook) head(events []*event.Event) http.Header {
+	first, last := events[0], events[len(events)-1]
+	r := first.Record
+	h := make(http.Header, 12+len(w.headers)+len(r.Headers))
+	h["User-Agent"] = agent
+	h["Klamm-Pipe"] = w.pipe
+	h["Klamm-Topic"] = []string{r.Topic}
+	h["Klamm-Partition"] = []string{strconv.Itoa(int(r.Partition))}
+	h["Klamm-Delivery-Id"] = []string{first.ID}
+	h["Klamm-Attempt"] = []string{strconv.Itoa(first.Attempt)}
+	switch w.format {
+	case "":
+		h["Klamm-Offset"] = []string{strconv.FormatInt(r.Offset, 10)}
+		if len(r.Key) > 0 && printable(r.Key) {
+			h["Klamm-Key"] = []string{string(r.Key)}
+		}
+		for _, rh := range r.Headers {
+			if len(rh.Key) <= 256 && len(rh.Value) <= 8<<10 && rh.Value != nil && httpguts.ValidHeaderFieldName(rh.Key) && printable(rh.Value) {
+				name := http.CanonicalHeaderKey("Klamm-Header-" + rh.Key)
+				h[name] = append(h[name], string(rh.Value))
+			}
+		}
+		h["Content-Type"] = octets
+		if first.IsJSON() {
+			h["Content-Type"] = asJSON
+		}
+	default:
+		h["Klamm-First-Offset"] = []string{strconv.FormatInt(r.Offset, 10)}
+		h["Klamm-Last-Offset"] = []string{strconv.FormatInt(last.Record.Offset, 10)}
+		h["Klamm-Count"] = []string{strconv.Itoa(len(events))}
+		h["Content-Type"] = asJSON
+		if w.format == "ndjson" {
+			h["Content-Type"] = lines
+		}
+	}
+	for name, value := range w.headers {
+		h[name] = value
+	}
+	return h
+}
+
+// printable says whether bytes can be an HTTP header's value as they are:
+// printable ASCII, without spaces at either end, which HTTP does not keep.
+func printable(b []byte) bool {
+	if len(b) == 0 {
+		return true
+	}
+	if b[0] == ' ' || b[len(b)-1] == ' ' {
+		return false
+	}
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}
