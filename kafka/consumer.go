@@ -70,7 +70,7 @@ type Consumer struct {
 // are read from their beginning. Join waits for the cluster, but not for
 // partitions to be handed out.
 func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Consumer, error) {
-	if err := c.commitStart(ctx, m); err != nil {
+	if err := patiently(ctx, func() error { return c.commitStart(ctx, m) }); err != nil {
 		return nil, err
 	}
 	consumer := &Consumer{cluster: c, m: m, log: log, begun: make(chan struct{})}
@@ -114,10 +114,26 @@ func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Co
 	return consumer, nil
 }
 
+// patiently tries again while a broker says that it is only a matter of time: on
+// a young cluster the coordinator of groups comes up with its first group.
+func patiently(ctx context.Context, try func() error) error {
+	for end := time.Now().Add(adminTimeout); ; {
+		err := try()
+		if err == nil || !kerr.IsRetriable(err) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
 // commitStart commits where the group begins, if it has not begun yet.
 func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 	committed, err := c.admin.FetchOffsets(ctx, m.Group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return fmt.Errorf("committed offsets of group %q: %w", m.Group, c.unreachable(err))
 	}
 	for _, topic := range m.Topics {
