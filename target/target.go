@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/klamm-gateway/klamm/event"
 )
 
@@ -56,6 +58,9 @@ type Env struct {
 	// Transport sends HTTP requests; it refuses addresses that klamm must not
 	// reach and never follows redirects.
 	Transport http.RoundTripper
+	// Produce writes records to klamm's own cluster; a Partition of -1 lets the
+	// key decide.
+	Produce func(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults
 	// Egress says which addresses may be reached.
 	Egress *Egress
 	// Log receives what an operator must know.

@@ -4,12 +4,14 @@ package all
 
 import (
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/topic"
 	"github.com/klamm-gateway/klamm/target/webhook"
 )
 
 // Kinds returns all target kinds.
 func Kinds() []target.Kind {
 	return []target.Kind{
+		topic.Kind(),
 		webhook.Kind(),
 	}
 }

@@ -1,0 +1,117 @@
+// Package topic is the target that writes events to a Kafka topic.
+package topic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/target"
+)
+
+// Config is the configuration of a topic target.
+type Config struct {
+	// Name is the topic; it is created if it does not exist and the broker
+	// allows it.
+	Name string `yaml:"name" json:"name"`
+}
+
+// Kind returns the topic kind.
+func Kind() target.Kind {
+	return target.Kind{Name: "topic", Config: func() target.Config { return &Config{} }, Open: open}
+}
+
+var name = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// Validate reports each problem with the field it lies in.
+func (c *Config) Validate(report func(path, problem string)) {
+	if !name.MatchString(c.Name) || c.Name == "." || c.Name == ".." {
+		report("name", "want the name of a topic: 1 to 249 letters, digits, '.', '_' and '-'")
+	}
+}
+
+type topic struct {
+	name    string
+	produce func(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults
+}
+
+func open(config json.RawMessage, env target.Env) (target.Target, error) {
+	var c Config
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("topic: %w", err)
+	}
+	return &topic{name: c.Name, produce: env.Produce}, nil
+}
+
+func (t *topic) Close() error { return nil }
+
+// hops is the header that counts how many pipes a record has come through.
+const hops = "klamm.hops"
+
+// maxHops ends loops that pipes make of several topics.
+const maxHops = 32
+
+// Deliver writes one record for each event, with the key and headers of the
+// record that it came from. It reports which were not acknowledged.
+func (t *topic) Deliver(ctx context.Context, events []*event.Event) error {
+	records := make([]*kgo.Record, 0, len(events))
+	at := make([]int, 0, len(events))
+	failed := map[int]error{}
+	for i, e := range events {
+		headers, n := travelled(e.Record.Headers)
+		if n > maxHops {
+			failed[i] = target.Permanent(fmt.Errorf("the record has come through %d pipes: they form a loop", maxHops))
+			continue
+		}
+		records = append(records, &kgo.Record{Topic: t.name, Partition: -1, Key: e.Record.Key, Value: e.Payload(), Headers: headers})
+		at = append(at, i)
+	}
+	for i, r := range t.produce(ctx, records...) {
+		if r.Err != nil {
+			failed[at[i]] = t.explain(r.Err)
+		}
+	}
+	switch {
+	case len(failed) == 0:
+		return nil
+	case len(events) == 1:
+		return failed[0]
+	default:
+		return &target.PartialError{Failed: failed}
+	}
+}
+
+// explain says which refusals of a broker another attempt would not change.
+func (t *topic) explain(err error) error {
+	wrapped := fmt.Errorf("write to topic %s: %w", t.name, err)
+	for _, final := range []error{kerr.MessageTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp} {
+		if errors.Is(err, final) {
+			return target.Permanent(wrapped)
+		}
+	}
+	return wrapped
+}
+
+// travelled returns the headers with the count of hops raised by one.
+func travelled(headers []kgo.RecordHeader) ([]kgo.RecordHeader, int) {
+	n := 0
+	next := make([]kgo.RecordHeader, 0, len(headers)+1)
+	for _, h := range headers {
+		if h.Key == hops {
+			if was, err := strconv.Atoi(string(h.Value)); err == nil {
+				n = max(n, was)
+			}
+			continue
+		}
+		next = append(next, h)
+	}
+	n++
+	return append(next, kgo.RecordHeader{Key: hops, Value: strconv.AppendInt(nil, int64(n), 10)}), n
+}

@@ -1,0 +1,69 @@
+package topic
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/targettest"
+)
+
+// written is a produce function that keeps what it is given and refuses values
+// that begin with "no".
+func written(records *[]*kgo.Record, refusal error) func(context.Context, ...*kgo.Record) kgo.ProduceResults {
+	return func(_ context.Context, rs ...*kgo.Record) (results kgo.ProduceResults) {
+		for _, r := range rs {
+			var err error
+			if strings.HasPrefix(string(r.Value), "no") {
+				err = refusal
+			} else {
+				*records = append(*records, r)
+			}
+			results = append(results, kgo.ProduceResult{Record: r, Err: err})
+		}
+		return results
+	}
+}
+
+func TestRecordsKeepKeyAndHeaders(t *testing.T) {
+	var got []*kgo.Record
+	tg := &topic{name: "out", produce: written(&got, nil)}
+	e := targettest.Event(1, "k", "v")
+	e.Record.Headers = []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: hops, Value: []byte("4")}}
+	if err := tg.Deliver(t.Context(), []*event.Event{e}); err != nil {
+		t.Fatal(err)
+	}
+	r := got[0]
+	if r.Topic != "out" || r.Partition != -1 || string(r.Key) != "k" || string(r.Value) != "v" || len(r.Headers) != 2 || r.Headers[0].Key != "a" || string(r.Headers[1].Value) != "5" {
+		t.Errorf("wrote %+v", r)
+	}
+}
+
+func TestRefusedRecordsAreNamed(t *testing.T) {
+	var got []*kgo.Record
+	tg := &topic{name: "out", produce: written(&got, kerr.MessageTooLarge)}
+	err := tg.Deliver(t.Context(), []*event.Event{targettest.Event(1, "k", "yes"), targettest.Event(2, "k", "no"), targettest.Event(3, "k", "yes")})
+	var partial *target.PartialError
+	if !errors.As(err, &partial) || len(partial.Failed) != 1 || !target.FailureOf(partial.Failed[1]).Final {
+		t.Errorf("got %v", err)
+	}
+	if err := tg.Deliver(t.Context(), []*event.Event{targettest.Event(2, "k", "no")}); !target.FailureOf(err).Final {
+		t.Errorf("a record that is too large is tried again: %v", err)
+	}
+}
+
+func TestLoopsEnd(t *testing.T) {
+	var got []*kgo.Record
+	tg := &topic{name: "out", produce: written(&got, nil)}
+	e := targettest.Event(1, "k", "v")
+	e.Record.Headers = []kgo.RecordHeader{{Key: hops, Value: []byte("32")}}
+	if err := tg.Deliver(t.Context(), []*event.Event{e}); !target.FailureOf(err).Final || len(got) != 0 {
+		t.Errorf("got %v, wrote %d", err, len(got))
+	}
+}
