@@ -72,12 +72,15 @@ func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 		}
 		buffers.Put(pooled)
 	}
-	if want := b.length; want > int64(cap(buf)) {
+	want := max(b.length, int64(cap(buf)))
+	if want > smallBody {
 		if !b.budget.take(want) {
 			done()
 			return nil, nil, ErrBusy
 		}
 		held = want
+	}
+	if want > int64(cap(buf)) {
 		buf = make([]byte, 0, want)
 	}
 	for {

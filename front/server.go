@@ -200,11 +200,34 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 	if gate.Classify(err) == gate.Internal && !known(err) {
 		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
-	if errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrBusy) || errors.Is(err, ErrBodyTimeout) {
-		w.Header().Set("Connection", "close") // the rest of the body is not read
+	refused := errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrBusy) || errors.Is(err, ErrBodyTimeout)
+	if refused {
+		w.Header().Set("Connection", "close") // the rest of the body is not worked on
+		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
 	d.WriteError(w, r, err)
+	if refused {
+		drain(r)
+	}
 }
+
+// drain takes in what a client goes on sending after it was refused. Many
+// clients look at the answer only when they have sent everything; cutting the
+// connection would make it a "connection reset" for them.
+func drain(r *http.Request) {
+	b, ok := r.Body.(*body)
+	if !ok {
+		return
+	}
+	_ = b.control.Flush()
+	_ = b.control.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = io.CopyN(io.Discard, b.ReadCloser, drainBytes)
+}
+
+const (
+	drainTime  = 10 * time.Second
+	drainBytes = 256 << 20
+)
 
 // A Reported error knows its own answer; it is not news for the log.
 type Reported interface{ Reported() }

@@ -1,0 +1,190 @@
+package front
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+// echo is a dialect that says what it was asked.
+func echo(name, prefix string) Dialect {
+	said := func(text string) Handler {
+		return func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+			_, err := fmt.Fprint(w, text, " ", r.PathValue("x"), who.Name)
+			return err
+		}
+	}
+	return Dialect{
+		Name: name, Prefixes: []string{prefix},
+		Routes: []Route{
+			{Name: "get", Pattern: "GET " + strings.TrimSuffix(prefix, "/") + "/things/{x}", Serve: said("get")},
+			{Name: "put", Pattern: "PUT " + strings.TrimSuffix(prefix, "/") + "/things/{x}", Serve: said("put")},
+			{Name: "body", Pattern: "POST " + strings.TrimSuffix(prefix, "/") + "/body", Serve: func(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
+				data, release, err := ReadBody(r)
+				if err != nil {
+					return err
+				}
+				defer release()
+				_, err = fmt.Fprintf(w, "%d %c", len(data), append(data, '-')[0])
+				return err
+			}},
+			{Name: "panic", Pattern: "GET " + strings.TrimSuffix(prefix, "/") + "/panic", Serve: func(http.ResponseWriter, *http.Request, gate.Principal) error { panic("oh") }},
+		},
+		WriteError: func(w http.ResponseWriter, _ *http.Request, err error) {
+			status := http.StatusInternalServerError
+			switch {
+			case errors.Is(err, ErrNoRoute):
+				status = http.StatusNotFound
+			case errors.Is(err, ErrMethod):
+				status = http.StatusMethodNotAllowed
+			case errors.Is(err, ErrBodyTooLarge):
+				status = http.StatusRequestEntityTooLarge
+			case errors.Is(err, ErrBusy):
+				status = http.StatusServiceUnavailable
+			case gate.Classify(err) == gate.Unauthenticated:
+				status = http.StatusUnauthorized
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, name)
+		},
+	}
+}
+
+func serve(t *testing.T, cfg Config) string {
+	t.Helper()
+	cfg.Metrics, cfg.Log = NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
+	cfg.Dialects = []Dialect{echo("root", "/"), echo("three", "/v3")}
+	s := New(cfg)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		if err := s.Shutdown(t.Context()); err != nil && !errors.Is(err, t.Context().Err()) {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + l.Addr().String()
+}
+
+func ask(t *testing.T, method, url string, body io.Reader) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: 20 * time.Second}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	said, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(said), resp.Header
+}
+
+func TestRouting(t *testing.T) {
+	url := serve(t, Config{Anonymous: true})
+	for _, c := range []struct {
+		name, method, path string
+		status             int
+		said               string
+	}{
+		{"a route", "GET", "/things/a", 200, "get aUser:ANONYMOUS"},
+		{"another dialect", "GET", "/v3/things/a", 200, "get aUser:ANONYMOUS"},
+		{"one slash at the end", "GET", "/things/a/", 200, "get aUser:ANONYMOUS"},
+		{"an encoded slash", "GET", "/things/a%2Fb", 200, "get a/bUser:ANONYMOUS"},
+		{"two slashes at the end", "GET", "/things/a//", 404, "root"},
+		{"a double slash", "GET", "//things/a", 404, "root"},
+		{"dots", "GET", "/x/../things/a", 404, "root"},
+		{"encoded dots are a name", "GET", "/things/%2E%2E", 200, "get ..User:ANONYMOUS"},
+		{"unknown", "GET", "/nothing", 404, "root"},
+		{"unknown below a prefix", "GET", "/v3/nothing", 404, "three"},
+		{"not below that prefix", "GET", "/v33", 404, "root"},
+		{"another method", "DELETE", "/things/a", 405, "root"},
+		{"a panic", "GET", "/panic", 500, "root"},
+	} {
+		status, said, header := ask(t, c.method, url+c.path, nil)
+		if status != c.status || said != c.said {
+			t.Errorf("%s: got %d %q, want %d %q", c.name, status, said, c.status, c.said)
+		}
+		if status == 405 && header.Get("Allow") != "GET, HEAD, PUT" {
+			t.Errorf("%s: Allow is %q", c.name, header.Get("Allow"))
+		}
+	}
+}
+
+func TestBodies(t *testing.T) {
+	url := serve(t, Config{Anonymous: true, Sizes: Sizes{Body: 1 << 20, InFlight: 2 << 20}})
+	chunked := func(n int) io.Reader { return io.MultiReader(bytes.NewReader(make([]byte, n))) }
+	for _, c := range []struct {
+		name   string
+		body   io.Reader
+		status int
+		said   string
+	}{
+		{"none", nil, 200, "0 -"},
+		{"small", strings.NewReader("abc"), 200, "3 a"},
+		{"beyond the pooled buffer", bytes.NewReader(bytes.Repeat([]byte("x"), 100_000)), 200, "100000 x"},
+		{"at the limit", bytes.NewReader(bytes.Repeat([]byte("y"), 1<<20)), 200, "1048576 y"},
+		{"chunked, at the limit", chunked(1 << 20), 200, "1048576 \x00"},
+		{"too large", bytes.NewReader(make([]byte, 1<<20+1)), 413, "root"},
+		{"chunked, too large", chunked(3 << 20), 413, "root"},
+	} {
+		if status, said, _ := ask(t, "POST", url+"/body", c.body); status != c.status || said != c.said {
+			t.Errorf("%s: got %d %.20q, want %d %q", c.name, status, said, c.status, c.said)
+		}
+	}
+}
+
+func TestBodiesInFlightAreBounded(t *testing.T) {
+	url := serve(t, Config{Anonymous: true, Sizes: Sizes{Body: 1 << 20, InFlight: 1 << 20}})
+	held, release := io.Pipe()
+	go func() {
+		req, _ := http.NewRequest("POST", url+"/body", held)
+		req.ContentLength = 900_000
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	if _, err := release.Write(make([]byte, 20_000)); err != nil {
+		t.Fatal(err)
+	}
+	defer release.CloseWithError(errors.New("the test is over"))
+	end := time.Now().Add(10 * time.Second)
+	for {
+		status, _, _ := ask(t, "POST", url+"/body", bytes.NewReader(make([]byte, 500_000)))
+		if status == 503 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("got %d while 900,000 of 1 MiB are held, want 503", status)
+		}
+	}
+}
+
+func TestWithoutCredentialsNobodyIsServed(t *testing.T) {
+	url := serve(t, Config{})
+	if status, _, _ := ask(t, "GET", url+"/things/a", nil); status != 401 {
+		t.Errorf("got %d, want 401", status)
+	}
+}
