@@ -92,7 +92,7 @@ func AppendDocument(dst []byte, r *kgo.Record, want Fields) (doc []byte, key, va
 	}
 	if want.Topic {
 		field("topic")
-		dst = AppendString(dst, r.Topic)
+		dst = scan.AppendString(dst, r.Topic)
 	}
 	if want.Partition {
 		field("partition")
@@ -130,7 +130,7 @@ func appendData(dst, b []byte) ([]byte, Form) {
 	case JSON:
 		dst = append(dst, b...)
 	case Text:
-		dst = AppendString(dst, string(b))
+		dst = scan.AppendString(dst, string(b))
 	default:
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, b)
@@ -151,7 +151,7 @@ func appendHeaders(dst []byte, headers []kgo.RecordHeader) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = AppendString(dst, h.Key)
+		dst = scan.AppendString(dst, h.Key)
 		dst = append(dst, ':', '[')
 		first := true
 		for _, same := range headers[i:] {
@@ -166,7 +166,7 @@ func appendHeaders(dst []byte, headers []kgo.RecordHeader) []byte {
 			case same.Value == nil:
 				dst = append(dst, "null"...)
 			case utf8.Valid(same.Value):
-				dst = AppendString(dst, string(same.Value))
+				dst = scan.AppendString(dst, string(same.Value))
 			default:
 				dst = append(dst, '"')
 				dst = base64.StdEncoding.AppendEncode(dst, same.Value)
@@ -185,47 +185,4 @@ func firstOf(headers []kgo.RecordHeader, name string) int {
 		}
 	}
 	return len(headers)
-}
-
-const hex = "0123456789abcdef"
-
-// AppendString appends s as a JSON string. Only what JSON demands is escaped;
-// bytes that are not UTF-8 become U+FFFD.
-func AppendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(dst, s[start:i]...)
-				dst = append(dst, "\ufffd"...)
-				start = i + 1
-			}
-			i += size
-			continue
-		}
-		if c >= 0x20 && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
-		i++
-		start = i
-	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
 }

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -49,4 +50,22 @@ func BenchmarkValid(b *testing.B) {
 			}
 		})
 	}
+}
+
+func FuzzCompact(f *testing.F) {
+	for _, s := range append(seeds, "{ \"a b\" :\t[ 1 , 2 ]\n}") {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if !json.Valid(b) {
+			return
+		}
+		var want bytes.Buffer
+		if err := json.Compact(&want, b); err != nil {
+			t.Fatal(err)
+		}
+		if got := Compact(bytes.Clone(b)); !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("Compact(%q) = %q, want %q", b, got, want.Bytes())
+		}
+	})
 }
