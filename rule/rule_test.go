@@ -1,0 +1,162 @@
+package rule
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// rows reads a table of a testdata file: cells separated by tabs.
+func rows(t *testing.T, file string) (all [][]string) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimRight(line, "\n"); line != "" && !strings.HasPrefix(line, "#") {
+			all = append(all, strings.Split(line, "\t"))
+		}
+	}
+	return all
+}
+
+func TestWorkedExamples(t *testing.T) {
+	for _, row := range rows(t, "examples.tsv") {
+		p, err := Compile([]byte(row[1]))
+		if err != nil {
+			t.Errorf("%s: %s: %v", row[0], row[1], err)
+			continue
+		}
+		got, err := p.Match([]byte(row[2]))
+		if err != nil || got != (row[3] == "match") {
+			t.Errorf("%s: %s on %s: got %v, %v; want %s", row[0], row[1], row[2], got, err, row[3])
+		}
+	}
+}
+
+func TestInvalidPatterns(t *testing.T) {
+	for _, row := range rows(t, "invalid.tsv") {
+		_, err := Compile([]byte(row[0]))
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) {
+			t.Errorf("%s: got %v, want a syntax error", row[0], err)
+			continue
+		}
+		if want := row[1]; !strings.HasPrefix(want, "not JSON") && syntax.Reason != want {
+			t.Errorf("%s: got %q, want %q", row[0], syntax.Reason, want)
+		}
+	}
+}
+
+func TestRecordsFailOpen(t *testing.T) {
+	for _, c := range []struct {
+		name, pattern, document string
+		key, value              Form
+		want                    bool
+	}{
+		{"JSON on JSON", `{"value":{"a":[1]}}`, `{"value":{"a":2}}`, Missing, JSON, false},
+		{"JSON on text", `{"value":{"a":[1]}}`, `{"value":"x"}`, Missing, Text, true},
+		{"plain on text", `{"value":["x"]}`, `{"value":"y"}`, Missing, Text, false},
+		{"plain on JSON", `{"value":["x"]}`, `{"value":{"a":1}}`, Missing, JSON, true},
+		{"any on binary", `{"value":["x"]}`, `{"value":"AP8="}`, Missing, Binary, true},
+		{"the rest must match", `{"topic":["a"],"value":{"a":[1]}}`, `{"topic":"b","value":"x"}`, Missing, Text, false},
+		{"inside $or", `{"$or":[{"value":{"a":[1]}},{"topic":["a"]}]}`, `{"topic":"b","value":"x"}`, Missing, Text, true},
+		{"a tombstone has no data", `{"value":{"a":[1]}}`, `{"value":null}`, Missing, Missing, false},
+		{"absence in a tombstone", `{"value":{"a":[{"exists":false}]}}`, `{"value":null}`, Missing, Missing, true},
+		{"null on a tombstone", `{"value":[null]}`, `{"value":null}`, Missing, Missing, true},
+		{"key and value apart", `{"key":["k"],"value":{"a":[1]}}`, `{"key":"other","value":"x"}`, Text, Text, false},
+	} {
+		p, err := CompileRecord([]byte(c.pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.Match([]byte(c.document), c.key, c.value); err != nil || got != c.want {
+			t.Errorf("%s: got %v, %v; want %v", c.name, got, err, c.want)
+		}
+	}
+}
+
+func TestEventsThatAreNone(t *testing.T) {
+	p, err := Compile([]byte(`{"a":["x"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range []string{``, `[]`, `5`, `{`, `{"a":1}}`, `{"a":1,}`, `{"a"}`, `{"b":[1,}`, `{"a":[1 2]}`} {
+		if _, err := p.Match([]byte(event)); !errors.Is(err, ErrEvent) {
+			t.Errorf("%s: got %v, want ErrEvent", event, err)
+		}
+	}
+}
+
+// TestHostileInputIsBounded takes what would cost a careless matcher forever.
+func TestHostileInputIsBounded(t *testing.T) {
+	many := func(n int, f func(i int) string) string {
+		var b strings.Builder
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(f(i))
+		}
+		return b.String()
+	}
+	arrays := func() string {
+		return "{" + many(6, func(i int) string {
+			return `"a` + string(rune('0'+i)) + `":[` + many(300, func(int) string { return `{"x":1}` }) + `]`
+		}) + `,"z":[{"x":2},{"y":1}]}`
+	}
+	clauses := "{" + many(6, func(i int) string { return `"a` + string(rune('0'+i)) + `":{"x":[1]}` }) + `,"z":{"x":[2],"y":[1]}}`
+	for name, c := range map[string][2]string{
+		"cross product of arrays": {clauses, arrays()},
+		"deep":                    {`{"a":["x"]}`, `{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`},
+		"a million keys":          {`{"b":["x"]}`, "{" + many(1_000_000, func(int) string { return `"k":1` }) + "}"},
+		"wildcard":                {`{"a":[{"wildcard":"*a*a*b"}]}`, `{"a":"` + strings.Repeat("a", 1<<20) + `"}`},
+	} {
+		start := time.Now()
+		p, err := Compile([]byte(c[0]))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, err := p.Match([]byte(c[1])); got || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s took %s", name, took)
+		}
+	}
+}
+
+func FuzzCompileAndMatch(f *testing.F) {
+	f.Add([]byte(`{"a":[{"prefix":"x"}],"$or":[{"b":[1]},{"c":[{"exists":false}]}]}`), []byte(`{"a":["xy"],"b":1}`))
+	f.Fuzz(func(t *testing.T, pattern, event []byte) {
+		p, err := Compile(pattern)
+		if err != nil {
+			return
+		}
+		_, _ = p.Match(event)
+	})
+}
+
+func BenchmarkMatch(b *testing.B) {
+	event := []byte(`{"type":"Feature","properties":{"MAPBLKLOT":"0001001","BLKLOT":"0001001","STREET":"JEFFERSON","ST_TYPE":"ST","amount":42.5},"geometry":{"type":"Polygon","coordinates":[` + strings.Repeat("[[-122.42,37.80,0.0],[-122.41,37.81,0.0]],", 15) + `[[0,0,0]]]}}`)
+	for name, pattern := range map[string]string{
+		"exact": `{"properties":{"STREET":["JEFFERSON","X"]}}`, "prefix": `{"properties":{"STREET":[{"prefix":"JEF"}]}}`, "numeric": `{"properties":{"amount":[{"numeric":[">",40,"<",50]}]}}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			p, err := Compile([]byte(pattern))
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if ok, err := p.Match(event); !ok || err != nil {
+					b.Fatal(ok, err)
+				}
+			}
+		})
+	}
+}
