@@ -22,3 +22,17 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 	}
 	return g.cluster.Produce(ctx, records...), nil
 }
+
+// Send hands one record over and does not wait for its acknowledgement; done is
+// called with the outcome, from another goroutine, exactly once unless Send
+// returns an error. The record names its topic.
+func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done func(error)) error {
+	if len(g.policies) > 0 {
+		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: record.Topic}, Records: []*kgo.Record{record}})
+		if err != nil {
+			return err
+		}
+	}
+	g.cluster.Send(ctx, record, done)
+	return nil
+}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,14 +32,14 @@ type Config struct {
 	Brokers []string `yaml:"brokers"`
 }
 
-// Validate names what is wrong with the section.
-func (c Config) Validate() error {
-	for _, b := range c.Brokers {
-		if _, _, err := net.SplitHostPort(b); err != nil {
-			return fmt.Errorf("brokers: %q is not HOST:PORT", b)
+// Validate reports each problem with the field it lies in.
+func (c Config) Validate(report func(path, problem string)) {
+	for i, b := range c.Brokers {
+		host, port, err := net.SplitHostPort(b)
+		if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
+			report(fmt.Sprintf("brokers[%d]", i), fmt.Sprintf("%q is not HOST:PORT", b))
 		}
 	}
-	return nil
 }
 
 const (
@@ -78,7 +79,9 @@ func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
 	if len(cfg.Brokers) == 0 {
 		return nil, errors.New("no brokers: give --brokers HOST:PORT or kafka.brokers")
 	}
-	if err := cfg.Validate(); err != nil {
+	var problems []error
+	cfg.Validate(func(path, problem string) { problems = append(problems, fmt.Errorf("kafka.%s: %s", path, problem)) })
+	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
 	c := &Cluster{cfg: cfg, log: log}
