@@ -24,10 +24,20 @@ import (
 
 // Sizes is the sizes section of the configuration file.
 type Sizes struct {
-	// Body is the largest request body, in bytes; 0 means 64 MiB.
-	Body int64
-	// InFlight bounds all request bodies together, in bytes; 0 means 256 MiB.
-	InFlight int64
+	// Body is the largest request body; the default is 64MiB.
+	Body int64 `yaml:"body" unit:"bytes"`
+	// InFlight bounds all request bodies together; the default is 256MiB.
+	InFlight int64 `yaml:"in_flight" unit:"bytes"`
+}
+
+// Validate reports each problem with the field it lies in.
+func (s Sizes) Validate(report func(path, problem string)) {
+	if s.Body < 0 || s.Body > 1<<30 {
+		report("body", "want a size up to 1GiB")
+	}
+	if s.InFlight < 0 || s.InFlight != 0 && s.InFlight < max(s.Body, 1<<20) {
+		report("in_flight", "want at least the size of one body")
+	}
 }
 
 // A Config says how a server behaves.

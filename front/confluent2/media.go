@@ -1,0 +1,206 @@
+package confluent2
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// The media types of this API (rest-apis.md 2.1).
+const (
+	mediaV2     = "application/vnd.kafka.v2+json"
+	mediaBinary = "application/vnd.kafka.binary.v2+json"
+	mediaJSON   = "application/vnd.kafka.json.v2+json"
+	mediaPlain  = "application/json"
+)
+
+// An offer is a type that an operation can answer with. The quality is the
+// server's own, from 0 to 1000.
+type offer struct {
+	media   string
+	quality int
+	lenient bool // only without strict_media_types
+}
+
+var (
+	// v2Only are the types of operations without embedded data.
+	v2Only = []offer{{mediaV2, 900, false}, {"application/vnd.kafka+json", 800, true}, {mediaPlain, 500, true}}
+	// reads are the types of stateless reads: klamm's own shape first.
+	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}}
+)
+
+// accept chooses the type to answer with. The error is errNotAcceptable.
+func (a *api) accept(r *http.Request, offers []offer) (string, error) {
+	header := r.Header["Accept"]
+	if len(header) == 0 || len(header) == 1 && (header[0] == "*/*" || header[0] == offers[0].media) {
+		return offers[0].media, nil
+	}
+	if media := negotiate(strings.Join(header, ","), offers, a.cfg.StrictMediaTypes); media != "" {
+		return media, nil
+	}
+	return "", errNotAcceptable
+}
+
+// A mediaRange is one entry of an Accept header.
+type mediaRange struct {
+	kind, subtype string
+	quality       int
+}
+
+func (m mediaRange) specificity() int {
+	switch {
+	case m.kind == "*":
+		return 0
+	case m.subtype == "*":
+		return 1
+	}
+	return 2
+}
+
+func (m mediaRange) matches(media string) bool {
+	kind, subtype, _ := strings.Cut(media, "/")
+	return (m.kind == "*" || m.kind == kind) && (m.subtype == "*" || m.subtype == subtype)
+}
+
+// negotiate chooses as JAX-RS does: by the client's quality, then by how
+// specific its range is, then by the server's quality.
+func negotiate(accept string, offers []offer, strict bool) string {
+	best, bestRank := "", [3]int{}
+	ranges := parseAccept(accept)
+	for _, o := range offers {
+		if o.lenient && strict {
+			continue
+		}
+		// The most specific range that names a type decides on it.
+		found, at := false, mediaRange{}
+		for _, m := range ranges {
+			if m.matches(o.media) && (!found || m.specificity() > at.specificity()) {
+				found, at = true, m
+			}
+		}
+		if !found || at.quality == 0 {
+			continue
+		}
+		rank := [3]int{at.quality, at.specificity(), o.quality}
+		if best == "" || less(bestRank, rank) {
+			best, bestRank = o.media, rank
+		}
+	}
+	return best
+}
+
+func less(a, b [3]int) bool {
+	for i := range a {
+		if a[i] != b[i] {
+			return a[i] < b[i]
+		}
+	}
+	return false
+}
+
+// parseAccept reads an Accept header; entries that are none are left out.
+func parseAccept(header string) (ranges []mediaRange) {
+	if len(header) > 8<<10 {
+		header = header[:8<<10]
+	}
+	for entry := range strings.SplitSeq(header, ",") {
+		media, parameters, _ := strings.Cut(entry, ";")
+		kind, subtype, ok := strings.Cut(strings.ToLower(strings.TrimSpace(media)), "/")
+		if !ok || kind == "" || subtype == "" || kind == "*" && subtype != "*" {
+			continue
+		}
+		ranges = append(ranges, mediaRange{kind, subtype, quality(parameters)})
+	}
+	return ranges
+}
+
+// quality reads the q parameter, as thousandths; without one it is 1000.
+func quality(parameters string) int {
+	for p := range strings.SplitSeq(parameters, ";") {
+		name, value, ok := strings.Cut(strings.TrimSpace(p), "=")
+		if !ok || !strings.EqualFold(name, "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil || q != q || q < 0 {
+			return 0
+		}
+		return int(min(q, 1) * 1000)
+	}
+	return 1000
+}
+
+// A format says how keys and values stand in an envelope.
+type format int
+
+const (
+	formatNone   format = iota // not an envelope: one plain record
+	formatBinary               // base64 strings
+	formatJSON                 // any JSON
+	formatSchema               // needs a schema registry
+)
+
+// contentFormat finds the format of a produce request by its media type. The
+// error is errMediaType.
+func (a *api) contentFormat(contentType string) (format, error) {
+	switch contentType { // as clients spell it; no need to look closer
+	case mediaJSON:
+		return formatJSON, nil
+	case mediaBinary:
+		return formatBinary, nil
+	}
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	embedded, isKafka := strings.CutPrefix(media, "application/vnd.kafka")
+	if !isKafka {
+		if a.cfg.StrictMediaTypes {
+			return 0, errMediaType
+		}
+		return formatNone, nil
+	}
+	embedded, ok := strings.CutSuffix(embedded, "+json")
+	if !ok {
+		return 0, errMediaType
+	}
+	named, version := strings.CutSuffix(embedded, ".v2")
+	if !version && !a.cfg.StrictMediaTypes {
+		named, version = strings.CutSuffix(embedded, ".v1")
+	}
+	switch {
+	case version && named == ".json":
+		return formatJSON, nil
+	case version && named == ".binary":
+		return formatBinary, nil
+	case version && (named == ".avro" || named == ".jsonschema" || named == ".protobuf"):
+		return formatSchema, nil
+	case named == "" && !a.cfg.StrictMediaTypes: // no embedded format has always meant binary
+		return formatBinary, nil
+	}
+	return 0, errMediaType
+}
+
+// errorMedia chooses the type of an error body.
+func (a *api) errorMedia(r *http.Request) string {
+	if media, err := a.accept(r, v2Only); err == nil {
+		return media
+	}
+	for _, m := range parseAccept(strings.Join(r.Header["Accept"], ",")) {
+		if strings.HasPrefix(m.subtype, "vnd.kafka") && strings.HasSuffix(m.subtype, "+json") {
+			return m.kind + "/" + m.subtype
+		}
+	}
+	return mediaPlain
+}
+
+// mediaValues are header values made once.
+func mediaValues(media string) []string {
+	switch media {
+	case mediaV2:
+		return valuesV2
+	case mediaPlain:
+		return valuesPlain
+	}
+	return []string{media}
+}
+
+var valuesV2, valuesPlain = []string{mediaV2}, []string{mediaPlain}
