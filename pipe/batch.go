@@ -1,0 +1,182 @@
+package pipe
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/klamm-gateway/klamm/catalog"
+)
+
+// The functions of this file run with the flow's mutex held.
+
+// put adds an item to its partition's open batch, and closes the batch when it
+// is full.
+func (f *flow) put(it *item) {
+	limit := f.def.Delivery.Batch
+	p := it.part
+	if it.reason != nil { // it will be given up, in a batch of its own and in nobody's way
+		f.close(p)
+		f.offer(&batch{part: p, items: []*item{it}, bytes: it.size, verdict: &verdict{err: it.reason}})
+		return
+	}
+	body := len(it.Payload()) + 3
+	if p.open != nil && p.open.bytes+body > int(limit.Bytes) {
+		f.close(p)
+	}
+	if p.open == nil {
+		p.open = &batch{part: p}
+		if limit.Wait > 0 {
+			opened := p.open
+			time.AfterFunc(limit.Wait, func() { f.waited(opened) })
+		}
+	}
+	b := p.open
+	b.items = append(b.items, it)
+	b.bytes += body
+	if l := f.laneOf(it); l != nil && !l.open {
+		l.open = true
+		b.lanes = append(b.lanes, l)
+	}
+	if len(b.items) >= limit.Records || b.bytes >= int(limit.Bytes) {
+		f.close(p)
+	}
+}
+
+// laneOf returns the lane that keeps an item in order; nil: none.
+func (f *flow) laneOf(it *item) *lane {
+	key := ""
+	switch f.def.Delivery.Order {
+	case catalog.OrderNone:
+		return nil
+	case catalog.OrderKey:
+		if it.Record.Key == nil {
+			return nil
+		}
+		if l := it.part.lanes[string(it.Record.Key)]; l != nil {
+			return l
+		}
+		key = string(it.Record.Key)
+	default:
+		if l := it.part.lanes[key]; l != nil {
+			return l
+		}
+	}
+	l := &lane{key: key}
+	it.part.lanes[key] = l
+	return l
+}
+
+// close closes a partition's open batch, if there is one.
+func (f *flow) close(p *partition) {
+	b := p.open
+	if b == nil {
+		return
+	}
+	p.open = nil
+	f.closed++
+	b.age = f.closed
+	if b.enter() {
+		f.offer(b)
+	}
+}
+
+// sendOpen closes an open batch that does not have to wait for anything: there
+// is somebody to deliver it and no batch before it in its lanes. While it would
+// have to wait, it may as well grow.
+func (f *flow) sendOpen(p *partition) {
+	if p.open != nil && f.active+len(f.ready) < f.def.Delivery.InFlight && !p.open.blocked() {
+		f.close(p)
+	}
+}
+
+// waited closes a batch that has waited long enough.
+func (f *flow) waited(b *batch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b.part.open == b && !b.part.let {
+		f.close(b.part)
+		f.dispatch()
+	}
+}
+
+// dispatch sets goroutines to work on what may be delivered, up to InFlight.
+func (f *flow) dispatch() {
+	for f.active < f.def.Delivery.InFlight {
+		b := f.next()
+		if b == nil {
+			return
+		}
+		f.active++
+		f.working.Add(1)
+		go f.work(b)
+	}
+}
+
+// next takes the oldest batch that may be delivered, and nil if there is none. A
+// batch whose next attempt is due, or which waited for its key, is older than
+// what was closed since: everything delivered beyond the lowest unfinished
+// record would be delivered again after a crash.
+func (f *flow) next() *batch {
+	for len(f.ready) > 0 && !f.draining {
+		b := heap.Pop(&f.ready).(*batch)
+		if !b.part.let {
+			b.part.underway++
+			return b
+		}
+	}
+	return nil
+}
+
+// offer makes batches ready to be delivered.
+func (f *flow) offer(batches ...*batch) {
+	for _, b := range batches {
+		if b.age == 0 {
+			f.closed++
+			b.age = f.closed
+		}
+		heap.Push(&f.ready, b)
+	}
+}
+
+// byAge is a heap of batches with the one that was closed first on top.
+type byAge []*batch
+
+func (h byAge) Len() int           { return len(h) }
+func (h byAge) Less(i, j int) bool { return h[i].age < h[j].age }
+func (h byAge) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *byAge) Push(b any)        { *h = append(*h, b.(*batch)) }
+func (h *byAge) Pop() any {
+	last := len(*h) - 1
+	b := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return b
+}
+
+// finished settles items: they are delivered, or their dead letters are written.
+func (f *flow) finished(items []*item) {
+	for _, it := range items {
+		p := it.part
+		p.track.finish(it.number)
+		if p.records > 0 { // not forgotten in the meantime
+			p.records--
+			p.bytes -= it.size
+			f.records--
+			f.bytes -= it.size
+		}
+		if p.paused && p.track.span() < widestSpan/2 && !p.let {
+			p.paused = false
+			f.consumer.Resume(p.topic, p.number)
+		}
+	}
+}
+
+// release lets the batches behind a finished one go on.
+func (f *flow) release(b *batch) {
+	f.offer(b.leave()...)
+	if f.def.Delivery.Batch.Wait == 0 {
+		f.sendOpen(b.part)
+	}
+	f.wakePoller()
+	f.wakeCommitter()
+}

@@ -1,0 +1,188 @@
+package pipe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/target"
+)
+
+// This file is the only one that interprets a catalog.Delivery: what an attempt
+// means, when the next one is made, and when none is.
+
+// A verdict says that a batch is given up, and why.
+type verdict struct {
+	err      error
+	status   int
+	response []byte
+	attempts int
+	tries    int // at writing the dead letters
+}
+
+// work delivers batch after batch until there is none.
+func (f *flow) work(b *batch) {
+	defer f.working.Done()
+	for b != nil {
+		if b.verdict != nil {
+			f.giveUp(b)
+		} else {
+			f.attempt(b)
+		}
+		f.mu.Lock()
+		f.ended(b.part)
+		if b = f.next(); b == nil {
+			f.active--
+		}
+		f.mu.Unlock()
+	}
+}
+
+// ended notes that an attempt on a partition is over.
+func (f *flow) ended(p *partition) {
+	p.underway--
+	if p.let && p.underway == 0 {
+		select {
+		case <-p.quiet:
+		default:
+			close(p.quiet)
+		}
+	}
+}
+
+// attempt tries to deliver a batch and decides what follows.
+func (f *flow) attempt(b *batch) {
+	now := time.Now()
+	if b.attempt == 0 {
+		b.begun = now.UnixNano()
+	}
+	b.attempt++
+	events := make([]*event.Event, len(b.items))
+	for i, it := range b.items {
+		it.Attempt = b.attempt
+		events[i] = &it.Event
+	}
+	ctx, cancel := context.WithTimeout(b.part.ctx, f.def.Delivery.Timeout)
+	err := f.deliver(ctx, events)
+	cancel()
+	f.metrics.attempt(err, time.Since(now))
+
+	var partial *target.PartialError
+	if errors.As(err, &partial) {
+		err = f.keepFailed(b, partial)
+	}
+	if err == nil {
+		f.metrics.delivered.Add(float64(len(b.items)))
+		f.settle(b)
+		return
+	}
+	failure := target.FailureOf(err)
+	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
+	if failure.Final || f.exhausted(b, wait) {
+		b.verdict = newVerdict(err, b.attempt)
+		f.giveUp(b)
+		return
+	}
+	f.log.Debug("delivery failed", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset, "attempt", b.attempt, "again_in", wait, "err", err)
+	f.again(b, wait)
+}
+
+// deliver calls the target; a panic in it is a failed attempt like any other.
+func (f *flow) deliver(ctx context.Context, events []*event.Event) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.log.Error("target panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("the target panicked: %v", p)
+		}
+	}()
+	return f.target.Deliver(ctx, events)
+}
+
+// keepFailed settles what a target has accepted of a batch, gives up what another
+// attempt would not change, and keeps the rest. The whole batch stays in its
+// lanes until that is done too. It returns the error of the first event that it
+// keeps, nil if there is none.
+func (f *flow) keepFailed(b *batch, partial *target.PartialError) (first error) {
+	var kept, done []*item
+	var doomed []*batch
+	for i, it := range b.items {
+		err := partial.Failed[i]
+		switch {
+		case err == nil:
+			done = append(done, it)
+		case target.FailureOf(err).Final:
+			doomed = append(doomed, &batch{part: b.part, items: []*item{it}, verdict: newVerdict(err, b.attempt)})
+		default:
+			if first == nil {
+				first = err
+			}
+			kept = append(kept, it)
+		}
+	}
+	f.metrics.delivered.Add(float64(len(done)))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.finished(done)
+	f.offer(doomed...)
+	b.items = kept
+	f.dispatch()
+	f.wakeCommitter()
+	return first
+}
+
+// newVerdict gives up after a failure.
+func newVerdict(err error, attempts int) *verdict {
+	failure := target.FailureOf(err)
+	return &verdict{err: err, status: failure.Status, response: failure.Response, attempts: attempts}
+}
+
+// exhausted says whether a batch has had all its attempts, or would be too old
+// for the next one.
+func (f *flow) exhausted(b *batch, wait time.Duration) bool {
+	d := f.def.Delivery
+	if d.Attempts > 0 && b.attempt >= d.Attempts {
+		return true
+	}
+	return d.MaxAge > 0 && time.Since(time.Unix(0, b.begun))+wait >= d.MaxAge
+}
+
+// backoff returns the wait after a failed attempt, counted from 1: doubled each
+// time, never beyond Max, and shortened by up to a half as random (0 to 1) says,
+// so that what failed together does not come back together.
+func backoff(b catalog.Backoff, attempt int, random float64) time.Duration {
+	wait := b.Max
+	if shift := attempt - 1; shift < 32 && b.Min<<shift > 0 && b.Min<<shift < b.Max {
+		wait = b.Min << shift
+	}
+	return wait - time.Duration(random*float64(wait)/2)
+}
+
+// again schedules the next attempt. A batch that waits does not count as in
+// flight: it holds back its own keys and nothing else.
+func (f *flow) again(b *batch, wait time.Duration) {
+	f.metrics.waiting.Inc()
+	time.AfterFunc(wait, func() {
+		f.metrics.waiting.Dec()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if b.part.let || f.draining {
+			return
+		}
+		f.offer(b)
+		f.dispatch()
+	})
+}
+
+// settle ends a batch and lets those behind it go on.
+func (f *flow) settle(b *batch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.finished(b.items)
+	f.release(b)
+	f.dispatch()
+}

@@ -1,0 +1,364 @@
+package pipe
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/rule"
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/transform"
+)
+
+const (
+	// pollRecords is how many records one poll takes.
+	pollRecords = 2_000
+	// heldRecords and heldBytes bound what a pipe holds in memory: polling
+	// stops beyond them.
+	heldRecords = 10_000
+	heldBytes   = 32 << 20
+	// widestSpan bounds how far a partition may run ahead of its lowest
+	// unfinished record: that much is delivered again after a crash.
+	widestSpan = 50_000
+	// commitEvery is the pause between two commits.
+	commitEvery = 100 * time.Millisecond
+)
+
+// A flow is one pipe while it runs: one goroutine polls, filters and
+// transforms, one commits, and up to InFlight deliver.
+type flow struct {
+	def          catalog.Pipe
+	cluster      *kafka.Cluster
+	target       target.Target
+	pattern      *rule.RecordPattern  // nil: everything passes
+	transform    *transform.Transform // nil: the value as it is
+	fields       event.Fields         // of the document that pattern and transform see
+	metrics      *series
+	log          *slog.Logger
+	consumer     *kafka.Consumer
+	scratch      []byte      // for documents; the polling goroutine's
+	lettersReady atomic.Bool // the dead-letter topic exists
+
+	room  chan struct{} // has a token when memory was freed
+	dirty chan struct{} // has a token when something can be committed
+
+	mu             sync.Mutex // guards everything below, and all partitions, lanes and batches
+	parts          map[place]*partition
+	ready          byAge  // may be delivered
+	closed         uint64 // how many batches have been closed so far
+	active         int    // goroutines that deliver
+	records, bytes int    // held in memory
+	draining       bool   // no further attempt begins
+	working        sync.WaitGroup
+}
+
+// newFlow compiles a definition.
+func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
+	def = def.WithDefaults()
+	f := &flow{
+		def: def, cluster: r.cfg.Cluster, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
+		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), parts: map[place]*partition{},
+	}
+	var err error
+	if len(def.Filter) > 0 {
+		if f.pattern, err = rule.CompileRecord(def.Filter); err != nil {
+			return nil, fmt.Errorf("filter: %w", err)
+		}
+	}
+	if def.Transform != nil {
+		if f.transform, err = transform.Compile(*def.Transform, transform.Vars{PipeName: def.Name}); err != nil {
+			return nil, fmt.Errorf("transform: %w", err)
+		}
+	}
+	f.fields = fieldsOf(f.pattern, f.transform)
+	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.cluster.Produce, Log: f.log}
+	if def.Delivery.Batch.Records > 1 {
+		env.Batch = def.Delivery.Batch.Format
+	}
+	if f.target, err = r.open(def.Target, env); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// join becomes a member of the pipe's group.
+func (f *flow) join(ctx context.Context) error {
+	m := kafka.Membership{
+		Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
+		Assigned: f.assigned, Revoked: f.revoked, Lost: f.lost, Gone: f.gone,
+	}
+	if at, ok := f.def.StartTime(); ok {
+		m.Start.At = at
+	}
+	consumer, err := f.cluster.Join(ctx, m, f.log)
+	f.consumer = consumer
+	return err
+}
+
+// run polls until ctx ends and then lets deliveries end, for at most grace,
+// commits and leaves the group.
+func (f *flow) run(ctx context.Context, grace time.Duration) {
+	committer := make(chan struct{})
+	stop := make(chan struct{})
+	go func() {
+		defer close(committer)
+		f.commitUntil(stop)
+	}()
+	for f.waitForRoom(ctx) {
+		records, err := f.consumer.Poll(ctx, pollRecords)
+		if err == nil {
+			f.accept(records)
+		}
+		f.consumer.Release()
+		if err != nil && ctx.Err() == nil {
+			f.log.Error("polling stopped", "err", err)
+			break
+		}
+	}
+	f.drain(grace)
+	close(stop)
+	<-committer
+	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	f.consumer.Leave(leave)
+	if err := f.target.Close(); err != nil {
+		f.log.Warn("closing the target failed", "err", err)
+	}
+}
+
+// drain begins no further attempt and waits for those under way.
+func (f *flow) drain(grace time.Duration) {
+	f.mu.Lock()
+	f.draining = true
+	f.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		f.working.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+	}
+	f.log.Warn("deliveries cut short by the end of shutdown_timeout; they will be repeated")
+	f.mu.Lock()
+	for _, p := range f.parts {
+		p.cancel()
+	}
+	f.mu.Unlock()
+	<-done
+}
+
+// waitForRoom waits until the pipe may read on, and is false when ctx has ended.
+func (f *flow) waitForRoom(ctx context.Context) bool {
+	for {
+		f.mu.Lock()
+		full := f.records >= f.heldRecords() || f.bytes >= heldBytes
+		f.mu.Unlock()
+		if !full {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-f.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// heldRecords is larger than usual where batches are.
+func (f *flow) heldRecords() int {
+	return max(heldRecords, min(2*f.def.Delivery.InFlight*f.def.Delivery.Batch.Records, 200_000))
+}
+
+// accept filters, transforms and batches records of one poll.
+func (f *flow) accept(records []*kgo.Record) {
+	if len(records) == 0 {
+		return
+	}
+	items := make([]*item, len(records))
+	for i, r := range records {
+		items[i] = f.make(r)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var p *partition
+	for i, it := range items {
+		r := records[i]
+		if p == nil || p.topic != r.Topic || p.number != r.Partition {
+			p = f.parts[place{r.Topic, r.Partition}]
+		}
+		if p == nil || p.let {
+			continue // given to somebody else since it was fetched
+		}
+		number := p.track.add(r.Offset)
+		if it == nil {
+			p.track.finish(number)
+			continue
+		}
+		it.part, it.number = p, number
+		f.records, p.records = f.records+1, p.records+1
+		f.bytes, p.bytes = f.bytes+it.size, p.bytes+it.size
+		f.put(it)
+	}
+	for _, p := range f.parts {
+		if p.track.span() > widestSpan && !p.paused {
+			p.paused = true
+			f.consumer.Pause(p.topic, p.number)
+		}
+		if f.def.Delivery.Batch.Wait == 0 {
+			f.sendOpen(p)
+		}
+	}
+	f.dispatch()
+	f.wakeCommitter()
+}
+
+// make turns a record into an item, or into nil if the filter drops it.
+func (f *flow) make(r *kgo.Record) *item {
+	it := &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
+	if f.pattern != nil || f.transform != nil {
+		doc, key, value := event.AppendDocument(f.scratch[:0], r, f.fields)
+		f.scratch = doc
+		if cap(f.scratch) > 1<<20 {
+			f.scratch = nil
+		}
+		if f.pattern != nil && !f.matches(doc, key, value) {
+			f.metrics.filtered.Inc()
+			return nil
+		}
+		if f.transform != nil {
+			body, err := f.transform.Apply(nil, doc, time.Now())
+			if err != nil {
+				it.reason = fmt.Errorf("transform: %w", err)
+			} else {
+				it.Body = body
+				it.size += len(body)
+			}
+		}
+	}
+	it.ID = deliveryID(f.def.Name, r)
+	return it
+}
+
+// deliveryID names a delivery: the same on every attempt and from every
+// process, and another one for the record that takes the same offset after a
+// topic was deleted and made anew.
+func deliveryID(pipe string, r *kgo.Record) string {
+	b := make([]byte, 0, len(pipe)+len(r.Topic)+32)
+	b = append(append(b, pipe...), ':')
+	b = append(append(b, r.Topic...), ':')
+	b = append(strconv.AppendInt(b, int64(r.Partition), 10), ':')
+	b = append(strconv.AppendInt(b, r.Offset, 10), ':')
+	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 36)
+	return string(b)
+}
+
+// assigned takes partitions that the group has handed out.
+func (f *flow) assigned(got map[string][]int32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic, partitions := range got {
+		for _, n := range partitions {
+			ctx, cancel := context.WithCancel(context.Background())
+			f.parts[place{topic, n}] = &partition{place: place{topic, n}, lanes: map[string]*lane{}, ctx: ctx, cancel: cancel, quiet: make(chan struct{})}
+		}
+	}
+	f.metrics.partitions.Set(float64(len(f.parts)))
+}
+
+// revoked lets go of partitions: attempts that are under way end, what they
+// achieved is committed, everything else is left to the next owner.
+func (f *flow) revoked(ctx context.Context, taken map[string][]int32) {
+	leaving := f.letGo(taken)
+	patience := time.NewTimer(min(f.def.Delivery.Timeout+time.Second, 30*time.Second))
+	defer patience.Stop()
+	for _, p := range leaving {
+		select {
+		case <-p.quiet:
+		case <-patience.C:
+			patience.Reset(0)
+			f.log.Warn("a delivery did not end before its partition was taken away; it will be repeated", "topic", p.topic, "partition", p.number)
+		}
+	}
+	if err := f.commit(ctx); err != nil {
+		f.log.Warn("commit before a rebalance failed; records will be delivered again", "err", err)
+	}
+	f.forget(leaving)
+}
+
+// lost forgets partitions that others may have already.
+func (f *flow) lost(taken map[string][]int32) { f.forget(f.letGo(taken)) }
+
+// letGo begins no further attempt on the partitions.
+func (f *flow) letGo(taken map[string][]int32) (leaving []*partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic, partitions := range taken {
+		for _, n := range partitions {
+			p := f.parts[place{topic, n}]
+			if p == nil || p.let {
+				continue
+			}
+			p.let = true
+			if p.underway == 0 {
+				close(p.quiet)
+			}
+			leaving = append(leaving, p)
+		}
+	}
+	return leaving
+}
+
+// forget removes partitions and everything held of them.
+func (f *flow) forget(leaving []*partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range leaving {
+		p.cancel()
+		f.records -= p.records
+		f.bytes -= p.bytes
+		p.records, p.bytes = 0, 0
+		if f.parts[p.place] == p {
+			delete(f.parts, p.place)
+		}
+	}
+	f.ready = slices.DeleteFunc(f.ready, func(b *batch) bool { return b.part.let })
+	heap.Init(&f.ready)
+	f.metrics.partitions.Set(float64(len(f.parts)))
+	f.wakePoller()
+}
+
+// gone reports records that retention removed before they were read.
+func (f *flow) gone(topic string, partition int32, count int64) {
+	f.metrics.gone.Add(float64(count))
+	f.log.Error("retention removed records before the pipe had read them", "topic", topic, "partition", partition, "records", count)
+}
+
+func (f *flow) wakePoller() {
+	select {
+	case f.room <- struct{}{}:
+	default:
+	}
+}
+
+func (f *flow) wakeCommitter() {
+	select {
+	case f.dirty <- struct{}{}:
+	default:
+	}
+}

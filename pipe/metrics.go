@@ -1,0 +1,81 @@
+package pipe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the back door's Prometheus series, each with the label pipe.
+type Metrics struct {
+	records        *prometheus.CounterVec
+	attempts       *prometheus.CounterVec
+	seconds        *prometheus.HistogramVec
+	waiting        *prometheus.GaugeVec
+	partitions     *prometheus.GaugeVec
+	gone           *prometheus.CounterVec
+	commitFailures *prometheus.CounterVec
+	letterFailures *prometheus.CounterVec
+}
+
+// NewMetrics makes the series and registers them.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"pipe"}, labels...))
+		r.MustRegister(v)
+		return v
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"pipe"})
+		r.MustRegister(v)
+		return v
+	}
+	m := &Metrics{
+		records:        counter("klamm_pipe_records_total", "Records that a pipe is done with: delivered, filtered or dead_lettered.", "outcome"),
+		attempts:       counter("klamm_pipe_attempts_total", "Attempts at delivering a batch: ok or failed.", "outcome"),
+		waiting:        gauge("klamm_pipe_waiting_batches", "Batches that wait for their next attempt."),
+		partitions:     gauge("klamm_pipe_assigned_partitions", "Partitions that this process reads for a pipe."),
+		gone:           counter("klamm_pipe_gone_records_total", "Records that retention removed before the pipe had read them."),
+		commitFailures: counter("klamm_pipe_commit_failures_total", "Commits of offsets that failed."),
+		letterFailures: counter("klamm_pipe_dead_letter_failures_total", "Attempts at writing dead letters that failed."),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "klamm_pipe_attempt_seconds", Help: "How long attempts took.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"pipe"}),
+	}
+	r.MustRegister(m.seconds)
+	return m
+}
+
+// series are the series of one pipe. Looking them up costs more than counting.
+type series struct {
+	delivered, filtered, dead, gone, commitFailures, letterFailures, ok, failed prometheus.Counter
+	waiting, partitions                                                         prometheus.Gauge
+	seconds                                                                     prometheus.Observer
+}
+
+func (m *Metrics) of(pipe string) *series {
+	return &series{
+		delivered:      m.records.WithLabelValues(pipe, "delivered"),
+		filtered:       m.records.WithLabelValues(pipe, "filtered"),
+		dead:           m.records.WithLabelValues(pipe, "dead_lettered"),
+		ok:             m.attempts.WithLabelValues(pipe, "ok"),
+		failed:         m.attempts.WithLabelValues(pipe, "failed"),
+		waiting:        m.waiting.WithLabelValues(pipe),
+		partitions:     m.partitions.WithLabelValues(pipe),
+		gone:           m.gone.WithLabelValues(pipe),
+		commitFailures: m.commitFailures.WithLabelValues(pipe),
+		letterFailures: m.letterFailures.WithLabelValues(pipe),
+		seconds:        m.seconds.WithLabelValues(pipe),
+	}
+}
+
+// attempt counts one attempt.
+func (s *series) attempt(err error, took time.Duration) {
+	s.seconds.Observe(took.Seconds())
+	if err != nil {
+		s.failed.Inc()
+		return
+	}
+	s.ok.Inc()
+}
