@@ -1,0 +1,293 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Options say what to measure and for how long. Start from Default.
+type Options struct {
+	// Front and Pipe choose the doors.
+	Front, Pipe bool
+	// Brokers are bootstrap servers; none starts the embedded broker.
+	Brokers []string
+	// Rounds is how often each side is measured, 1 to 100.
+	Rounds int
+	// Seconds is how long one measurement at the front door lasts, 1 to 600.
+	Seconds int
+	// Records is the backlog of a measurement at the back door that delivers
+	// one record a request; 0 takes 40,000 for each of Seconds. Batches get
+	// five times as many, because they take about a fifth of the time.
+	Records int
+	// Connections is how many requests are under way at once, 1 to 10,000; at
+	// the back door it is the pipe's in_flight.
+	Connections int
+	// ValueBytes is the length of a record's value.
+	ValueBytes int
+	// Partitions is how many partitions the topics have, 1 to 1,000.
+	Partitions int
+	// Executable is the klamm that is measured and that plays all roles; empty
+	// is the running program.
+	Executable string
+	// Progress is told what is being done, a line at a time; nil is silent.
+	Progress io.Writer
+}
+
+// Default returns the options of klamm bench without flags.
+func Default() Options {
+	return Options{Front: true, Pipe: true, Rounds: 3, Seconds: 5, Connections: 64, ValueBytes: 1024, Partitions: 4}
+}
+
+// ErrOptions says that an option is out of its range.
+var ErrOptions = errors.New("option out of range")
+
+// Validate returns ErrOptions, with the name of the flag, for the first option
+// that is out of its range.
+func (o Options) Validate() error {
+	for _, v := range []struct {
+		flag        string
+		value       int
+		least, most int
+	}{
+		{"runs", o.Rounds, 1, 100},
+		{"seconds", o.Seconds, 1, 600},
+		{"records", o.Records, 0, 100_000_000},
+		{"connections", o.Connections, 1, 10_000},
+		{"value-bytes", o.ValueBytes, minDocument, maxDocument},
+		{"partitions", o.Partitions, 1, 1_000},
+	} {
+		if v.value < v.least || v.value > v.most {
+			return fmt.Errorf("%w: --%s %d: want %d to %d", ErrOptions, v.flag, v.value, v.least, v.most)
+		}
+	}
+	return nil
+}
+
+const (
+	// warmUp comes before each measurement at the front door.
+	warmUp = time.Second
+	// adminTimeout bounds one administrative request.
+	adminTimeout = 20 * time.Second
+	// topicPrefix begins the names of all topics and groups that are made.
+	topicPrefix = "klamm-bench-"
+)
+
+// Run measures and reports. It ends all processes that it started and removes
+// all topics, groups and files that it made, also when ctx ends early, which is
+// then the error. It works on Linux only.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if !supported {
+		_, err := peakMemory(0)
+		return nil, err
+	}
+	if o.Executable == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the running program: %w", err)
+		}
+		o.Executable = self
+	}
+	crew, err := newCrew(o.Executable)
+	if err != nil {
+		return nil, err
+	}
+	defer crew.dismiss()
+	c := &conductor{Options: o, crew: crew, run: fmt.Sprintf("%s%x-", topicPrefix, time.Now().UnixNano())}
+	if err := c.connect(ctx); err != nil {
+		return nil, err
+	}
+	defer c.disconnect()
+	r := &Report{
+		Machine:    Machine{CPUs: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version()},
+		Broker:     c.brokerName(),
+		ValueBytes: o.ValueBytes,
+		Seconds:    o.Seconds,
+		Rounds:     o.Rounds,
+		Cases:      []Case{},
+	}
+	doors := []struct {
+		open bool
+		run  func(context.Context) ([]Case, error)
+	}{{o.Front, c.front}, {o.Pipe, c.pipe}}
+	for _, d := range doors {
+		if !d.open {
+			continue
+		}
+		cases, err := d.run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.Cases = append(r.Cases, cases...)
+	}
+	return r, nil
+}
+
+// A conductor starts what measures and what is measured.
+type conductor struct {
+	Options
+	crew    *crew
+	run     string // begins the name of every topic and group of this run
+	brokers []string
+	client  *kgo.Client
+	admin   *kadm.Client
+}
+
+// connect starts the embedded broker where none is given.
+func (c *conductor) connect(ctx context.Context) error {
+	c.brokers = c.Brokers
+	if len(c.brokers) == 0 {
+		c.progress("starting the embedded broker")
+		_, addrs, err := c.crew.serving(ctx, "broker", brokerRole{Dir: filepath.Join(c.crew.dir, "broker")})
+		if err != nil {
+			return err
+		}
+		c.brokers = strings.Split(addrs, ",")
+	}
+	var err error
+	if c.client, err = kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.MetadataMinAge(100*time.Millisecond)); err != nil {
+		return fmt.Errorf("brokers: %w", err)
+	}
+	c.admin = kadm.NewClient(c.client)
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	if err := c.client.Ping(ctx); err != nil {
+		c.client.Close()
+		return fmt.Errorf("reach the brokers %s: %w", strings.Join(c.brokers, ","), err)
+	}
+	return nil
+}
+
+// disconnect removes what this run left on brokers that are not its own.
+func (c *conductor) disconnect() {
+	defer c.client.Close()
+	if len(c.Brokers) == 0 {
+		return
+	}
+	// The run's own context may have ended.
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	topics, err := c.admin.ListTopics(ctx)
+	if err != nil {
+		c.progress("left topics %s* behind: %v", c.run, err)
+		return
+	}
+	for _, t := range topics.Names() {
+		if strings.HasPrefix(t, c.run) {
+			c.deleteTopic(ctx, t)
+		}
+	}
+}
+
+func (c *conductor) brokerName() string {
+	if len(c.Brokers) == 0 {
+		return "embedded"
+	}
+	return strings.Join(c.Brokers, ",")
+}
+
+func (c *conductor) progress(format string, args ...any) {
+	if c.Progress != nil {
+		fmt.Fprintf(c.Progress, format+"\n", args...)
+	}
+}
+
+// createTopic makes a topic and waits until it has leaders.
+func (c *conductor) createTopic(ctx context.Context, topic string) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	resp, err := c.admin.CreateTopic(ctx, int32(c.Partitions), -1, nil, topic)
+	if err == nil {
+		err = resp.Err
+	}
+	if err != nil {
+		return fmt.Errorf("create topic %q: %w", topic, err)
+	}
+	for {
+		topics, err := c.admin.ListTopics(ctx, topic)
+		if err == nil && topics.Has(topic) && ledBySomebody(topics[topic]) {
+			return nil
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("wait for topic %q: %w", topic, ctx.Err())
+		}
+	}
+}
+
+func ledBySomebody(t kadm.TopicDetail) bool {
+	for _, p := range t.Partitions {
+		if p.Err != nil || p.Leader < 0 {
+			return false
+		}
+	}
+	return len(t.Partitions) > 0
+}
+
+// deleteTopic frees the disk; a topic that stays does no other harm.
+func (c *conductor) deleteTopic(ctx context.Context, topic string) {
+	if _, err := c.admin.DeleteTopic(ctx, topic); err != nil && ctx.Err() == nil {
+		c.progress("left topic %s behind: %v", topic, err)
+	}
+}
+
+// produced verifies that a topic holds as many records as were acknowledged,
+// and that a sample of them are the documents that were sent.
+func (c *conductor) produced(ctx context.Context, topic string, acknowledged int64) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	ends, err := c.admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("read the end of topic %q: %w", topic, err)
+	}
+	var records int64
+	starts := make(map[int32]kgo.Offset)
+	ends.Each(func(o kadm.ListedOffset) {
+		records += o.Offset
+		if o.Offset > 0 {
+			starts[o.Partition] = kgo.NewOffset().At(max(o.Offset-sampleRecords, 0))
+		}
+	})
+	if records != acknowledged {
+		return fmt.Errorf("topic %q holds %d records, but %d were acknowledged", topic, records, acknowledged)
+	}
+	return c.sample(ctx, topic, starts)
+}
+
+// sampleRecords is how many records of a partition are verified.
+const sampleRecords = 100
+
+func (c *conductor) sample(ctx context.Context, topic string, starts map[int32]kgo.Offset) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	if err != nil {
+		return fmt.Errorf("read topic %q: %w", topic, err)
+	}
+	defer client.Close()
+	for seen := 0; seen < len(starts); {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return fmt.Errorf("read topic %q: %w", topic, err)
+		}
+		for _, r := range fetches.Records() {
+			if _, _, err := readDocument(r.Value, c.ValueBytes); err != nil {
+				return fmt.Errorf("topic %q, partition %d, offset %d: %w", topic, r.Partition, r.Offset, err)
+			}
+			seen++
+		}
+	}
+	return nil
+}

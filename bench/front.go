@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A contender is one side of a case: it works once in each round.
+type contender struct {
+	name      string
+	yardstick bool
+	// work does the work once; topic is new and empty.
+	work func(ctx context.Context, topic string) (loadResult, error)
+}
+
+// front measures the front door: requests that come in and become records.
+func (c *conductor) front(ctx context.Context) ([]Case, error) {
+	klamm, klammAddr, err := c.startKlamm(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer klamm.kill()
+	bare, bareAddr, err := c.crew.serving(ctx, "yardstick-front", frontYardstick{Brokers: c.brokers})
+	if err != nil {
+		return nil, err
+	}
+	defer bare.kill()
+
+	yardstick := contender{"yardstick", true, c.requests(bare, bareAddr, mediaPlain, 1)}
+	// A Java broker that has just started is slow at first, and that would be
+	// to the first side's loss.
+	if _, err := c.turn(ctx, c.run+"warm", yardstick); err != nil {
+		return nil, fmt.Errorf("warm up: %w", err)
+	}
+	one := Case{Door: "front", Name: "one", Title: fmt.Sprintf("one record a request, %d connections", c.Connections)}
+	one, err = c.rounds(ctx, one, []contender{
+		yardstick,
+		{"klamm raw", false, c.requests(klamm, klammAddr, mediaPlain, 1)},
+		{"klamm v2", false, c.requests(klamm, klammAddr, mediaV2JSON, 1)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	const batch = 100
+	many := Case{Door: "front", Name: "batch", Title: fmt.Sprintf("%d records a request, %d connections", batch, c.Connections)}
+	many, err = c.rounds(ctx, many, []contender{
+		yardstick,
+		{"native", true, c.native(batch)},
+		{"klamm v2", false, c.requests(klamm, klammAddr, mediaV2JSON, batch)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []Case{one, many}, nil
+}
+
+// rounds lets all contenders work in turn, round by round, and compares.
+func (c *conductor) rounds(ctx context.Context, result Case, contenders []contender) (Case, error) {
+	result.Sides = make([]Side, len(contenders))
+	for round := range c.Rounds {
+		for i, side := range contenders {
+			f, err := c.turn(ctx, fmt.Sprintf("%sfront-%s-%d-%d", c.run, result.Name, round, i), side)
+			if err != nil {
+				return result, fmt.Errorf("%s, %s: %w", result.Title, side.name, err)
+			}
+			c.progress("%s: %s: round %d of %d, %s: %s records/s", result.Door, result.Title, round+1, c.Rounds, side.name, thousands(f.RecordsPerSecond))
+			result.Sides[i].Name = side.name
+			result.Sides[i].Runs = append(result.Sides[i].Runs, f)
+		}
+	}
+	compare(&result, contenders)
+	return result, nil
+}
+
+// compare fills in the medians, and the shares of each side of klamm's.
+func compare(result *Case, contenders []contender) {
+	for i := range result.Sides {
+		result.Sides[i].Median = medians(result.Sides[i].Runs)
+	}
+	for i, side := range contenders {
+		for j, other := range contenders {
+			if !side.yardstick && other.yardstick {
+				result.Shares = append(result.Shares, shareOf(result.Sides[i], result.Sides[j]))
+			}
+		}
+	}
+}
+
+// turn is one measurement of one side, on a topic of its own.
+func (c *conductor) turn(ctx context.Context, topic string, side contender) (Figures, error) {
+	if err := c.createTopic(ctx, topic); err != nil {
+		return Figures{}, err
+	}
+	defer c.deleteTopic(ctx, topic)
+	result, err := side.work(ctx, topic)
+	if err != nil {
+		return Figures{}, err
+	}
+	return result.Figures, c.produced(ctx, topic, result.Acknowledged)
+}
+
+func (c *conductor) stretch() stretch {
+	return stretch{Warm: warmUp, Measure: time.Duration(c.Seconds) * time.Second}
+}
+
+// timeout bounds a process that works for one stretch.
+func (s stretch) timeout() time.Duration { return s.Warm + s.Measure + startTimeout }
+
+// requests is a side that answers HTTP requests of some records each.
+func (c *conductor) requests(server *child, addr, media string, records int) func(context.Context, string) (loadResult, error) {
+	return func(ctx context.Context, topic string) (loadResult, error) {
+		config := loadRole{
+			Stretch: c.stretch(), Addr: addr, Topic: topic, Media: media, Records: records, Size: c.ValueBytes,
+			Connections: c.Connections, PID: server.pid(),
+		}
+		var r loadResult
+		load, err := c.crew.role("load", config)
+		if err != nil {
+			return r, err
+		}
+		defer load.kill()
+		if err := load.result(ctx, config.Stretch.timeout(), &r); err != nil {
+			return r, err
+		}
+		r.Figures.PeakBytes, err = peakMemory(server.pid())
+		return r, err
+	}
+}
+
+// native is a side that produces by itself, without HTTP.
+func (c *conductor) native(records int) func(context.Context, string) (loadResult, error) {
+	return func(ctx context.Context, topic string) (loadResult, error) {
+		config := nativeYardstick{
+			Stretch: c.stretch(), Brokers: c.brokers, Topic: topic, Records: records, Size: c.ValueBytes, Connections: c.Connections,
+		}
+		var r loadResult
+		p, err := c.crew.role("yardstick-native", config)
+		if err != nil {
+			return r, err
+		}
+		defer p.kill()
+		return r, p.result(ctx, config.Stretch.timeout(), &r)
+	}
+}
+
+// startKlamm starts klamm serve, with a configuration file if file is not
+// empty, and returns its HTTP address when it is ready.
+func (c *conductor) startKlamm(ctx context.Context, file string) (*child, string, error) {
+	p, err := c.spawnKlamm(file)
+	if err != nil {
+		return nil, "", err
+	}
+	line, err := p.line(ctx, startTimeout, "klamm ready: http=")
+	if err != nil {
+		return nil, "", err
+	}
+	addr, _, _ := strings.Cut(line, " ")
+	return p, addr, nil
+}
+
+func (c *conductor) spawnKlamm(file string) (*child, error) {
+	args := []string{"serve", "--brokers", strings.Join(c.brokers, ","), "--listen", "127.0.0.1:0", "--log-level", "warn"}
+	if file != "" {
+		args = append(args, "--config", file)
+	}
+	return c.crew.start("klamm", args...)
+}

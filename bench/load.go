@@ -1,0 +1,243 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// requestTimeout bounds one request of the load.
+const requestTimeout = 30 * time.Second
+
+// The media types of the two bodies that the load can send.
+const (
+	mediaPlain  = "text/plain"
+	mediaV2JSON = "application/vnd.kafka.json.v2+json"
+)
+
+// A stretch is a time of warming up and then a time that is measured.
+type stretch struct {
+	Warm    time.Duration `json:"warm"`
+	Measure time.Duration `json:"measure"`
+}
+
+// loadRole configures the load on the front door.
+type loadRole struct {
+	Stretch     stretch `json:"stretch"`
+	Addr        string  `json:"addr"`
+	Topic       string  `json:"topic"`
+	Media       string  `json:"media"`
+	Records     int     `json:"records"` // in one request
+	Size        int     `json:"size"`    // of a document, in bytes
+	Connections int     `json:"connections"`
+	PID         int     `json:"pid"` // of the server
+}
+
+// loadResult is what the load reports.
+type loadResult struct {
+	Figures Figures `json:"figures"`
+	// Acknowledged counts all records, those of the warm-up too.
+	Acknowledged int64 `json:"acknowledged"`
+}
+
+// runLoad posts the same request over and over on each connection.
+func runLoad(ctx context.Context, c loadRole, out io.Writer) error {
+	m := newMeter(c.Stretch, c.PID, c.Records, c.Size)
+	result, err := m.run(ctx, c.Connections, func(ctx context.Context, worker int) (func() error, error) {
+		w, err := dial(c.Addr)
+		if err != nil {
+			return nil, err
+		}
+		// A request that waits for its answer ends with the load.
+		context.AfterFunc(ctx, func() { _ = w.conn.Close() })
+		request := c.request(int64(worker) * int64(c.Records))
+		check := checker{want: c.Records}
+		return func() error {
+			status, body, err := w.roundTrip(request, requestTimeout)
+			if err != nil {
+				return err
+			}
+			return check.answer(status, body)
+		}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("load on %s: %w", c.Addr, err)
+	}
+	return printResult(out, result)
+}
+
+// request is a whole HTTP request with the documents from a sequence number on.
+func (c loadRole) request(first int64) []byte {
+	body := produceBody(c.Media, first, c.Records, c.Size)
+	head := fmt.Sprintf("POST /topics/%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: klamm-bench\r\nContent-Type: %s\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n",
+		c.Topic, c.Addr, c.Media, len(body))
+	return append([]byte(head), body...)
+}
+
+// produceBody is one plain document, or a v2 envelope of several.
+func produceBody(media string, first int64, records, size int) []byte {
+	now := time.Now()
+	if media != mediaV2JSON {
+		return appendDocument(nil, first, now, size)
+	}
+	body := []byte(`{"records":[`)
+	for i := range records {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, `{"value":`...)
+		body = appendDocument(body, first+int64(i), now, size)
+		body = append(body, '}')
+	}
+	return append(body, "]}"...)
+}
+
+// A checker verifies the answers to one connection's requests.
+type checker struct {
+	want int // records in a request
+	seen int
+}
+
+// answer verifies that every record got an offset and no error. Most answers
+// are only counted through; each 64th is also parsed.
+func (c *checker) answer(status int, body []byte) error {
+	if status != http.StatusOK {
+		return fmt.Errorf("status %d, want 200: %.200s", status, body)
+	}
+	c.seen++
+	fast := bytes.Count(body, []byte(`"error_code":null`)) == c.want && bytes.Count(body, []byte(`"offset":`)) == c.want
+	if fast && c.seen%64 != 1 {
+		return nil
+	}
+	var a struct {
+		Offsets []struct {
+			Partition *int32          `json:"partition"`
+			Offset    *int64          `json:"offset"`
+			ErrorCode json.RawMessage `json:"error_code"`
+		} `json:"offsets"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("answer %.200q: %w", body, err)
+	}
+	if len(a.Offsets) != c.want {
+		return fmt.Errorf("%d offsets, want %d", len(a.Offsets), c.want)
+	}
+	for _, o := range a.Offsets {
+		if o.Partition == nil || o.Offset == nil || *o.Offset < 0 || string(o.ErrorCode) != "null" {
+			return fmt.Errorf("a record was not produced: %.200s", body)
+		}
+	}
+	return nil
+}
+
+// A meter runs workers that do the same thing over and over, and counts what is
+// done within the measured stretch.
+type meter struct {
+	stretch stretch
+	pid     int
+	records int // in one step
+	size    int
+
+	mu           sync.Mutex // guards what follows
+	times        latencies
+	acknowledged int64
+}
+
+func newMeter(s stretch, pid, records, size int) *meter {
+	return &meter{stretch: s, pid: pid, records: records, size: size}
+}
+
+// run makes workers; each is given a function that does one step, until the
+// stretch is over. The first error ends all.
+func (m *meter) run(ctx context.Context, workers int, prepare func(ctx context.Context, worker int) (func() error, error)) (loadResult, error) {
+	if workers < 1 || m.records < 1 || m.stretch.Measure <= 0 {
+		return loadResult{}, fmt.Errorf("%w: nothing to do", ErrRole)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	steps := make([]func() error, workers)
+	for i := range steps {
+		step, err := prepare(ctx, i)
+		if err != nil {
+			return loadResult{}, err
+		}
+		steps[i] = step
+	}
+	start := time.Now().Add(m.stretch.Warm)
+	end := start.Add(m.stretch.Measure)
+	var all sync.WaitGroup
+	for _, step := range steps {
+		all.Go(func() { m.work(ctx, cancel, step, start, end) })
+	}
+	cpu, err := m.cpuBetween(ctx, start, end)
+	if err != nil {
+		cancel(err)
+	}
+	all.Wait()
+	if ctx.Err() != nil {
+		return loadResult{}, context.Cause(ctx)
+	}
+	f := Figures{
+		Records:   int64(len(m.times) * m.records),
+		Requests:  int64(len(m.times)),
+		Bytes:     int64(len(m.times)) * int64(m.records*m.size),
+		Seconds:   m.stretch.Measure.Seconds(),
+		P50Micros: float64(m.times.quantile(0.50)) / float64(time.Microsecond),
+		P99Micros: float64(m.times.quantile(0.99)) / float64(time.Microsecond),
+	}
+	f.settle(cpu)
+	return loadResult{Figures: f, Acknowledged: m.acknowledged}, nil
+}
+
+// work repeats a step until end; what ends within the stretch counts.
+func (m *meter) work(ctx context.Context, cancel context.CancelCauseFunc, step func() error, start, end time.Time) {
+	var times latencies
+	var done int64
+	for begin := time.Now(); begin.Before(end) && ctx.Err() == nil; {
+		if err := step(); err != nil {
+			cancel(err)
+			return
+		}
+		now := time.Now()
+		done += int64(m.records)
+		if !now.Before(start) && !now.After(end) {
+			times.add(now.Sub(begin))
+		}
+		begin = now
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.times = append(m.times, times...)
+	m.acknowledged += done
+}
+
+// cpuBetween waits for both times and returns what the server used in between.
+func (m *meter) cpuBetween(ctx context.Context, start, end time.Time) (time.Duration, error) {
+	if !pause(ctx, time.Until(start)) {
+		return 0, context.Cause(ctx)
+	}
+	before, err := cpuTime(m.pid)
+	if err != nil {
+		return 0, err
+	}
+	if !pause(ctx, time.Until(end)) {
+		return 0, context.Cause(ctx)
+	}
+	after, err := cpuTime(m.pid)
+	return after - before, err
+}
+
+// appendOffset appends the answer of Confluent's v2 to one produced record.
+func appendOffset(b []byte, partition int32, offset int64) []byte {
+	b = append(b, `{"offsets":[{"partition":`...)
+	b = strconv.AppendInt(b, int64(partition), 10)
+	b = append(b, `,"offset":`...)
+	b = strconv.AppendInt(b, offset, 10)
+	return append(b, `,"error_code":null,"error":null}],"key_schema_id":null,"value_schema_id":null}`...)
+}

@@ -1,0 +1,273 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// recordsASecond is what the backlog is made for.
+	recordsASecond = 40_000
+	// batchFactor is how many more records a backlog for batches has.
+	batchFactor = 5
+	// livePerSecond and liveSeconds are the steady trickle after the backlog,
+	// from which the latency is read.
+	livePerSecond = 1_000
+	liveSeconds   = 2
+	// commitTimeout bounds how long after the last delivery a side may take to
+	// commit.
+	commitTimeout = 20 * time.Second
+)
+
+// A haul is one measurement at the back door: a backlog is delivered, then live
+// records.
+type haul struct {
+	backlogTopic, liveTopic string
+	backlog, live           int64
+	batch                   int // records in one request
+	group                   string
+	url                     string
+}
+
+// pipe measures the back door: records that are read and become requests.
+func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
+	backlog := int64(c.Records)
+	if backlog == 0 {
+		backlog = recordsASecond * int64(c.Seconds)
+	}
+	var cases []Case
+	for _, batch := range []int{1, 100} {
+		result := Case{Door: "pipe", Name: "one", Title: fmt.Sprintf("one record a request, %d in flight", c.Connections)}
+		h := haul{backlogTopic: c.run + "backlog", backlog: backlog, live: livePerSecond * liveSeconds, batch: batch}
+		if batch > 1 {
+			result.Name = "batch"
+			result.Title = fmt.Sprintf("batches of up to %d records, %d in flight", batch, c.Connections)
+			h.backlogTopic += "-batch"
+			h.backlog *= batchFactor
+		}
+		if err := c.fillBacklog(ctx, h); err != nil {
+			return nil, err
+		}
+		result, err := c.hauls(ctx, result, h)
+		if err != nil {
+			return nil, err
+		}
+		c.deleteTopic(ctx, h.backlogTopic)
+		cases = append(cases, result)
+	}
+	return cases, nil
+}
+
+func (c *conductor) fillBacklog(ctx context.Context, h haul) error {
+	c.progress("pipe: producing %s records", thousands(float64(h.backlog)))
+	if err := c.createTopic(ctx, h.backlogTopic); err != nil {
+		return err
+	}
+	return c.fill(ctx, fillRole{Brokers: c.brokers, Topic: h.backlogTopic, Count: h.backlog, Size: c.ValueBytes})
+}
+
+func (c *conductor) fill(ctx context.Context, config fillRole) error {
+	p, err := c.crew.role("fill", config)
+	if err != nil {
+		return err
+	}
+	defer p.kill()
+	// Ten thousand records a second are an order of magnitude below what any
+	// machine does.
+	timeout := startTimeout + time.Duration(config.Count/10_000)*time.Second
+	var count int64
+	return p.result(ctx, timeout, &count)
+}
+
+// hauls lets both sides work in turn, round by round, and compares.
+func (c *conductor) hauls(ctx context.Context, result Case, h haul) (Case, error) {
+	sides := []struct {
+		contender
+		start func(haul) (*child, error)
+	}{
+		{contender{name: "yardstick", yardstick: true}, c.startPipeYardstick},
+		{contender{name: "klamm"}, c.startPipeKlamm},
+	}
+	result.Sides = make([]Side, len(sides))
+	var contenders []contender
+	for _, side := range sides {
+		contenders = append(contenders, side.contender)
+	}
+	for round := range c.Rounds {
+		for i, side := range sides {
+			h.group = fmt.Sprintf("%spipe-%s-%d-%d", c.run, result.Name, round, i)
+			h.liveTopic = h.group
+			f, err := c.haul(ctx, h, side.start)
+			if err != nil {
+				return result, fmt.Errorf("%s, %s: %w", result.Title, side.name, err)
+			}
+			c.progress("pipe: %s: round %d of %d, %s: %s records/s", result.Title, round+1, c.Rounds, side.name, thousands(f.RecordsPerSecond))
+			result.Sides[i].Name = side.name
+			result.Sides[i].Runs = append(result.Sides[i].Runs, f)
+		}
+	}
+	compare(&result, contenders)
+	return result, nil
+}
+
+// haul is one measurement of one side.
+func (c *conductor) haul(ctx context.Context, h haul, start func(haul) (*child, error)) (Figures, error) {
+	var none Figures
+	if err := c.createTopic(ctx, h.liveTopic); err != nil {
+		return none, err
+	}
+	defer c.deleteTopic(ctx, h.liveTopic)
+	sink, addr, err := c.crew.serving(ctx, "sink", sinkRole{Backlog: h.backlog, Live: h.live, Size: c.ValueBytes})
+	if err != nil {
+		return none, err
+	}
+	defer sink.kill()
+	h.url = "http://" + addr + "/records"
+	server, err := start(h)
+	if err != nil {
+		return none, err
+	}
+	defer c.endGroup(h.group)
+	defer server.leave()
+	if err := tellServer(ctx, addr, server.pid()); err != nil {
+		return none, err
+	}
+	var backlog, live Figures
+	// A side that is fifty times slower than planned is not worth a figure.
+	timeout := startTimeout + 50*time.Duration(c.Seconds)*time.Second
+	if err := c.await(ctx, sink, server, timeout, &backlog); err != nil {
+		return none, fmt.Errorf("deliver %d records: %w", h.backlog, err)
+	}
+	trickle := fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog, Count: h.live, Size: c.ValueBytes, PerSecond: livePerSecond}
+	if err := c.fill(ctx, trickle); err != nil {
+		return none, err
+	}
+	if err := c.await(ctx, sink, server, startTimeout, &live); err != nil {
+		return none, fmt.Errorf("deliver %d live records: %w", h.live, err)
+	}
+	if backlog.PeakBytes, err = peakMemory(server.pid()); err != nil {
+		return none, err
+	}
+	backlog.P50Micros, backlog.P99Micros = live.P50Micros, live.P99Micros
+	backlog.Repeated += live.Repeated
+	return backlog, c.committed(ctx, h)
+}
+
+// await waits for a result of the sink while the server must go on.
+func (c *conductor) await(ctx context.Context, sink, server *child, timeout time.Duration, f *Figures) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		// The server prints nothing after it is ready, so that a line is its end.
+		_, err := server.line(ctx, 2*timeout, "\x00")
+		if err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	}()
+	err := sink.result(ctx, timeout, f)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// tellServer tells the sink which process it measures.
+func tellServer(ctx context.Context, addr string, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("http://%s/server/%d", addr, pid), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("tell the sink what it measures: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("tell the sink what it measures: status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// committed verifies that a side commits what it delivered.
+func (c *conductor) committed(ctx context.Context, h haul) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	want := h.backlog + h.live
+	var got int64
+	for {
+		offsets, err := c.admin.FetchOffsets(ctx, h.group)
+		if err == nil {
+			got = 0
+			for _, topic := range []string{h.backlogTopic, h.liveTopic} {
+				for _, o := range offsets[topic] {
+					got += max(o.At, 0)
+				}
+			}
+			if got == want {
+				return nil
+			}
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("group %q has committed %d of %d records %s after the last delivery", h.group, got, want, commitTimeout)
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// endGroup deletes a group whose member has left.
+func (c *conductor) endGroup(group string) {
+	if len(c.Brokers) == 0 {
+		return // it goes with the broker
+	}
+	// The run's own context may have ended.
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	if resp, err := c.admin.DeleteGroup(ctx, group); err != nil || resp.Err != nil {
+		c.progress("left group %s behind: %v", group, errors.Join(err, resp.Err))
+	}
+}
+
+func (c *conductor) startPipeYardstick(h haul) (*child, error) {
+	return c.crew.role("yardstick-pipe", pipeYardstick{
+		Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: h.url, Batch: h.batch, InFlight: c.Connections,
+	})
+}
+
+func (c *conductor) startPipeKlamm(h haul) (*child, error) {
+	file := filepath.Join(c.crew.dir, h.group+".yaml")
+	if err := os.WriteFile(file, []byte(h.config(c.Connections)), 0o600); err != nil {
+		return nil, fmt.Errorf("write klamm's configuration: %w", err)
+	}
+	return c.spawnKlamm(file)
+}
+
+// config is klamm's configuration file with the one pipe.
+func (h haul) config(inFlight int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `egress: {allow: [127.0.0.0/8]}
+pipes:
+  - name: bench
+    topics: [%s, %s]
+    group: %s
+    start: earliest
+    target:
+      webhook: {url: %q, method: POST}
+    delivery:
+      timeout: 30s
+      in_flight: %d
+`, h.backlogTopic, h.liveTopic, h.group, h.url, inFlight)
+	if h.batch > 1 {
+		fmt.Fprintf(&b, "      batch: {records: %d, bytes: 16MiB, wait: 0s, format: json}\n", h.batch)
+	}
+	return b.String()
+}

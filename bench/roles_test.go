@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// play runs a role in this process and returns a function that waits for a line
+// it prints. The role ends with the test, and must end well.
+func play(t *testing.T, name string, config any) (line func(prefix string) string) {
+	t.Helper()
+	document, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	in, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := Role(ctx, name, string(document), out)
+		_ = out.CloseWithError(err)
+		ended <- err
+	}()
+	lines := bufio.NewScanner(in)
+	t.Cleanup(func() {
+		cancel()
+		_ = in.Close()
+		select {
+		case err := <-ended:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s does not end", name)
+		}
+	})
+	return func(prefix string) string {
+		t.Helper()
+		if !lines.Scan() {
+			t.Fatalf("%s ended early: %v", name, lines.Err())
+		}
+		rest, ok := strings.CutPrefix(lines.Text(), prefix)
+		if !ok {
+			t.Fatalf("%s says %q, want %q...", name, lines.Text(), prefix)
+		}
+		return rest
+	}
+}
+
+func figures(t *testing.T, line string, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(line), v); err != nil {
+		t.Fatalf("result %q: %v", line, err)
+	}
+}
+
+func needLinux(t *testing.T) {
+	t.Helper()
+	if !supported {
+		t.Skip("CPU time is read from /proc")
+	}
+}
+
+// startConductor is a conductor with an embedded broker and nothing else.
+func startConductor(t *testing.T) *conductor {
+	t.Helper()
+	addrs := play(t, "broker", brokerRole{Dir: t.TempDir()})(readyPrefix)
+	c := &conductor{Options: Default(), run: "test-"}
+	c.Options.Brokers = strings.Split(addrs, ",")
+	if err := c.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.client.Close)
+	return c
+}
+
+func TestFrontRolesCountWhatTheTopicHolds(t *testing.T) {
+	needLinux(t)
+	c := startConductor(t)
+	yardstick := play(t, "yardstick-front", frontYardstick{Brokers: c.brokers})(readyPrefix)
+	short := stretch{Warm: 20 * time.Millisecond, Measure: 200 * time.Millisecond}
+	for _, side := range []struct {
+		name   string
+		config func(topic string) any
+		each   int64
+	}{
+		{"load", func(topic string) any {
+			return loadRole{Stretch: short, Addr: yardstick, Topic: topic, Media: mediaPlain, Records: 1, Size: 1024, Connections: 4, PID: os.Getpid()}
+		}, 1},
+		{"yardstick-native", func(topic string) any {
+			return nativeYardstick{Stretch: short, Brokers: c.brokers, Topic: topic, Records: 10, Size: 1024, Connections: 4}
+		}, 10},
+	} {
+		t.Run(side.name, func(t *testing.T) {
+			topic := "front-" + side.name
+			if err := c.createTopic(t.Context(), topic); err != nil {
+				t.Fatal(err)
+			}
+			var r loadResult
+			figures(t, play(t, side.name, side.config(topic))(resultPrefix), &r)
+			f := r.Figures
+			if f.Records < side.each || f.Records != f.Requests*side.each || f.Bytes != f.Records*1024 || f.P50Micros <= 0 || f.P99Micros < f.P50Micros {
+				t.Errorf("figures: %+v", f)
+			}
+			if r.Acknowledged < f.Records {
+				t.Errorf("%d acknowledged, %d measured", r.Acknowledged, f.Records)
+			}
+			if err := c.produced(t.Context(), topic, r.Acknowledged); err != nil {
+				t.Error(err)
+			}
+			if err := c.produced(t.Context(), topic, r.Acknowledged+1); err == nil {
+				t.Error("a lost record goes unnoticed")
+			}
+		})
+	}
+}
+
+func TestPipeRolesDeliverAndCommit(t *testing.T) {
+	needLinux(t)
+	c := startConductor(t)
+	for _, batch := range []int{1, 100} {
+		h := haul{
+			backlogTopic: "backlog-" + itoa(batch), liveTopic: "live-" + itoa(batch), backlog: 2000, live: 50, batch: batch, group: "group-" + itoa(batch),
+		}
+		for _, topic := range []string{h.backlogTopic, h.liveTopic} {
+			if err := c.createTopic(t.Context(), topic); err != nil {
+				t.Fatal(err)
+			}
+		}
+		play(t, "fill", fillRole{Brokers: c.brokers, Topic: h.backlogTopic, Count: h.backlog, Size: 1024})(resultPrefix)
+		sink := play(t, "sink", sinkRole{Backlog: h.backlog, Live: h.live, Size: 1024})
+		addr := sink(readyPrefix)
+		play(t, "yardstick-pipe", pipeYardstick{
+			Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: "http://" + addr + "/records", Batch: batch, InFlight: 8,
+		})(readyPrefix)
+		if err := tellServer(t.Context(), addr, os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+		var backlog, live Figures
+		figures(t, sink(resultPrefix), &backlog)
+		play(t, "fill", fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog, Count: h.live, Size: 1024, PerSecond: 500})(resultPrefix)
+		figures(t, sink(resultPrefix), &live)
+		if backlog.Records != h.backlog || backlog.Bytes != h.backlog*1024 || backlog.Repeated != 0 || backlog.RecordsPerSecond <= 0 {
+			t.Errorf("batches of %d, backlog: %+v", batch, backlog)
+		}
+		if batch > 1 && backlog.Requests > h.backlog/10 {
+			t.Errorf("%d requests for %d records in batches of %d", backlog.Requests, h.backlog, batch)
+		}
+		if live.Records != h.live || live.P50Micros <= 0 || live.P50Micros > live.P99Micros {
+			t.Errorf("batches of %d, live: %+v", batch, live)
+		}
+		if err := c.committed(t.Context(), h); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSinkRefusesWhatWasNotProduced(t *testing.T) {
+	s := &sink{config: sinkRole{Backlog: 2, Live: 1, Size: 300}, pid: os.Getpid(), seen: make([]uint64, 1), out: io.Discard}
+	needLinux(t)
+	doc := func(seq int64) []byte { return appendDocument(nil, seq, time.Now(), 300) }
+	for _, step := range []struct {
+		name     string
+		body     []byte
+		ok       bool
+		records  int64
+		repeated int64
+	}{
+		{"the second", doc(1), true, 1, 0},
+		{"once more", doc(1), true, 1, 1},
+		{"a number that was not produced", doc(3), false, 1, 1},
+		{"another text", []byte(`{"seq":1}`), false, 1, 1},
+		{"the first", doc(0), true, 2, 1},
+		{"live", doc(2), true, 2, 1},
+	} {
+		err := s.take(step.body, time.Now())
+		if (err == nil) != step.ok || s.backlog.Records != step.records || s.backlog.Repeated != step.repeated {
+			t.Errorf("%s: %v, %+v", step.name, err, s.backlog)
+		}
+	}
+	if s.live.Records != 1 {
+		t.Errorf("live: %+v", s.live)
+	}
+}
+
+func TestRoleRefusesWhatRunWouldNotAsk(t *testing.T) {
+	for _, c := range []struct{ name, role, config string }{
+		{"no such role", "conductor", "{}"},
+		{"no JSON", "sink", "sink"},
+		{"unknown member", "sink", `{"size":300,"color":"red"}`},
+		{"documents too short", "sink", `{"backlog":1,"live":1,"size":3}`},
+		{"no connections", "load", `{"records":1}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := Role(t.Context(), c.role, c.config, io.Discard); !errors.Is(err, ErrRole) {
+				t.Errorf("got %v, want ErrRole", err)
+			}
+		})
+	}
+}
