@@ -1,0 +1,254 @@
+// Package app makes a running klamm of its parts and owns the order in which
+// they start and stop.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/confluent2"
+	"github.com/klamm-gateway/klamm/front/klamm"
+	"github.com/klamm-gateway/klamm/front/light"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/all"
+)
+
+// Options are what the command line adds to the configuration file.
+type Options struct {
+	// Broker starts the embedded broker, as klamm dev does, with this
+	// configuration; nil uses the brokers of the configuration file.
+	Broker *broker.Config
+	// Ready is called once, when everything is up: the address of the HTTP
+	// listener, and the brokers.
+	Ready func(http string, kafka []string)
+	Log   *slog.Logger // required
+}
+
+// An App is a running klamm.
+type App struct {
+	cfg      *config.Config
+	opts     Options
+	log      *slog.Logger
+	listener net.Listener
+	broker   *broker.Broker
+	cluster  *kafka.Cluster
+	server   *front.Server
+	runner   *pipe.Runner
+	stopping atomic.Bool
+}
+
+// ErrOpenDoor says that klamm would serve everybody on an address that others
+// can reach.
+var ErrOpenDoor = errors.New("no authentication is configured")
+
+// New makes all parts, listens on the HTTP address and, where asked, starts the
+// embedded broker. It does not wait for brokers. A part that fails undoes the
+// others.
+func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err error) {
+	a := &App{cfg: cfg, opts: opts, log: opts.Log}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if err := guardDoor(cfg); err != nil {
+		return nil, err
+	}
+	if a.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("listen for HTTP: %w; choose another address with --listen", err)
+	}
+	kafkaConfig := cfg.Kafka
+	if opts.Broker != nil {
+		if a.broker, err = startBroker(ctx, *opts.Broker); err != nil {
+			return nil, err
+		}
+		kafkaConfig = kafka.Config{Brokers: a.broker.Addrs()}
+	}
+	if a.cluster, err = kafka.Open(kafkaConfig, a.log); err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	egress, err := target.NewEgress(cfg.Egress.Allow, opts.Broker != nil)
+	if err != nil {
+		return nil, err
+	}
+	a.runner, err = pipe.New(pipe.Config{
+		Cluster: a.cluster, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress,
+		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4,
+	}, cfg.Pipes)
+	if err != nil {
+		return nil, err
+	}
+	a.server = front.New(front.Config{
+		Sizes: cfg.Sizes, Dialects: a.dialects(registry), Anonymous: true,
+		Metrics: front.NewMetrics(registry), Log: a.log,
+	})
+	return a, nil
+}
+
+// dialects lists the HTTP APIs that klamm speaks.
+func (a *App) dialects(registry *prometheus.Registry) []front.Dialect {
+	g := gate.New(a.cluster)
+	return []front.Dialect{
+		confluent2.Dialect(g, a.cfg.Rest.V2),
+		light.Dialect(g),
+		klamm.Dialect(klamm.Config{Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}),
+	}
+}
+
+// startBroker starts the embedded broker; its errors name the flags that help.
+func startBroker(ctx context.Context, cfg broker.Config) (*broker.Broker, error) {
+	b, err := broker.Start(ctx, cfg)
+	switch {
+	case errors.Is(err, broker.ErrListen):
+		return nil, fmt.Errorf("embedded broker: %w; choose another address with --kafka-listen", err)
+	case err != nil:
+		return nil, fmt.Errorf("embedded broker: %w; choose another directory with --data", err)
+	}
+	return b, nil
+}
+
+// guardDoor refuses to serve everybody where others than this machine can
+// connect, unless that was spelled out.
+func guardDoor(cfg *config.Config) error {
+	host, _, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q is not HOST:PORT", cfg.Listen)
+	}
+	if addr, err := netip.ParseAddr(host); host == "localhost" || err == nil && addr.Unmap().IsLoopback() {
+		return nil
+	}
+	if cfg.Auth.Anonymous {
+		return nil
+	}
+	return fmt.Errorf("%w, and %s can be reached from other machines: anybody could read and write every topic; "+
+		"listen on 127.0.0.1, or allow it with auth: {anonymous: true} in the configuration file", ErrOpenDoor, cfg.Listen)
+}
+
+// Addr returns the bound HTTP address, HOST:PORT.
+func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// Brokers returns the bootstrap servers that klamm uses.
+func (a *App) Brokers() []string { return a.cluster.Brokers() }
+
+// ready reports whether klamm can produce and poll now.
+func (a *App) ready(ctx context.Context) error {
+	if a.stopping.Load() {
+		return errors.New("klamm is stopping")
+	}
+	return a.cluster.Ready(ctx)
+}
+
+// Run serves until ctx ends and then stops in good order within
+// shutdown_timeout: not ready first, then running requests and deliveries end,
+// offsets are committed, groups are left, connections closed.
+func (a *App) Run(ctx context.Context) error {
+	defer a.close()
+	serving := make(chan error, 1)
+	go func() { serving <- a.server.Serve(a.listener) }()
+
+	pipesCtx, stopPipes := context.WithCancel(ctx)
+	defer stopPipes()
+	var parts sync.WaitGroup
+	parts.Go(func() {
+		if a.awaitCluster(pipesCtx) {
+			a.runner.Run(pipesCtx)
+		}
+	})
+	parts.Go(func() { a.announce(pipesCtx) })
+
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-serving:
+	}
+	a.stopping.Store(true)
+	a.log.Info("stopping", "within", a.cfg.ShutdownTimeout)
+	stopPipes()
+	end, cancel := context.WithTimeout(context.Background(), a.cfg.ShutdownTimeout)
+	defer cancel()
+	if err := a.server.Shutdown(end); err != nil {
+		a.log.Warn("requests cut short by the end of shutdown_timeout", "err", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		parts.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-end.Done():
+		a.log.Warn("pipes cut short by the end of shutdown_timeout; their last records will be delivered again")
+	}
+	return failed
+}
+
+// awaitCluster waits until the cluster can be reached, with one log line an
+// attempt; false means that ctx ended first.
+func (a *App) awaitCluster(ctx context.Context) bool {
+	wait := 250 * time.Millisecond
+	for {
+		err := a.cluster.Ready(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		a.log.Warn("waiting for Kafka", "again_in", wait, "err", err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// announce calls Options.Ready when everything is up.
+func (a *App) announce(ctx context.Context) {
+	for a.cluster.Ready(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	joined, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	a.runner.Joined(joined)
+	if ctx.Err() == nil && a.opts.Ready != nil {
+		a.opts.Ready(a.Addr(), a.Brokers())
+	}
+}
+
+// close frees what New made, in reverse order.
+func (a *App) close() {
+	if a.cluster != nil {
+		a.cluster.Close()
+	}
+	if a.broker != nil {
+		_ = a.broker.Close()
+	}
+	if a.listener != nil {
+		_ = a.listener.Close()
+	}
+}

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/klamm-gateway/klamm"
+
+// rooms says what each package may import of klamm, as ARCHITECTURE.md does.
+// An entry that ends in "/*" stands for every package below it.
+var rooms = map[string][]string{
+	"app":              {"*"},
+	"bench":            {"broker"},
+	"broker":           {},
+	"catalog":          {"rule", "transform"},
+	"cmd/klamm":        {"app", "bench", "broker", "config", "rule", "transform", "target/all"},
+	"config":           {"catalog", "front", "front/*", "kafka", "target", "target/all"},
+	"config/reference": {"config", "target/all"},
+	"event":            {"scan"},
+	"front":            {"gate", "kafka", "scan"},
+	"front/*":          {"front", "gate", "kafka", "scan"},
+	"gate":             {"kafka", "catalog", "rule"},
+	"kafka":            {},
+	"pipe":             {"catalog", "event", "kafka", "rule", "target", "transform"},
+	"rule":             {"scan"},
+	"scan":             {},
+	"target":           {"event"},
+	"target/*":         {"target", "event", "scan"},
+	"target/all":       {"target", "target/*"},
+	"transform":        {"event", "scan"},
+}
+
+// brokerTalk are the packages that talk to brokers; the record type itself may
+// be used everywhere.
+var brokerTalk = []string{"github.com/twmb/franz-go/pkg/kadm", "github.com/twmb/franz-go/pkg/kfake"}
+
+func TestImportsFollowTheHouseRules(t *testing.T) {
+	root := ".."
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != root && (strings.HasPrefix(name, ".") || name == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		rel, _ := filepath.Rel(root, path)
+		checkFile(t, filepath.ToSlash(rel), path)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkFile(t *testing.T, rel, path string) {
+	t.Helper()
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), path, source, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := rel[:strings.LastIndex(rel, "/")]
+	if strings.HasSuffix(room, "test") { // conformance suites start whole servers
+		return
+	}
+	may, ok := rooms[room]
+	if !ok {
+		may, ok = rooms[room[:strings.IndexByte(room+"/", '/')]+"/*"]
+	}
+	if !ok {
+		t.Errorf("%s: package %s is not in the table of rooms; add it there and to ARCHITECTURE.md", rel, room)
+		return
+	}
+	for _, spec := range f.Imports {
+		imported, _ := strconv.Unquote(spec.Path.Value)
+		if slices.Contains(brokerTalk, imported) && room != "kafka" && room != "broker" && room != "bench" {
+			t.Errorf("%s imports %s: only kafka and broker talk to brokers", rel, imported)
+		}
+		short, own := strings.CutPrefix(imported, module+"/")
+		if own && !allowed(may, short) {
+			t.Errorf("%s imports %s, but %s may import only %v", rel, short, room, may)
+		}
+	}
+}
+
+func allowed(may []string, imported string) bool {
+	for _, m := range may {
+		if m == "*" || m == imported || strings.HasSuffix(m, "/*") && strings.HasPrefix(imported, strings.TrimSuffix(m, "*")) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klamm-gateway/klamm/bench"
+)
+
+// benchCommand measures klamm beside a bare Go program.
+func benchCommand() *cobra.Command {
+	o := bench.Default()
+	var output string
+	measure := func(cmd *cobra.Command, front, pipe bool) error {
+		o.Front, o.Pipe = front, pipe
+		return runBench(cmd, o, output)
+	}
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure klamm beside a bare Go program on this machine",
+		Long: "Measures both doors beside yardsticks: bare Go programs that do the same work with net/http and a Kafka client. Everything\n" +
+			"runs on this machine, in processes of its own, in turn. docs/benchmarks.md says how to read the result. Linux only.",
+		Example: "  klamm bench\n  klamm bench front --runs 1 --seconds 2\n  klamm bench pipe --brokers 127.0.0.1:9092 -o json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, true) },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:   "front",
+			Short: "Measure only requests that come in and become records",
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, false) },
+		},
+		&cobra.Command{
+			Use:   "pipe",
+			Short: "Measure only records that are read and become requests",
+			Args:  cobra.NoArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, false, true) },
+		},
+		benchRoleCommand(),
+	)
+	flags := cmd.PersistentFlags()
+	flags.StringSliceVar(&o.Brokers, "brokers", nil, "bootstrap servers, HOST:PORT,... (default: an embedded broker with its data in a temporary directory)")
+	flags.IntVar(&o.Rounds, "runs", o.Rounds, "how often each side is measured, in turn")
+	flags.IntVar(&o.Seconds, "seconds", o.Seconds, "how long one measurement at the front door lasts")
+	flags.IntVar(&o.Records, "records", o.Records, "backlog of one measurement of a pipe, five times as much for batches (default 40,000 for each of --seconds)")
+	flags.IntVar(&o.Connections, "connections", o.Connections, "requests under way at once")
+	flags.IntVar(&o.ValueBytes, "value-bytes", o.ValueBytes, "length of a record's value")
+	flags.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of a topic")
+	flags.StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+func runBench(cmd *cobra.Command, o bench.Options, output string) error {
+	if output != "table" && output != "json" {
+		return &exitError{2, fmt.Errorf("--output %q: want table or json", output)}
+	}
+	if err := o.Validate(); err != nil {
+		return &exitError{2, err}
+	}
+	o.Progress = cmd.ErrOrStderr()
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	report, err := bench.Run(ctx, o)
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = errors.New("bench: interrupted")
+		}
+		return failed(err)
+	}
+	if output == "json" {
+		e := json.NewEncoder(cmd.OutOrStdout())
+		e.SetIndent("", "  ")
+		return failed(e.Encode(report))
+	}
+	return failed(report.WriteTable(cmd.OutOrStdout()))
+}
+
+// benchRoleCommand is one of the processes that bench starts.
+func benchRoleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "role NAME CONFIGURATION",
+		Short:  "Run one of the processes of a benchmark",
+		Args:   cobra.ExactArgs(2),
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			err := bench.Role(ctx, args[0], args[1], cmd.OutOrStdout())
+			if errors.Is(err, bench.ErrRole) {
+				return &exitError{2, err}
+			}
+			return failed(err)
+		},
+	}
+}
