@@ -1,0 +1,93 @@
+# The one entry point: everything that CI does is a target here, and CI calls
+# these targets. Needs Go; test-kafka, kafka and kafka3 also Java and Maven.
+
+GO       ?= go
+BIN      := bin/klamm
+VERSION  ?=
+FUZZTIME ?= 10s
+LINT     := golangci-lint
+LINT_AT  := v2.15.0
+TOOLS    := $(CURDIR)/bin/tools
+ACCEPT   ?= ../shared/accept
+BENCH    ?=
+PACKAGES ?= ./...
+
+# The integration packages are those whose tests ask for a real cluster.
+integration = $(sort $(dir $(shell grep -rl --include='*_test.go' KLAMM_TEST_BROKERS .)))
+
+.PHONY: build
+build: ## build bin/klamm, static and stripped (the default)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/klamm
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: check
+check: format vet lint generated race ## everything that must hold before a commit; import rules are one of the tests
+
+.PHONY: format
+format: ## fail if a file is not gofmt's
+	@out=$$(gofmt -s -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$out" ] || { echo "not formatted (gofmt -s -w):"; echo "$$out"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet $(PACKAGES)
+
+.PHONY: lint
+lint: $(TOOLS)/$(LINT)-$(LINT_AT) ## the linters of .golangci.yml
+	$< run $(PACKAGES)
+
+$(TOOLS)/$(LINT)-$(LINT_AT):
+	GOBIN=$(TOOLS) GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/$(LINT)@$(LINT_AT)
+	mv $(TOOLS)/$(LINT) $@
+
+.PHONY: test
+test: ## all tests; nothing but Go is needed
+	$(GO) test $(PACKAGES)
+
+.PHONY: race
+race: ## all tests under the race detector
+	$(GO) test -race $(PACKAGES)
+
+.PHONY: imports
+imports: ## only the rules for who may import whom
+	$(GO) test -count=1 -run '^TestImports' ./app/
+
+.PHONY: test-kafka
+test-kafka: ## the integration tests on Apache Kafka, started for them
+	deploy/kafka/run -- $(GO) test -count=1 -p 1 $(integration)
+
+.PHONY: kafka
+kafka: ## Apache Kafka on 127.0.0.1:9092 until Ctrl-C
+	deploy/kafka/run --port 9092
+
+.PHONY: kafka3
+kafka3: ## Apache Kafka with three nodes on 127.0.0.1:9092-9094 until Ctrl-C
+	deploy/kafka/run --nodes 3 --port 9092
+
+.PHONY: accept
+accept: ## the acceptance checks, where they are; PARTS="1 -- -m 'not slow'"
+	@if [ -x $(ACCEPT)/run ]; then $(ACCEPT)/run $(PARTS); else echo "no acceptance checks in $(ACCEPT)"; fi
+
+.PHONY: bench
+bench: build ## klamm beside a bare Go program on this machine; BENCH='front --runs 1'
+	$(BIN) bench $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's/^(.*)\/[^/]+:[0-9]+:func (.*)/\1 \2/' | sort | while read -r dir name; do \
+		echo "$$dir $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; done
+
+.PHONY: docs
+docs: ## write the generated parts of docs/
+	$(GO) generate ./...
+
+.PHONY: generated
+generated: ## fail if docs/ is not what make docs writes
+	@before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; cp -R docs/. "$$before"; $(MAKE) --no-print-directory docs; \
+		diff -ru "$$before" docs || { echo "docs/ was out of date; it is written anew, look at the difference above"; exit 1; }
+
+.PHONY: clean
+clean: ## remove bin/
+	rm -rf bin
