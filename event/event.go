@@ -19,7 +19,8 @@ type Event struct {
 	// for byte; a transform replaces it.
 	Body json.RawMessage
 	// ID names this delivery: the same on every attempt and from every
-	// process (interface.md 4, Klamm-Delivery-Id).
+	// process (interface.md 4, Klamm-Delivery-Id). Of a batch only the first
+	// event has one, and it stands for all.
 	ID string
 	// Attempt counts the attempts at delivering this event, from 1.
 	Attempt int

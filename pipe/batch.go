@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"container/heap"
+	"hash/maphash"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
@@ -24,7 +25,7 @@ func (f *flow) put(it *item) {
 		f.close(p)
 	}
 	if p.open == nil {
-		p.open = &batch{part: p}
+		p.open = &batch{part: p, items: make([]*item, 0, min(limit.Records, 128))}
 		if limit.Wait > 0 {
 			opened := p.open
 			time.AfterFunc(limit.Wait, func() { f.waited(opened) })
@@ -42,9 +43,13 @@ func (f *flow) put(it *item) {
 	}
 }
 
+// seed makes lanes of keys. Two keys of the same hash would share a lane, which
+// costs nothing but a wait.
+var seed = maphash.MakeSeed()
+
 // laneOf returns the lane that keeps an item in order; nil: none.
 func (f *flow) laneOf(it *item) *lane {
-	key := ""
+	var key uint64
 	switch f.def.Delivery.Order {
 	case catalog.OrderNone:
 		return nil
@@ -52,17 +57,13 @@ func (f *flow) laneOf(it *item) *lane {
 		if it.Record.Key == nil {
 			return nil
 		}
-		if l := it.part.lanes[string(it.Record.Key)]; l != nil {
-			return l
-		}
-		key = string(it.Record.Key)
-	default:
-		if l := it.part.lanes[key]; l != nil {
-			return l
-		}
+		key = maphash.Bytes(seed, it.Record.Key)
 	}
-	l := &lane{key: key}
-	it.part.lanes[key] = l
+	l := it.part.lanes[key]
+	if l == nil {
+		l = &lane{key: key}
+		it.part.lanes[key] = l
+	}
 	return l
 }
 

@@ -67,6 +67,9 @@ func (f *flow) attempt(b *batch) {
 		it.Attempt = b.attempt
 		events[i] = &it.Event
 	}
+	if first := events[0]; first.ID == "" {
+		first.ID = deliveryID(f.def.Name, first.Record)
+	}
 	ctx, cancel := context.WithTimeout(b.part.ctx, f.def.Delivery.Timeout)
 	err := f.deliver(ctx, events)
 	cancel()

@@ -251,7 +251,6 @@ func (f *flow) make(r *kgo.Record) *item {
 			}
 		}
 	}
-	it.ID = deliveryID(f.def.Name, r)
 	return it
 }
 
@@ -275,7 +274,7 @@ func (f *flow) assigned(got map[string][]int32) {
 	for topic, partitions := range got {
 		for _, n := range partitions {
 			ctx, cancel := context.WithCancel(context.Background())
-			f.parts[place{topic, n}] = &partition{place: place{topic, n}, lanes: map[string]*lane{}, ctx: ctx, cancel: cancel, quiet: make(chan struct{})}
+			f.parts[place{topic, n}] = &partition{place: place{topic, n}, lanes: map[uint64]*lane{}, ctx: ctx, cancel: cancel, quiet: make(chan struct{})}
 		}
 	}
 	f.metrics.partitions.Set(float64(len(f.parts)))

@@ -66,7 +66,7 @@ type partition struct {
 	place
 	track     tracker
 	committed int64
-	lanes     map[string]*lane // of the keys that are under way
+	lanes     map[uint64]*lane // of the keys that are under way, by the hash of the key
 	open      *batch           // the batch being filled; nil: none
 	paused    bool             // fetching is paused, because span has grown too large
 
@@ -114,7 +114,7 @@ type batch struct {
 // With order "partition" a partition has one lane; records without a key, and
 // with order "none" all records, have none.
 type lane struct {
-	key   string
+	key   uint64
 	queue []*batch // closed batches, first the one that may be delivered
 	open  bool     // the partition's open batch has records of this lane
 }

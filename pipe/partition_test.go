@@ -48,9 +48,10 @@ func TestTrackerNeverPassesAnUnfinishedRecord(t *testing.T) {
 }
 
 func TestBatchesGoWhenTheyAreFirstInAllTheirLanes(t *testing.T) {
-	p := &partition{lanes: map[string]*lane{}}
+	p := &partition{lanes: map[uint64]*lane{}}
 	lanes := func(keys ...string) (ls []*lane) {
-		for _, k := range keys {
+		for _, name := range keys {
+			k := uint64(name[0])
 			if p.lanes[k] == nil {
 				p.lanes[k] = &lane{key: k}
 			}
