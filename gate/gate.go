@@ -33,6 +33,14 @@ const (
 	DescribeTopic   Action = "kafka-cluster:DescribeTopic"
 	DescribeConfigs Action = "kafka-cluster:DescribeTopicDynamicConfiguration"
 	DescribeCluster Action = "kafka-cluster:DescribeCluster"
+
+	Connect                Action = "kafka-cluster:Connect"
+	AlterTopic             Action = "kafka-cluster:AlterTopic"
+	AlterConfigs           Action = "kafka-cluster:AlterTopicDynamicConfiguration"
+	AlterCluster           Action = "kafka-cluster:AlterCluster"
+	DescribeClusterConfigs Action = "kafka-cluster:DescribeClusterDynamicConfiguration"
+	AlterClusterConfigs    Action = "kafka-cluster:AlterClusterDynamicConfiguration"
+	DescribeGroup          Action = "kafka-cluster:DescribeGroup"
 )
 
 // A Resource is what an action is done to.
@@ -57,8 +65,9 @@ type Policy interface {
 
 // A Gate is the guarded way to a cluster. It is safe for concurrent use.
 type Gate struct {
-	cluster  *kafka.Cluster
-	policies []Policy
+	cluster   *kafka.Cluster
+	policies  []Policy
+	consumers consumers
 }
 
 // New returns a gate in front of a cluster. Without policies everything is

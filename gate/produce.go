@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -34,5 +35,28 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 		}
 	}
 	g.cluster.Send(ctx, record, done)
+	return nil
+}
+
+// SendAll hands records to a topic over, in the order given, as Send does. done
+// is called once, when all of them are written or have failed, unless SendAll
+// returns the error of a policy; then nothing is written.
+func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records []*kgo.Record, done func()) error {
+	if len(g.policies) > 0 {
+		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: topic}, Records: records})
+		if err != nil {
+			return err
+		}
+	}
+	var left atomic.Int64
+	left.Store(int64(len(records)))
+	for _, r := range records {
+		r.Topic = topic
+		g.cluster.Send(ctx, r, func(error) {
+			if left.Add(-1) == 0 {
+				done()
+			}
+		})
+	}
 	return nil
 }

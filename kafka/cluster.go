@@ -65,6 +65,9 @@ type Cluster struct {
 	producer *kgo.Client
 	reader   *kgo.Client
 	admin    *kadm.Client
+	limit    deadline // of records that are being produced
+	large    *kgo.Client
+	alone    chan struct{} // held while a large record is written
 
 	ready struct {
 		sync.Mutex
@@ -84,35 +87,43 @@ func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: log}
+	c := &Cluster{cfg: cfg, log: log, alone: make(chan struct{}, 1)}
 	var err error
-	c.producer, err = kgo.NewClient(append(c.options(),
-		kgo.AllowAutoTopicCreation(),
-		kgo.RecordPartitioner(newPartitioner()),
-		// kgo's default of 10 ms costs a synchronous HTTP caller most of its
-		// throughput; requests that arrive together still share a batch.
-		kgo.ProducerLinger(0),
-		kgo.ProducerBatchMaxBytes(recordBytes),
-		kgo.BrokerMaxWriteBytes(recordBytes+(4<<20)),
-		kgo.MaxBufferedRecords(200_000),
-		kgo.MaxBufferedBytes(bufferedBytes),
-		kgo.RecordDeliveryTimeout(produceTimeout),
-		// A caller who was told that a record failed must not see it appear
-		// when the broker comes back an hour later.
-		kgo.AllowIdempotentProduceCancellation(),
-		kgo.UnknownTopicRetries(8),
-	)...)
-	if err != nil {
+	if c.producer, err = c.newProducer(batchBytes); err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	if c.large, err = c.newProducer(recordBytes); err != nil {
+		c.producer.Close()
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	c.reader, err = kgo.NewClient(append(c.options(), kgo.BrokerMaxReadBytes(recordBytes+(16<<20)))...)
 	if err != nil {
 		c.producer.Close()
+		c.large.Close()
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
 	c.admin = kadm.NewClient(c.reader)
 	c.admin.SetTimeoutMillis(int32(adminTimeout / time.Millisecond))
 	return c, nil
+}
+
+// newProducer makes a producer whose batches have at most so many bytes.
+func (c *Cluster) newProducer(batch int32) (*kgo.Client, error) {
+	return kgo.NewClient(append(c.options(),
+		kgo.AllowAutoTopicCreation(),
+		kgo.RecordPartitioner(newPartitioner()),
+		// kgo's default of 10 ms costs a synchronous HTTP caller most of its
+		// throughput; requests that arrive together still share a batch.
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchMaxBytes(batch),
+		kgo.BrokerMaxWriteBytes(recordBytes+(4<<20)),
+		kgo.MaxBufferedRecords(200_000),
+		kgo.MaxBufferedBytes(bufferedBytes),
+		// A caller who was told that a record failed must not see it appear
+		// when the broker comes back an hour later.
+		kgo.AllowIdempotentProduceCancellation(),
+		kgo.UnknownTopicRetries(8),
+	)...)
 }
 
 // options are common to all clients of the cluster.
@@ -138,6 +149,7 @@ func (c *Cluster) Admin() *kadm.Client { return c.admin }
 // Close ends all connections. Records that are still waiting fail.
 func (c *Cluster) Close() {
 	c.producer.Close()
+	c.large.Close()
 	c.reader.Close()
 }
 

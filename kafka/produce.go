@@ -34,6 +34,14 @@ var ErrOverloaded = errors.New("too many records are waiting for the brokers")
 // ErrNotAcknowledged. The records belong to klamm until Produce
 // returns, and for good if one of them was ErrNotAcknowledged.
 func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults {
+	if isLarge(records) {
+		return c.produceLarge(ctx, records)
+	}
+	return c.produceBy(ctx, c.producer, records)
+}
+
+// produceBy is Produce by one of the two producers.
+func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records []*kgo.Record) kgo.ProduceResults {
 	w := &waiting{results: make(kgo.ProduceResults, len(records)), left: len(records), done: make(chan struct{})}
 	for i, r := range records {
 		w.results[i].Record = r
@@ -44,8 +52,9 @@ func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.Produ
 	// The caller's context does not reach kgo: when a record is cancelled, kgo
 	// fails the others that wait for the same partition with it, and those
 	// belong to other callers.
+	limit := c.limit.next()
 	for i, r := range records {
-		c.producer.TryProduce(context.Background(), r, func(_ *kgo.Record, err error) { w.settle(i, err) })
+		producer.TryProduce(limit, r, func(_ *kgo.Record, err error) { w.settle(i, err) })
 	}
 	select {
 	case <-w.done:
@@ -61,7 +70,11 @@ func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.Produ
 // outcome, from another goroutine, exactly once. It blocks only while the
 // producer's buffer is full. The rules of Produce hold otherwise.
 func (c *Cluster) Send(ctx context.Context, r *kgo.Record, done func(error)) {
-	c.producer.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) { done(c.explain(r, err)) })
+	if isLarge([]*kgo.Record{r}) {
+		go func() { done(c.Produce(context.WithoutCancel(ctx), r)[0].Err) }()
+		return
+	}
+	c.producer.Produce(c.limit.next(), r, func(r *kgo.Record, err error) { done(c.explain(r, err)) })
 }
 
 var errPending = errors.New("pending")

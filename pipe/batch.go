@@ -118,14 +118,22 @@ func (f *flow) dispatch() {
 // what was closed since: everything delivered beyond the lowest unfinished
 // record would be delivered again after a crash.
 func (f *flow) next() *batch {
-	for len(f.ready) > 0 && !f.draining {
+	for len(f.ready) > 0 {
 		b := heap.Pop(&f.ready).(*batch)
-		if !b.part.let {
-			b.part.underway++
+		if p := b.part; !p.let && (!f.draining || f.closesGap(b)) {
+			p.underway++
+			p.top = max(p.top, b.items[0].number+1)
 			return b
 		}
 	}
 	return nil
+}
+
+// closesGap says whether a batch must still be delivered at the end: records
+// behind it were delivered already, or are about to be, and cannot be committed
+// before it. They would be delivered again.
+func (f *flow) closesGap(b *batch) bool {
+	return b.items[0].number < b.part.top && (b.part.track.beyond > 0 || b.part.underway > 0)
 }
 
 // offer makes batches ready to be delivered.

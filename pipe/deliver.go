@@ -173,7 +173,7 @@ func (f *flow) again(b *batch, wait time.Duration) {
 		f.metrics.waiting.Dec()
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if b.part.let || f.draining {
+		if b.part.let {
 			return
 		}
 		f.offer(b)

@@ -137,30 +137,47 @@ func (f *flow) run(ctx context.Context, grace time.Duration) {
 	}
 }
 
-// drain begins no further attempt and waits for those under way.
+// drain ends deliveries in good order: those under way end, and of the others
+// only those are begun without which delivered records could not be committed.
+// What is not done within grace is cut short, and will be repeated.
 func (f *flow) drain(grace time.Duration) {
 	f.mu.Lock()
 	f.draining = true
 	f.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		f.working.Wait()
-		close(done)
-	}()
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return
-	case <-timer.C:
+	end := time.NewTimer(grace)
+	defer end.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for !f.drained() {
+		select {
+		case <-look.C:
+			continue
+		case <-end.C:
+		}
+		f.log.Warn("deliveries cut short by the end of shutdown_timeout; they will be repeated")
+		f.mu.Lock()
+		for _, p := range f.parts {
+			p.let = true
+			p.cancel()
+		}
+		f.mu.Unlock()
+		break
 	}
-	f.log.Warn("deliveries cut short by the end of shutdown_timeout; they will be repeated")
+	f.working.Wait()
+}
+
+// drained says whether nothing is under way and nothing that was delivered waits
+// to be committed.
+func (f *flow) drained() bool {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dispatch()
 	for _, p := range f.parts {
-		p.cancel()
+		if p.track.beyond > 0 && !p.let {
+			return false
+		}
 	}
-	f.mu.Unlock()
-	<-done
+	return f.active == 0
 }
 
 // waitForRoom waits until the pipe may read on, and is false when ctx has ended.

@@ -23,6 +23,7 @@ type tracker struct {
 	offsets  []int64
 	finished []bool
 	next     int64 // the offset to commit; 0: nothing is finished yet
+	beyond   int   // finished records that wait for an unfinished one before them
 }
 
 // add enters a record and returns the number by which it is known.
@@ -35,6 +36,7 @@ func (t *tracker) add(offset int64) uint64 {
 // finish marks a record as finished.
 func (t *tracker) finish(number uint64) {
 	t.finished[number-t.base] = true
+	t.beyond++
 	n := 0
 	for n < len(t.finished) && t.finished[n] {
 		n++
@@ -44,6 +46,7 @@ func (t *tracker) finish(number uint64) {
 	}
 	t.next = t.offsets[n-1] + 1
 	t.base += uint64(n)
+	t.beyond -= n
 	t.offsets = t.offsets[n:]
 	t.finished = t.finished[n:]
 	if len(t.offsets) == 0 {
@@ -70,8 +73,9 @@ type partition struct {
 	open      *batch           // the batch being filled; nil: none
 	paused    bool             // fetching is paused, because span has grown too large
 
-	records, bytes int // of this partition held in memory
-	underway       int // batches being attempted right now
+	records, bytes int    // of this partition held in memory
+	underway       int    // batches being attempted right now
+	top            uint64 // every batch that was attempted begins below this number
 	// let says that the partition is to be let go of: no further attempt
 	// begins. quiet is closed when the last one has ended.
 	let   bool

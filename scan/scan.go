@@ -29,6 +29,15 @@ func Value(b []byte, i int) (end int, ok bool) {
 	return s.value(i)
 }
 
+// CompactValue is Value for a caller who wants the value without the white space
+// between its tokens: compact says that there is none, so that Compact, which
+// takes another look at every byte, can be spared.
+func CompactValue(b []byte, i int) (end int, compact, ok bool) {
+	s := scanner{b: b}
+	end, ok = s.value(i)
+	return end, !s.spaced, ok
+}
+
 // String returns where the JSON string that begins at b[i], a double quote,
 // ends, and whether it has escapes. It is false if the string is not valid.
 func String(b []byte, i int) (end int, escaped, ok bool) { return skipString(b, i) }
@@ -44,6 +53,8 @@ type scanner struct {
 	few   [4]uint64
 	more  []uint64
 	depth int
+	// spaced says that there was white space between tokens.
+	spaced bool
 }
 
 func (s *scanner) push(object bool) bool {
@@ -93,7 +104,7 @@ value:
 		if !s.push(true) {
 			return i, false
 		}
-		i = space(b, i+1)
+		i = s.space(i + 1)
 		if i < len(b) && b[i] == '}' {
 			s.depth--
 			i++
@@ -104,7 +115,7 @@ value:
 		if !s.push(false) {
 			return i, false
 		}
-		i = space(b, i+1)
+		i = s.space(i + 1)
 		if i < len(b) && b[i] == ']' {
 			s.depth--
 			i++
@@ -135,14 +146,14 @@ value:
 	}
 	// A value has ended; what surrounds it decides what may follow.
 	for s.depth > 0 {
-		i = space(b, i)
+		i = s.space(i)
 		if i >= len(b) {
 			return i, false
 		}
 		object := s.object()
 		switch {
 		case b[i] == ',':
-			i = space(b, i+1)
+			i = s.space(i + 1)
 			if object {
 				goto member
 			}
@@ -162,12 +173,21 @@ member:
 	if i, _, ok = skipString(b, i); !ok {
 		return i, false
 	}
-	i = space(b, i)
+	i = s.space(i)
 	if i >= len(b) || b[i] != ':' {
 		return i, false
 	}
-	i = space(b, i+1)
+	i = s.space(i + 1)
 	goto value
+}
+
+// space is the function of that name, and remembers if there was any.
+func (s *scanner) space(i int) int {
+	for i < len(s.b) && (s.b[i] == ' ' || s.b[i] == '\n' || s.b[i] == '\t' || s.b[i] == '\r') {
+		s.spaced = true
+		i++
+	}
+	return i
 }
 
 func space(b []byte, i int) int {

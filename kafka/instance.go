@@ -1,0 +1,557 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A Reset says where a consumer begins on a partition without a committed
+// offset; its values are those of auto.offset.reset.
+type Reset string
+
+// The values of Reset.
+const (
+	ResetLatest   Reset = "latest"
+	ResetEarliest Reset = "earliest"
+	ResetNone     Reset = "none" // not at all: an error
+)
+
+// An InstanceConfig says how an instance consumes.
+type InstanceConfig struct {
+	Group      string
+	ClientID   string // what the group's description shows
+	Reset      Reset
+	Committed  bool // records of open and aborted transactions are left out
+	AutoCommit bool // what was delivered is committed when a partition is given up
+}
+
+// A Commit is the offset of the next record that a group is to read of a
+// partition.
+type Commit struct {
+	TopicPartition
+	Offset   int64
+	Metadata string
+}
+
+const (
+	// instanceBytes bounds what an instance holds of each broker without being
+	// asked for it.
+	instanceBytes = 1 << 20
+	// polled is how many records one poll hands over at most.
+	polled = 2000
+	// settleTimeout bounds the wait for offsets that a new assignment is still
+	// asking for.
+	settleTimeout = 5 * time.Second
+	// leaveTimeout bounds leaving a group.
+	leaveTimeout = 5 * time.Second
+)
+
+// An Instance is one consumer whose positions move only when its owner says so:
+// records that were fetched wait in it until they are taken, and count as read
+// when they were delivered. It heartbeats by itself as long as it is open.
+//
+// Poll, Take, Restore, Deliver and Seek belong to one goroutine at a time; the
+// other methods may be called from any.
+type Instance struct {
+	cluster *Cluster
+	cfg     InstanceConfig
+	client  *kgo.Client
+	member  bool          // of the group; otherwise partitions were named
+	ready   chan struct{} // closed with the first partition
+	close   sync.Once
+
+	// committing serializes commits, so that an older one cannot come last.
+	committing sync.Mutex
+
+	mu       sync.Mutex // guards what follows; never held during a call of client
+	assigned map[TopicPartition]bool
+	pending  []*kgo.Record            // fetched and not taken, in the order of offsets within each partition
+	position map[TopicPartition]int64 // next offset to read, of what was delivered or sought
+	sought   map[TopicPartition]int64 // of seeks that a new assignment must not undo
+	moved    bool                     // since the last automatic commit
+}
+
+// Subscribe makes an instance that is a member of its group and gets partitions
+// of the topics, of which there must be one. It does not wait.
+func (c *Cluster) Subscribe(cfg InstanceConfig, topics []string) (*Instance, error) {
+	i := &Instance{cluster: c, cfg: cfg, member: true, ready: make(chan struct{})}
+	err := i.open(
+		kgo.ConsumerGroup(cfg.Group),
+		kgo.ConsumeTopics(topics...),
+		// Members of other makes may know the old assignment only; the group
+		// settles on what all of them know.
+		kgo.Balancers(kgo.CooperativeStickyBalancer(), kgo.RangeBalancer()),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(2*time.Second),
+		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.DisableAutoCommit(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.AdjustFetchOffsetsFn(i.adjust),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { i.gain(p) }),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) { i.giveUp(ctx, p) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { i.lose(p) }),
+	)
+	return i, err
+}
+
+// Assign makes an instance that reads the partitions and is no member of its
+// group. It begins at the offsets in from, and those in sought count as moves of
+// its owner; the others begin where cfg.Reset says, and ResetNone is then the
+// error kerr.OffsetOutOfRange. Partitions that do not exist yet are read when
+// they do.
+func (c *Cluster) Assign(cfg InstanceConfig, partitions []TopicPartition, from, sought map[TopicPartition]int64) (*Instance, error) {
+	i := &Instance{cluster: c, cfg: cfg, ready: make(chan struct{})}
+	start := map[string]map[int32]kgo.Offset{}
+	names := map[string][]int32{}
+	for _, p := range partitions {
+		offset := cfg.Reset.offset()
+		if at, ok := sought[p]; ok {
+			offset = kgo.NewOffset().At(at)
+		} else if at, ok := from[p]; ok {
+			offset = kgo.NewOffset().At(at)
+		} else if cfg.Reset == ResetNone {
+			return nil, fmt.Errorf("partition %s-%d has no committed offset and there is no reset policy: %w", p.Topic, p.Partition, kerr.OffsetOutOfRange)
+		}
+		if start[p.Topic] == nil {
+			start[p.Topic] = map[int32]kgo.Offset{}
+		}
+		start[p.Topic][p.Partition] = offset
+		names[p.Topic] = append(names[p.Topic], p.Partition)
+	}
+	if err := i.open(kgo.ConsumePartitions(start)); err != nil {
+		return nil, err
+	}
+	i.gain(names)
+	for p, offset := range sought {
+		if i.assigned[p] {
+			i.position[p], i.moved = offset, true
+		}
+	}
+	return i, nil
+}
+
+// open makes the client.
+func (i *Instance) open(options ...kgo.Opt) error {
+	i.assigned, i.position, i.sought = map[TopicPartition]bool{}, map[TopicPartition]int64{}, map[TopicPartition]int64{}
+	isolation := kgo.ReadUncommitted()
+	if i.cfg.Committed {
+		isolation = kgo.ReadCommitted()
+	}
+	options = append(i.cluster.options(), options...)
+	client, err := kgo.NewClient(append(options,
+		kgo.ClientID(i.cfg.ClientID),
+		kgo.ConsumeStartOffset(i.cfg.Reset.offset()),
+		kgo.ConsumeResetOffset(i.cfg.Reset.offset()),
+		kgo.FetchIsolationLevel(isolation),
+		kgo.FetchMaxBytes(instanceBytes),
+		kgo.FetchMaxPartitionBytes(instanceBytes),
+		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
+		kgo.ConnIdleTimeout(time.Minute),
+	)...)
+	if err != nil {
+		return fmt.Errorf("consume as %s of group %q: %w", i.cfg.ClientID, i.cfg.Group, err)
+	}
+	i.client = client
+	return nil
+}
+
+func (r Reset) offset() kgo.Offset {
+	switch r {
+	case ResetEarliest:
+		return kgo.NewOffset().AtStart()
+	case ResetNone:
+		return kgo.NewOffset().AtCommitted()
+	}
+	return kgo.NewOffset().AtEnd()
+}
+
+// adjust gives partitions that were just assigned the offsets that their owner
+// sought while the group was still being asked where it is.
+func (i *Instance) adjust(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for topic, partitions := range offsets {
+		for p := range partitions {
+			if offset, ok := i.sought[TopicPartition{topic, p}]; ok {
+				partitions[p] = kgo.NewOffset().At(offset)
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// gain notes partitions that the instance has got.
+func (i *Instance) gain(partitions map[string][]int32) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for topic, numbers := range partitions {
+		for _, p := range numbers {
+			i.assigned[TopicPartition{topic, p}] = true
+		}
+	}
+	if len(i.assigned) > 0 {
+		select {
+		case <-i.ready:
+		default:
+			close(i.ready)
+		}
+	}
+}
+
+// giveUp lets partitions go, with what was delivered of them committed if that
+// is automatic.
+func (i *Instance) giveUp(ctx context.Context, partitions map[string][]int32) {
+	if i.cfg.AutoCommit {
+		if at := i.positions(partitions); len(at) > 0 {
+			ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+			defer cancel()
+			// Whoever gets them next begins at an older offset if this fails.
+			_ = i.Commit(ctx, at)
+		}
+	}
+	i.lose(partitions)
+}
+
+// lose forgets all about partitions.
+func (i *Instance) lose(partitions map[string][]int32) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for topic, numbers := range partitions {
+		for _, n := range numbers {
+			p := TopicPartition{topic, n}
+			delete(i.assigned, p)
+			delete(i.position, p)
+			delete(i.sought, p)
+		}
+	}
+	i.pending = slices.DeleteFunc(i.pending, func(r *kgo.Record) bool { return !i.assigned[TopicPartition{r.Topic, r.Partition}] })
+}
+
+// Ready is closed when the instance has its first partition.
+func (i *Instance) Ready() <-chan struct{} { return i.ready }
+
+// Assignment returns the partitions that the instance has now, sorted.
+func (i *Instance) Assignment() []TopicPartition {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	partitions := make([]TopicPartition, 0, len(i.assigned))
+	for p := range i.assigned {
+		partitions = append(partitions, p)
+	}
+	slices.SortFunc(partitions, TopicPartition.compare)
+	return partitions
+}
+
+// SetTopics changes what a member is subscribed to; what it has of other topics
+// is forgotten.
+func (i *Instance) SetTopics(topics []string) {
+	have := i.client.GetConsumeTopics()
+	var gone, added []string
+	for _, t := range have {
+		if !slices.Contains(topics, t) {
+			gone = append(gone, t)
+		}
+	}
+	for _, t := range topics {
+		if !slices.Contains(have, t) {
+			added = append(added, t)
+		}
+	}
+	if len(gone) > 0 {
+		i.client.PurgeTopicsFromConsuming(gone...)
+		i.mu.Lock()
+		lost := map[string][]int32{}
+		for p := range i.assigned {
+			if slices.Contains(gone, p.Topic) {
+				lost[p.Topic] = append(lost[p.Topic], p.Partition)
+			}
+		}
+		i.mu.Unlock()
+		i.lose(lost)
+	}
+	if len(added) > 0 {
+		i.client.AddConsumeTopics(added...)
+	}
+}
+
+// Poll fetches more records, waiting until there are some or ctx ends; an ended
+// ctx takes only what is there already. It says whether there were any. An error
+// is one that trying again does not mend, a *kerr.Error where the broker gave
+// one; a topic that does not exist is none.
+func (i *Instance) Poll(ctx context.Context) (more bool, err error) {
+	if ctx.Err() != nil {
+		ctx = nil // as kgo wants it
+	}
+	fetches := i.client.PollRecords(ctx, polled)
+	if i.member {
+		// No partition changes hands before what was polled is in its place.
+		defer i.client.AllowRebalance()
+	}
+	fetches.EachError(func(topic string, partition int32, e error) {
+		var broker *kerr.Error
+		switch {
+		case errors.Is(e, context.Canceled), errors.Is(e, context.DeadlineExceeded), errors.Is(e, kgo.ErrClientClosed):
+		case errors.Is(e, kerr.UnknownTopicOrPartition), errors.Is(e, kerr.UnknownTopicID), kerr.IsRetriable(e):
+		case errors.As(e, &broker):
+			err = fmt.Errorf("partition %s-%d: %w", topic, partition, e)
+		case i.cfg.Reset == ResetNone: // kgo exports no value for it
+			err = fmt.Errorf("partition %s-%d has no committed offset and there is no reset policy: %w", topic, partition, kerr.OffsetOutOfRange)
+		default:
+			i.cluster.log.Warn("fetch failed", "group", i.cfg.Group, "topic", topic, "partition", partition, "err", e)
+		}
+	})
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	fetches.EachRecord(func(r *kgo.Record) {
+		p := TopicPartition{r.Topic, r.Partition}
+		if i.assigned[p] {
+			delete(i.sought, p)
+			i.pending = append(i.pending, r)
+			more = true
+		}
+	})
+	return more, err
+}
+
+// Take goes through the fetched records in order and removes those from the
+// front for which take says so; it stops at the first other.
+func (i *Instance) Take(take func(*kgo.Record) bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := 0
+	for n < len(i.pending) && take(i.pending[n]) {
+		n++
+	}
+	clear(i.pending[:n])
+	i.pending = i.pending[n:]
+}
+
+// Restore puts records that were taken back to the front.
+func (i *Instance) Restore(records []*kgo.Record) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	back := make([]*kgo.Record, 0, len(records)+len(i.pending))
+	for _, r := range records {
+		if i.assigned[TopicPartition{r.Topic, r.Partition}] {
+			back = append(back, r)
+		}
+	}
+	i.pending = append(back, i.pending...)
+}
+
+// Deliver counts records that were taken as read.
+func (i *Instance) Deliver(records []*kgo.Record) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, r := range records {
+		if p := (TopicPartition{r.Topic, r.Partition}); i.assigned[p] {
+			i.position[p], i.moved = r.Offset+1, true
+		}
+	}
+}
+
+// Seek moves partitions that the instance has to other offsets and drops what
+// was fetched of them.
+func (i *Instance) Seek(ctx context.Context, at map[TopicPartition]int64) error {
+	set := map[string]map[int32]kgo.EpochOffset{}
+	i.mu.Lock()
+	for p, offset := range at {
+		if set[p.Topic] == nil {
+			set[p.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		set[p.Topic][p.Partition] = kgo.EpochOffset{Epoch: -1, Offset: offset}
+		i.position[p], i.sought[p], i.moved = offset, offset, true
+	}
+	i.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		i.client.SetOffsets(set)
+		if !i.member || i.settled(at) {
+			break
+		}
+		// The group is still being asked where it is on these partitions;
+		// until that is known kgo takes no other offset.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("seek in group %q: %w", i.cfg.Group, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.pending = slices.DeleteFunc(i.pending, func(r *kgo.Record) bool {
+		_, moved := at[TopicPartition{r.Topic, r.Partition}]
+		return moved
+	})
+	return nil
+}
+
+// settled says whether kgo has taken the offsets of those partitions that the
+// instance still has.
+func (i *Instance) settled(at map[TopicPartition]int64) bool {
+	have := i.client.CommittedOffsets()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for p, offset := range at {
+		if o, ok := have[p.Topic][p.Partition]; i.assigned[p] && (!ok || o.Offset != offset) {
+			return false
+		}
+	}
+	return true
+}
+
+// Positions returns the next offset of each partition of which something was
+// delivered or sought, sorted.
+func (i *Instance) Positions() []Commit { return i.positions(nil) }
+
+// positions is Positions for some partitions, or for all.
+func (i *Instance) positions(some map[string][]int32) []Commit {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var at []Commit
+	for p, offset := range i.position {
+		if some == nil || slices.Contains(some[p.Topic], p.Partition) {
+			at = append(at, Commit{TopicPartition: p, Offset: offset})
+		}
+	}
+	slices.SortFunc(at, func(a, b Commit) int { return a.compare(b.TopicPartition) })
+	return at
+}
+
+// Commit commits offsets for the group, as its member if the instance is one.
+func (i *Instance) Commit(ctx context.Context, at []Commit) error {
+	i.committing.Lock()
+	defer i.committing.Unlock()
+	if !i.member {
+		return i.cluster.CommitOffsets(ctx, i.cfg.Group, at)
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	notes := map[TopicPartition]string{}
+	for _, o := range at {
+		if offsets[o.Topic] == nil {
+			offsets[o.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[o.Topic][o.Partition] = kgo.EpochOffset{Epoch: -1, Offset: o.Offset}
+		notes[o.TopicPartition] = o.Metadata
+	}
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for t := range req.Topics {
+			for p := range req.Topics[t].Partitions {
+				note := notes[TopicPartition{req.Topics[t].Topic, req.Topics[t].Partitions[p].Partition}]
+				req.Topics[t].Partitions[p].Metadata = &note
+			}
+		}
+		return nil
+	})
+	for {
+		err := i.cluster.commit(ctx, i.client, offsets)
+		if !errors.Is(err, kerr.RebalanceInProgress) {
+			return wrapCommit(i.cfg.Group, i.cluster.unreachable(err))
+		}
+		select {
+		case <-ctx.Done():
+			return wrapCommit(i.cfg.Group, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func wrapCommit(group string, err error) error {
+	if err != nil {
+		return fmt.Errorf("commit offsets of group %q: %w", group, err)
+	}
+	return nil
+}
+
+// CommitMoved commits the positions if that is automatic and they have moved
+// since the last time.
+func (i *Instance) CommitMoved(ctx context.Context) error {
+	i.mu.Lock()
+	moved := i.moved && i.cfg.AutoCommit
+	i.moved = i.moved && !moved
+	i.mu.Unlock()
+	if !moved {
+		return nil
+	}
+	at := i.Positions()
+	if len(at) == 0 {
+		return nil
+	}
+	err := i.Commit(ctx, at)
+	if err != nil {
+		i.mu.Lock()
+		i.moved = true
+		i.mu.Unlock()
+	}
+	return err
+}
+
+// Close leaves the group and ends all connections, within ten seconds. A Poll
+// that waits returns.
+func (i *Instance) Close() {
+	i.close.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		defer cancel()
+		if i.member {
+			_ = i.client.LeaveGroupContext(ctx) // a member that cannot leave times out
+		} else {
+			_ = i.CommitMoved(ctx)
+		}
+		i.client.CloseAllowingRebalance()
+	})
+}
+
+// CommitOffsets commits offsets for a group that has no members.
+func (c *Cluster) CommitOffsets(ctx context.Context, group string, at []Commit) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	offsets := kadm.Offsets{}
+	for _, o := range at {
+		offsets.Add(kadm.Offset{Topic: o.Topic, Partition: o.Partition, At: o.Offset, LeaderEpoch: -1, Metadata: o.Metadata})
+	}
+	return wrapCommit(group, patiently(ctx, func() error {
+		responses, err := c.admin.CommitOffsets(ctx, group, offsets)
+		if err == nil {
+			err = responses.Error()
+		}
+		return c.unreachable(err)
+	}))
+}
+
+// CommittedOffsets returns the committed offsets of a group on those of the
+// partitions that have one, in the order given.
+func (c *Cluster) CommittedOffsets(ctx context.Context, group string, partitions []TopicPartition) ([]Commit, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	var committed kadm.OffsetResponses
+	err := patiently(ctx, func() (err error) {
+		committed, err = c.admin.FetchOffsets(ctx, group)
+		return err
+	})
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("committed offsets of group %q: %w", group, c.unreachable(err))
+	}
+	at := []Commit{}
+	for _, p := range partitions {
+		o, ok := committed.Lookup(p.Topic, p.Partition)
+		if ok && o.Err != nil {
+			return nil, o.Err
+		}
+		if ok && o.At >= 0 {
+			at = append(at, Commit{TopicPartition: p, Offset: o.At, Metadata: o.Metadata})
+		}
+	}
+	return at, nil
+}

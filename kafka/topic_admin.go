@@ -1,0 +1,145 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A NewTopic describes a topic that is to be created.
+type NewTopic struct {
+	Name        string
+	Partitions  int32 // 0: the broker's default
+	Replication int16 // 0: the broker's default
+	// Replicas are the brokers of each partition, the preferred leader first;
+	// with it, Partitions and Replication must be 0.
+	Replicas map[int32][]int32
+	Settings []Setting // those without a value keep the broker's default
+	// ValidateOnly asks whether the topic could be created.
+	ValidateOnly bool
+}
+
+// visibleTimeout is how long a call waits for the brokers to show what it has
+// changed.
+const visibleTimeout = 5 * time.Second
+
+// topicName is what Kafka allows as the name of a topic.
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+
+// CreateTopic creates a topic and waits until the brokers show it with a leader
+// for every partition, for five seconds at most. Broker errors wrap a
+// *kerr.Error; their text is the broker's own explanation where it gives one. The name is
+// checked here too, since the embedded broker takes any.
+func (c *Cluster) CreateTopic(ctx context.Context, t NewTopic) error {
+	if !topicName.MatchString(t.Name) || t.Name == "." || t.Name == ".." {
+		return &explanation{"A topic's name has from 1 to 249 of the characters a-z A-Z 0-9 . _ - and is neither . nor ..", kerr.InvalidTopicException}
+	}
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = int32(adminTimeout / time.Millisecond)
+	req.ValidateOnly = t.ValidateOnly
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Name, -1, -1
+	if t.Partitions != 0 {
+		rt.NumPartitions = t.Partitions
+	}
+	if t.Replication != 0 {
+		rt.ReplicationFactor = t.Replication
+	}
+	for partition, brokers := range t.Replicas {
+		a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		a.Partition, a.Replicas = partition, brokers
+		rt.ReplicaAssignment = append(rt.ReplicaAssignment, a)
+	}
+	for _, s := range t.Settings {
+		config := kmsg.NewCreateTopicsRequestTopicConfig()
+		config.Name, config.Value = s.Name, s.Value
+		rt.Configs = append(rt.Configs, config)
+	}
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(ctx, c.reader)
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", t.Name, c.unreachable(err))
+	}
+	if len(resp.Topics) != 1 {
+		return fmt.Errorf("create topic %s: the broker answered for %d topics", t.Name, len(resp.Topics))
+	}
+	if err := explained(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage); err != nil {
+		return err
+	}
+	if t.ValidateOnly {
+		return nil
+	}
+	c.until(ctx, func() bool {
+		made, err := c.Topic(ctx, t.Name)
+		return err == nil && len(made.Partitions) > 0 && !slices.ContainsFunc(made.Partitions, func(p Partition) bool { return p.Leader < 0 })
+	})
+	return nil
+}
+
+// DeleteTopic deletes a topic with all its records and waits until the brokers
+// do not show it any more, for five seconds at most. One that does not exist is
+// kerr.UnknownTopicOrPartition.
+func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.TimeoutMillis = int32(adminTimeout / time.Millisecond)
+	req.TopicNames = []string{name}
+	rt := kmsg.NewDeleteTopicsRequestTopic()
+	rt.Topic = &name
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(ctx, c.reader)
+	if err != nil {
+		return fmt.Errorf("delete topic %s: %w", name, c.unreachable(err))
+	}
+	if len(resp.Topics) != 1 {
+		return fmt.Errorf("delete topic %s: the broker answered for %d topics", name, len(resp.Topics))
+	}
+	if err := explained(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage); err != nil {
+		return err
+	}
+	c.until(ctx, func() bool {
+		_, err := c.Topic(ctx, name)
+		return errors.Is(err, kerr.UnknownTopicOrPartition)
+	})
+	return nil
+}
+
+// until asks again and again whether something has become visible. What was
+// asked for is done already, so nobody is told when it does not become so.
+func (c *Cluster) until(ctx context.Context, visible func() bool) {
+	for end := time.Now().Add(visibleTimeout); !visible() && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// explained is the error of a code, in the broker's own words if it has any.
+func explained(code int16, message *string) error {
+	err := kerr.ErrorForCode(code)
+	if err == nil || message == nil || *message == "" {
+		return err
+	}
+	return &explanation{*message, err}
+}
+
+// An explanation is a broker's error in the words of that broker.
+type explanation struct {
+	text string
+	err  error
+}
+
+func (e *explanation) Error() string { return e.text }
+
+func (e *explanation) Unwrap() error { return e.err }
