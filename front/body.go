@@ -54,9 +54,21 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, smallBody); return &
 // The errors are ErrBodyTooLarge, ErrBodyTimeout and ErrBusy, each wrapped with
 // its details, and those of the connection.
 func ReadBody(r *http.Request) (data []byte, release func(), err error) {
+	data, leave, err := LendBody(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	return data, func() { leave(true) }, nil
+}
+
+// LendBody is ReadBody for a caller that lends the bytes to somebody who may
+// still use them when the request is over, as a producer does with a record that
+// was not acknowledged in time: release(false) ends the request's claim on
+// memory and leaves the bytes to whoever has them. It must be called once.
+func LendBody(r *http.Request) (data []byte, release func(reusable bool), err error) {
 	b, ok := r.Body.(*body)
 	if !ok { // a request without a body
-		return nil, func() {}, nil
+		return nil, func(bool) {}, nil
 	}
 	if b.length > b.limit {
 		return nil, nil, tooLarge(b.limit)
@@ -65,8 +77,11 @@ func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 	pooled := buffers.Get().(*[]byte)
 	buf := (*pooled)[:0]
 	held := int64(0)
-	done := func() {
+	done := func(reusable bool) {
 		b.budget.give(held)
+		if !reusable {
+			return
+		}
 		if cap(buf) <= keptBuffer {
 			*pooled = buf[:cap(buf)]
 		}
@@ -75,7 +90,7 @@ func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 	want := max(b.length, int64(cap(buf)))
 	if want > smallBody {
 		if !b.budget.take(want) {
-			done()
+			done(true)
 			return nil, nil, ErrBusy
 		}
 		held = want
@@ -87,13 +102,13 @@ func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 		if len(buf) == cap(buf) {
 			if b.length >= 0 && int64(len(buf)) == b.length {
 				var one [1]byte
-				if n, err := b.Read(one[:]); n == 0 && err == io.EOF {
+				if n, err := b.Read(one[:]); n == 0 && errors.Is(err, io.EOF) {
 					return buf, done, nil
 				}
 			}
 			more := int64(cap(buf)) // doubles
 			if !b.budget.take(more) {
-				done()
+				done(true)
 				return nil, nil, ErrBusy
 			}
 			held += more
@@ -102,14 +117,14 @@ func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 		n, err := b.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		if int64(len(buf)) > b.limit {
-			done()
+			done(true)
 			return nil, nil, tooLarge(b.limit)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return buf, done, nil
 		}
 		if err != nil {
-			done()
+			done(true)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil, nil, ErrBodyTimeout
 			}

@@ -27,7 +27,7 @@ func PlainRecord(r *http.Request, body []byte) (*kgo.Record, error) {
 	record := &kgo.Record{Value: body, Partition: -1}
 	if values := r.Header["X-Kafka-Key"]; len(values) > 0 {
 		record.Key = []byte(values[0])
-	} else if r.URL.RawQuery != "" && strings.Contains(r.URL.RawQuery, "key") {
+	} else if r.URL.RawQuery != "" {
 		if query := r.URL.Query(); query.Has("key") {
 			record.Key = []byte(query.Get("key"))
 		}

@@ -45,6 +45,8 @@ type Config struct {
 	Sizes          Sizes
 	Dialects       []Dialect
 	Authenticators []Authenticator
+	// H2C accepts HTTP/2 without TLS from clients that begin with it.
+	H2C bool
 	// Anonymous lets callers without credentials in.
 	Anonymous bool
 	Metrics   *Metrics // required
@@ -92,6 +94,11 @@ func New(cfg Config) *Server {
 		IdleTimeout:       75 * time.Second,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	if cfg.H2C {
+		s.http.Protocols = new(http.Protocols)
+		s.http.Protocols.SetHTTP1(true)
+		s.http.Protocols.SetUnencryptedHTTP2(true)
 	}
 	return s
 }
