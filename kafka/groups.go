@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -88,10 +89,14 @@ func (c *Cluster) Groups(ctx context.Context) ([]Group, error) {
 func (c *Cluster) Group(ctx context.Context, id string) (Group, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	groups, err := c.describe(ctx, nil, []string{id})
-	if len(groups) == 0 && (err == nil || errors.Is(err, kerr.UnsupportedVersion) || errors.Is(err, kerr.GroupIDNotFound)) {
-		groups, err = c.describe(ctx, []string{id}, nil)
-	}
+	var groups []Group
+	err := coordinated(ctx, func() (err error) {
+		groups, err = c.describe(ctx, nil, []string{id})
+		if len(groups) == 0 && (err == nil || errors.Is(err, kerr.UnsupportedVersion) || errors.Is(err, kerr.GroupIDNotFound)) {
+			groups, err = c.describe(ctx, []string{id}, nil)
+		}
+		return err
+	})
 	switch {
 	case err != nil:
 		return Group{}, err
@@ -99,6 +104,22 @@ func (c *Cluster) Group(ctx context.Context, id string) (Group, error) {
 		return Group{}, kerr.GroupIDNotFound
 	}
 	return groups[0], nil
+}
+
+// coordinated does something again while a coordinator is not there yet, which
+// takes a cluster some seconds when it is asked for one for the first time.
+func coordinated(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if !errors.Is(err, kerr.CoordinatorNotAvailable) && !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.NotCoordinator) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }
 
 // describe asks the coordinators about groups of both kinds. Those that have
@@ -216,7 +237,11 @@ func (c *Cluster) Lags(ctx context.Context, id string) ([]Lag, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	committed, err := c.admin.FetchOffsets(ctx, id)
+	var committed kadm.OffsetResponses
+	err = coordinated(ctx, func() (err error) {
+		committed, err = c.admin.FetchOffsets(ctx, id)
+		return firstShard(err)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("offsets of group %s: %w", id, c.unreachable(firstShard(err)))
 	}

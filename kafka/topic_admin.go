@@ -2,13 +2,13 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -32,7 +32,7 @@ const visibleTimeout = 5 * time.Second
 // topicName is what Kafka allows as the name of a topic.
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
-// CreateTopic creates a topic and waits until the brokers show it with a leader
+// CreateTopic creates a topic and waits until all brokers show it with a leader
 // for every partition, for five seconds at most. Broker errors wrap a
 // *kerr.Error; their text is the broker's own explanation where it gives one. The name is
 // checked here too, since the embedded broker takes any.
@@ -77,15 +77,15 @@ func (c *Cluster) CreateTopic(ctx context.Context, t NewTopic) error {
 	if t.ValidateOnly {
 		return nil
 	}
-	c.until(ctx, func() bool {
-		made, err := c.Topic(ctx, t.Name)
-		return err == nil && len(made.Partitions) > 0 && !slices.ContainsFunc(made.Partitions, func(p Partition) bool { return p.Leader < 0 })
+	c.until(ctx, t.Name, func(shown kmsg.MetadataResponseTopic) bool {
+		return shown.ErrorCode == 0 && len(shown.Partitions) > 0 &&
+			!slices.ContainsFunc(shown.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
 	})
 	return nil
 }
 
-// DeleteTopic deletes a topic with all its records and waits until the brokers
-// do not show it any more, for five seconds at most. One that does not exist is
+// DeleteTopic deletes a topic with all its records and waits until no broker
+// shows it any more, for five seconds at most. One that does not exist is
 // kerr.UnknownTopicOrPartition.
 func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
@@ -106,23 +106,40 @@ func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
 	if err := explained(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage); err != nil {
 		return err
 	}
-	c.until(ctx, func() bool {
-		_, err := c.Topic(ctx, name)
-		return errors.Is(err, kerr.UnknownTopicOrPartition)
+	c.until(ctx, name, func(shown kmsg.MetadataResponseTopic) bool {
+		return shown.ErrorCode == kerr.UnknownTopicOrPartition.Code
 	})
 	return nil
 }
 
-// until asks again and again whether something has become visible. What was
-// asked for is done already, so nobody is told when it does not become so.
-func (c *Cluster) until(ctx context.Context, visible func() bool) {
-	for end := time.Now().Add(visibleTimeout); !visible() && time.Now().Before(end); {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(50 * time.Millisecond):
+// until asks every broker again and again until it shows a topic as wanted: the
+// next call may ask any of them. What was asked for is done already, so nobody is
+// told when that takes too long.
+func (c *Cluster) until(ctx context.Context, topic string, wanted func(kmsg.MetadataResponseTopic) bool) {
+	ctx, cancel := context.WithTimeout(ctx, visibleTimeout)
+	defer cancel()
+	for _, b := range c.reader.DiscoveredBrokers() {
+		for !c.shows(ctx, b, topic, wanted) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 	}
+}
+
+// shows says whether a broker shows a topic as wanted. One that does not answer
+// shows nothing else either.
+func (c *Cluster) shows(ctx context.Context, b *kgo.Broker, topic string, wanted func(kmsg.MetadataResponseTopic) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(ctx, b)
+	return err != nil || len(resp.Topics) == 1 && wanted(resp.Topics[0])
 }
 
 // explained is the error of a code, in the broker's own words if it has any.

@@ -1,0 +1,60 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// ClusterID returns the id of the cluster, which everybody may know who may
+// connect to it.
+func (g *Gate) ClusterID(ctx context.Context, who Principal) (string, error) {
+	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
+		return "", err
+	}
+	info, err := g.cluster.Info(ctx)
+	return info.ID, err
+}
+
+// Cluster returns what the cluster says about itself.
+func (g *Gate) Cluster(ctx context.Context, who Principal) (kafka.Info, error) {
+	if err := g.allow(ctx, who, DescribeCluster, "cluster", ""); err != nil {
+		return kafka.Info{}, err
+	}
+	return g.cluster.Info(ctx)
+}
+
+// Reassignments returns the reassignments under way that the caller may know
+// of; see kafka.Cluster.Reassignments.
+func (g *Gate) Reassignments(ctx context.Context, who Principal, topic string, partitions ...int32) ([]kafka.Reassignment, error) {
+	if topic != "" {
+		if err := g.allow(ctx, who, DescribeTopic, "topic", topic); err != nil {
+			return nil, err
+		}
+	} else if err := g.allow(ctx, who, DescribeCluster, "cluster", ""); err != nil {
+		return nil, err
+	}
+	all, err := g.cluster.Reassignments(ctx, topic, partitions...)
+	seen := all[:0]
+	for _, r := range all {
+		if topic != "" || g.allow(ctx, who, DescribeTopic, "topic", r.Topic) == nil {
+			seen = append(seen, r)
+		}
+	}
+	return seen, err
+}
+
+// AllTopics is Topics with Kafka's internal ones.
+func (g *Gate) AllTopics(ctx context.Context, who Principal) ([]kafka.Topic, error) {
+	all, err := g.cluster.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := all[:0]
+	for _, t := range all {
+		if g.allow(ctx, who, DescribeTopic, "topic", t.Name) == nil {
+			seen = append(seen, t)
+		}
+	}
+	return seen, nil
+}

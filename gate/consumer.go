@@ -1,0 +1,383 @@
+package gate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// A Consumer is one call's use of a consumer instance. The caller has to
+// Release it.
+type Consumer struct {
+	Config ConsumerConfig
+	gate   *Gate
+	c      *consumer
+	who    Principal
+}
+
+// Release ends the use of the instance; from now on it counts as idle.
+func (u *Consumer) Release() {
+	u.c.mu.Lock()
+	u.c.using--
+	u.c.used = time.Now()
+	u.c.mu.Unlock()
+}
+
+// exclusive is the conflict of the two ways to get partitions.
+var exclusive = illegalState("Subscription to topics, partitions and pattern are mutually exclusive")
+
+func illegalState(form string, args ...any) error {
+	return &Error{Conflict, "Illegal state: " + fmt.Sprintf(form, args...)}
+}
+
+// take waits for the turn of a call that reads or moves positions.
+func (u *Consumer) take(ctx context.Context) error {
+	select {
+	case <-u.c.end:
+		return ErrNoConsumer
+	default:
+	}
+	select {
+	case <-u.c.turn:
+		return nil
+	case <-u.c.end:
+		return ErrNoConsumer
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (u *Consumer) give() { u.c.turn <- struct{}{} }
+
+// definition returns a copy of what the instance is.
+func (u *Consumer) definition() consumerDefinition {
+	u.c.mu.Lock()
+	defer u.c.mu.Unlock()
+	return u.c.definition
+}
+
+// define replaces what the instance is. The caller has the turn.
+func (u *Consumer) define(d consumerDefinition) {
+	u.c.drop()
+	u.c.mu.Lock()
+	u.c.definition = d
+	u.c.mu.Unlock()
+}
+
+// allowTopics asks whether the caller may read the topics.
+func (u *Consumer) allowTopics(ctx context.Context, topics []string) error {
+	for _, t := range topics {
+		for _, action := range []Action{DescribeTopic, ReadData} {
+			if err := u.gate.allow(ctx, u.who, action, "topic", t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxPattern bounds the pattern of a subscription, in bytes.
+const maxPattern = 1000
+
+// Subscribe replaces the subscription by topics or by a pattern that the whole
+// name of a topic matches. No topics and no pattern is no subscription. It is a
+// Conflict where partitions are assigned by hand; a pattern that is none is
+// Invalid.
+func (u *Consumer) Subscribe(ctx context.Context, topics []string, pattern string) error {
+	if err := u.allowTopics(ctx, topics); err != nil {
+		return err
+	}
+	if pattern != "" {
+		if _, err := compilePattern(pattern); err != nil {
+			return err
+		}
+	}
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
+	d := u.definition()
+	if len(d.Partitions) > 0 {
+		return exclusive
+	}
+	topics = slices.Clone(topics)
+	slices.Sort(topics)
+	d.Topics, d.Pattern = slices.Compact(topics), pattern
+	u.define(d)
+	return nil
+}
+
+// compilePattern compiles a pattern that has to match the whole name.
+func compilePattern(pattern string) (*regexp.Regexp, error) {
+	if len(pattern) > maxPattern {
+		return nil, &Error{Invalid, fmt.Sprintf("the pattern has more than %d bytes", maxPattern)}
+	}
+	compiled, err := regexp.Compile(`^(?:` + pattern + `)$`)
+	if err != nil {
+		return nil, &Error{Invalid, fmt.Sprintf("the pattern %q cannot be used: %v", pattern, err)}
+	}
+	return compiled, nil
+}
+
+// Subscription returns the topics subscribed to, sorted; for a pattern those
+// that match it now.
+func (u *Consumer) Subscription(ctx context.Context) ([]string, error) {
+	d := u.definition()
+	if d.Pattern == "" {
+		return append([]string{}, d.Topics...), nil
+	}
+	return u.match(ctx, d.Pattern)
+}
+
+// match returns the topics that match a pattern and that the caller may read.
+func (u *Consumer) match(ctx context.Context, pattern string) ([]string, error) {
+	compiled, err := compilePattern(pattern)
+	if err != nil {
+		return nil, err
+	}
+	all, err := u.gate.Topics(ctx, u.who)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{}
+	for _, t := range all {
+		if compiled.MatchString(t.Name) && u.gate.allow(ctx, u.who, ReadData, "topic", t.Name) == nil {
+			names = append(names, t.Name)
+		}
+	}
+	return names, nil
+}
+
+// Unsubscribe ends the subscription and what is assigned by hand.
+func (u *Consumer) Unsubscribe(ctx context.Context) error {
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
+	d := u.definition()
+	d.Topics, d.Pattern, d.Partitions = nil, "", nil
+	u.define(d)
+	return nil
+}
+
+// Assign replaces what is assigned by hand; reading begins at what the group has
+// committed now. Whether the partitions exist is not asked. It is a Conflict
+// where there is a subscription.
+func (u *Consumer) Assign(ctx context.Context, partitions []kafka.TopicPartition) error {
+	partitions = slices.Clone(partitions)
+	slices.SortFunc(partitions, comparePartitions)
+	partitions = slices.Compact(partitions)
+	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
+		return err
+	}
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
+	d := u.definition()
+	if len(d.Topics) > 0 || d.Pattern != "" {
+		return exclusive
+	}
+	committed, err := u.gate.cluster.CommittedOffsets(ctx, d.Group, partitions)
+	if err != nil {
+		return err
+	}
+	d.Partitions = partitions
+	u.define(d)
+	u.c.from = map[kafka.TopicPartition]int64{}
+	for _, o := range committed {
+		u.c.from[o.TopicPartition] = o.Offset
+	}
+	return nil
+}
+
+func comparePartitions(a, b kafka.TopicPartition) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+}
+
+// topicsOf returns the topics of some partitions.
+func topicsOf(partitions []kafka.TopicPartition) []string {
+	var topics []string
+	for _, p := range partitions {
+		if !slices.Contains(topics, p.Topic) {
+			topics = append(topics, p.Topic)
+		}
+	}
+	return topics
+}
+
+// Assignment returns the partitions that the instance has, sorted; for a
+// subscription those that the group has given it, which are none before the
+// first read.
+func (u *Consumer) Assignment() []kafka.TopicPartition {
+	u.c.mu.Lock()
+	live, fixed := u.c.shown, u.c.definition.Partitions
+	u.c.mu.Unlock()
+	if len(fixed) > 0 || live == nil {
+		return append([]kafka.TopicPartition{}, fixed...)
+	}
+	return live.Assignment()
+}
+
+// A Point is a place in a partition.
+type Point struct {
+	kafka.TopicPartition
+	Offset int64     // the next record to be read
+	At     time.Time // instead of Offset: the first record that is not older
+}
+
+// Seek goes on reading at other places, in the order given; whatever was fetched
+// of those partitions is dropped. A time that no record has yet is the end of
+// the log. A partition that the instance does not have is a Conflict.
+func (u *Consumer) Seek(ctx context.Context, points []Point) error {
+	return u.seek(ctx, func(ctx context.Context) (map[kafka.TopicPartition]int64, error) {
+		at := map[kafka.TopicPartition]int64{}
+		for _, p := range points {
+			offset := p.Offset
+			if !p.At.IsZero() {
+				after, err := u.gate.cluster.OffsetsAfter(ctx, p.Topic, p.At.UnixMilli())
+				if err != nil {
+					return nil, err
+				}
+				var ok bool
+				if offset, ok = after[p.Partition]; !ok {
+					return nil, kerr.UnknownTopicOrPartition
+				}
+			}
+			at[p.TopicPartition] = offset
+		}
+		return at, nil
+	}, partitionsOf(points))
+}
+
+func partitionsOf(points []Point) []kafka.TopicPartition {
+	partitions := make([]kafka.TopicPartition, len(points))
+	for i, p := range points {
+		partitions[i] = p.TopicPartition
+	}
+	return partitions
+}
+
+// SeekEnds goes on reading where the logs of the partitions begin, or where they
+// end now.
+func (u *Consumer) SeekEnds(ctx context.Context, partitions []kafka.TopicPartition, end bool) error {
+	return u.seek(ctx, func(ctx context.Context) (map[kafka.TopicPartition]int64, error) {
+		at, ranges := map[kafka.TopicPartition]int64{}, map[string]map[int32]kafka.Range{}
+		for _, p := range partitions {
+			if ranges[p.Topic] == nil {
+				of, err := u.gate.cluster.Ranges(ctx, p.Topic)
+				if err != nil {
+					return nil, err
+				}
+				ranges[p.Topic] = of
+			}
+			r, ok := ranges[p.Topic][p.Partition]
+			if !ok {
+				return nil, kerr.UnknownTopicOrPartition
+			}
+			at[p] = r.Start
+			if end {
+				at[p] = r.End
+			}
+		}
+		return at, nil
+	}, partitions)
+}
+
+// seek moves partitions to where resolve says.
+func (u *Consumer) seek(ctx context.Context, resolve func(context.Context) (map[kafka.TopicPartition]int64, error), partitions []kafka.TopicPartition) error {
+	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
+		return err
+	}
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
+	have := u.Assignment()
+	for _, p := range partitions {
+		if !slices.Contains(have, p) {
+			return illegalState("No current assignment for partition %s-%d", p.Topic, p.Partition)
+		}
+	}
+	at, err := resolve(ctx)
+	if err != nil || len(at) == 0 {
+		return err
+	}
+	u.c.forget()
+	if u.c.live != nil {
+		return u.c.live.Seek(ctx, at)
+	}
+	if u.c.sought == nil {
+		u.c.sought = map[kafka.TopicPartition]int64{}
+	}
+	for p, offset := range at {
+		u.c.sought[p] = offset
+	}
+	return nil
+}
+
+// Commit commits offsets, each that of the next record to be read. It does not
+// wait for a read that is under way.
+func (u *Consumer) Commit(ctx context.Context, at []kafka.Commit) error {
+	partitions := make([]kafka.TopicPartition, len(at))
+	for i, o := range at {
+		partitions[i] = o.TopicPartition
+	}
+	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
+		return err
+	}
+	u.c.mu.Lock()
+	live := u.c.shown
+	u.c.mu.Unlock()
+	if err := u.commit(ctx, live, at); err != nil {
+		return err
+	}
+	u.c.forget()
+	return nil
+}
+
+// CommitRead commits everything that reads have returned.
+func (u *Consumer) CommitRead(ctx context.Context) error {
+	if err := u.take(ctx); err != nil {
+		return err
+	}
+	defer u.give()
+	var at []kafka.Commit
+	if u.c.live != nil {
+		at = u.c.live.Positions()
+	}
+	for p, offset := range u.c.sought {
+		at = append(at, kafka.Commit{TopicPartition: p, Offset: offset})
+	}
+	if err := u.commit(ctx, u.c.live, at); err != nil {
+		return err
+	}
+	u.c.forget()
+	return nil
+}
+
+func (u *Consumer) commit(ctx context.Context, live *kafka.Instance, at []kafka.Commit) error {
+	if len(at) == 0 {
+		return nil
+	}
+	if live != nil {
+		return live.Commit(ctx, at)
+	}
+	return u.gate.cluster.CommitOffsets(ctx, u.definition().Group, at)
+}
+
+// Committed returns the committed offsets of the group on those of the
+// partitions that have one.
+func (u *Consumer) Committed(ctx context.Context, partitions []kafka.TopicPartition) ([]kafka.Commit, error) {
+	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
+		return nil, err
+	}
+	return u.gate.cluster.CommittedOffsets(ctx, u.definition().Group, partitions)
+}

@@ -1,0 +1,369 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// BadRecords says what a read does at a record that it cannot return.
+type BadRecords int
+
+// What reads do at a bad record.
+const (
+	HaltAtBad BadRecords = iota // return what is before it, and from then on a *BadRecord
+	SkipBad                     // return it as an entry with its *BadRecord
+	FailAtBad                   // fail with a *BadRecord, and return what is before it never; too large is the end of an answer
+)
+
+// A BadRecord says why a record cannot be returned.
+type BadRecord struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	TooLarge  bool // otherwise its key or value is not what the instance's format wants
+	Reason    string
+}
+
+func (e *BadRecord) Error() string {
+	return fmt.Sprintf("record at topic %s, partition %d, offset %d: %s", e.Topic, e.Partition, e.Offset, e.Reason)
+}
+
+// A Reading says how a consumer instance is to be read.
+type Reading struct {
+	// Timeout is how long to wait for records; zero, and anything longer than
+	// the instance's own, stands for that.
+	Timeout time.Duration
+	// MaxBytes is what keys and values of an answer stay below; zero stands for
+	// 64 MiB, which is also the most.
+	MaxBytes int
+	Bad      BadRecords
+	// Patient reads take their whole time even if they have records.
+	Patient bool
+	// Check returns why a record cannot be written in the instance's format, or
+	// nil.
+	Check func(*kgo.Record) error
+	// Token makes the answer repeatable: until the next commit or seek the same
+	// token gets the same answer. Empty is none.
+	Token string
+}
+
+// A Delivery is one record of an answer.
+type Delivery struct {
+	Record *kgo.Record
+	Bad    *BadRecord // nil: the record is as it should be
+}
+
+const (
+	// mostBytes bounds the keys and values of an answer.
+	mostBytes = 64 << 20
+	// quiet is how long a read waits for more when it has something.
+	quiet = 50 * time.Millisecond
+	// joining is by how much the first read may outlast its timeout while the
+	// group hands out partitions.
+	joining = 5 * time.Second
+	// matchEvery is how often topics are compared with a pattern.
+	matchEvery = 3 * time.Second
+	// lookEvery is how often a read looks for topics where there is none yet.
+	lookEvery = 500 * time.Millisecond
+)
+
+// Read returns records from the instance's positions on and moves these past
+// them. Calls of one instance run one after the other. It returns nothing only
+// when its time is over. An instance without subscription or assignment is
+// ErrConsumerIdle. When ctx ends, no position has moved.
+func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
+	start := time.Now()
+	if err := u.take(ctx); err != nil {
+		return nil, err
+	}
+	defer u.give()
+	u.c.mu.Lock()
+	again, ok := u.c.answers.find(q.Token)
+	u.c.mu.Unlock()
+	if ok {
+		return again, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with this call at the latest
+		select {
+		case <-u.c.end:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	d := u.definition()
+	if q.Timeout <= 0 || q.Timeout > d.Config.Timeout {
+		q.Timeout = d.Config.Timeout
+	}
+	if q.MaxBytes <= 0 || q.MaxBytes > mostBytes {
+		q.MaxBytes = mostBytes
+	}
+	deadline := start.Add(q.Timeout)
+	ready, err := u.awaken(ctx, d, deadline)
+	if err != nil || !ready {
+		return nil, u.ended(err)
+	}
+	if deadline, err = u.await(ctx, deadline, q.Timeout); err != nil {
+		return nil, u.ended(err)
+	}
+	r := read{live: u.c.live, q: q, minBytes: d.Config.MinBytes, deadline: deadline}
+	if err := r.gather(ctx); err != nil {
+		return nil, u.ended(err)
+	}
+	u.c.mu.Lock()
+	u.c.answers.keep(q.Token, r.got, r.size)
+	u.c.mu.Unlock()
+	return r.got, nil
+}
+
+// ended is the error of a call during which the instance has gone.
+func (u *Consumer) ended(err error) error {
+	select {
+	case <-u.c.end:
+		return ErrNoConsumer
+	default:
+		return err
+	}
+}
+
+// awaken sees to it that there is an instance to read from; false says that the
+// time is over before there was one. The caller has the turn.
+func (u *Consumer) awaken(ctx context.Context, d consumerDefinition, deadline time.Time) (bool, error) {
+	if len(d.Topics) == 0 && d.Pattern == "" && len(d.Partitions) == 0 {
+		return false, ErrConsumerIdle
+	}
+	if err := u.allowTopics(ctx, append(topicsOf(d.Partitions), d.Topics...)); err != nil {
+		return false, err
+	}
+	cfg := kafka.InstanceConfig{Group: d.Group, ClientID: d.Name, Reset: d.Config.Reset, Committed: d.Config.Committed, AutoCommit: d.Config.AutoCommit}
+	switch {
+	case d.Pattern != "":
+		return u.awakenPattern(ctx, d.Pattern, cfg, deadline)
+	case u.c.live != nil:
+		return true, nil
+	case len(d.Topics) > 0:
+		return true, u.start(u.gate.cluster.Subscribe(cfg, d.Topics))
+	}
+	return true, u.start(u.gate.cluster.Assign(cfg, d.Partitions, u.c.from, u.c.sought))
+}
+
+func (u *Consumer) start(live *kafka.Instance, err error) error {
+	if err == nil {
+		u.c.from, u.c.sought = nil, nil
+		u.c.show(live)
+	}
+	return err
+}
+
+// awakenPattern is awaken for a pattern: what matches it is looked at again from
+// time to time.
+func (u *Consumer) awakenPattern(ctx context.Context, pattern string, cfg kafka.InstanceConfig, deadline time.Time) (bool, error) {
+	for {
+		if u.c.live == nil || time.Since(u.c.checked) > matchEvery {
+			topics, err := u.match(ctx, pattern)
+			if err != nil {
+				return false, err
+			}
+			changed := !slices.Equal(topics, u.c.matched)
+			u.c.matched, u.c.checked = topics, time.Now()
+			switch {
+			case u.c.live != nil && changed:
+				u.c.live.SetTopics(topics)
+			case u.c.live == nil && len(topics) > 0:
+				if err := u.start(u.gate.cluster.Subscribe(cfg, topics)); err != nil {
+					return false, err
+				}
+			}
+		}
+		if u.c.live != nil {
+			return true, nil
+		}
+		if !time.Now().Before(deadline) {
+			return false, nil
+		}
+		if err := sleep(ctx, min(lookEvery, time.Until(deadline))); err != nil {
+			return false, err
+		}
+	}
+}
+
+// await waits for the first partition and says until when to read then.
+func (u *Consumer) await(ctx context.Context, deadline time.Time, timeout time.Duration) (time.Time, error) {
+	select {
+	case <-u.c.live.Ready():
+		return deadline, nil
+	default:
+	}
+	if u.c.waited {
+		return deadline, nil
+	}
+	u.c.waited = true
+	last := deadline.Add(joining)
+	timer := time.NewTimer(time.Until(last))
+	defer timer.Stop()
+	select {
+	case <-u.c.live.Ready():
+		later := time.Now().Add(timeout)
+		if later.Before(deadline) {
+			return deadline, nil
+		}
+		if later.After(last) {
+			return last, nil
+		}
+		return later, nil
+	case <-timer.C:
+		return last, nil
+	case <-ctx.Done():
+		return last, ctx.Err()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A read is one read under way.
+type read struct {
+	live     *kafka.Instance
+	q        Reading
+	minBytes int
+	deadline time.Time
+
+	got  []Delivery
+	size int        // of keys and values
+	bad  *BadRecord // at which the read fails
+	full bool       // nothing more can be added
+}
+
+// gather fills the answer. Positions move only when it is complete.
+func (r *read) gather(ctx context.Context) error {
+	for last := false; ; {
+		r.live.Take(r.take)
+		if r.full || r.bad != nil || last {
+			break
+		}
+		hasty := len(r.got) > 0 && r.minBytes < 0 && !r.q.Patient
+		wait := time.Until(r.deadline)
+		if hasty {
+			wait = min(wait, quiet)
+		}
+		if wait <= 0 || r.minBytes >= 0 && r.size > r.minBytes {
+			wait, last = 0, true // what is there already is still added
+		}
+		polling, cancel := context.WithTimeout(ctx, wait)
+		more, err := r.live.Poll(polling)
+		cancel()
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			r.live.Restore(r.records())
+			return err
+		}
+		if hasty && !more {
+			break
+		}
+	}
+	if r.bad != nil {
+		r.live.Restore(r.records())
+		return r.bad
+	}
+	r.live.Deliver(r.records())
+	return nil
+}
+
+func (r *read) records() []*kgo.Record {
+	records := make([]*kgo.Record, len(r.got))
+	for i, d := range r.got {
+		records[i] = d.Record
+	}
+	return records
+}
+
+// take decides on the next record: part of the answer or not.
+func (r *read) take(record *kgo.Record) bool {
+	n := len(record.Key) + len(record.Value)
+	if n >= r.q.MaxBytes {
+		return r.spoiled(record, true, fmt.Sprintf("its key and value have %d bytes, and an answer less than %d", n, r.q.MaxBytes))
+	}
+	if r.size+n >= r.q.MaxBytes {
+		r.full = true
+		return false
+	}
+	if err := r.q.Check(record); err != nil {
+		return r.spoiled(record, false, err.Error())
+	}
+	r.got = append(r.got, Delivery{Record: record})
+	r.size += n
+	return true
+}
+
+// spoiled decides on a record that cannot be returned.
+func (r *read) spoiled(record *kgo.Record, tooLarge bool, reason string) bool {
+	bad := &BadRecord{record.Topic, record.Partition, record.Offset, tooLarge, reason}
+	switch {
+	case r.q.Bad == SkipBad:
+		r.got = append(r.got, Delivery{record, bad})
+		return true
+	case r.q.Bad == FailAtBad && tooLarge:
+		r.full = true
+	case len(r.got) > 0 && r.q.Bad == HaltAtBad:
+		r.full = true
+	default:
+		r.bad = bad
+	}
+	return false
+}
+
+const (
+	// keptAnswers and keptBytes bound the answers that can be repeated.
+	keptAnswers = 64
+	keptBytes   = 16 << 20
+)
+
+// answers are what was returned under tokens, oldest first.
+type answers struct {
+	tokens []string
+	got    [][]Delivery
+	sizes  []int
+	size   int
+}
+
+func (a *answers) find(token string) ([]Delivery, bool) {
+	if token == "" {
+		return nil, false
+	}
+	if i := slices.Index(a.tokens, token); i >= 0 {
+		return a.got[i], true
+	}
+	return nil, false
+}
+
+// keep keeps an answer, and the older ones as long as there is room. One without
+// records is not kept: whoever asks again wants to know whether there are some
+// by now.
+func (a *answers) keep(token string, got []Delivery, size int) {
+	if token == "" || len(got) == 0 {
+		return
+	}
+	a.tokens, a.got, a.sizes = append(a.tokens, token), append(a.got, got), append(a.sizes, size)
+	a.size += size
+	for len(a.tokens) > 1 && (len(a.tokens) > keptAnswers || a.size > keptBytes) {
+		a.size -= a.sizes[0]
+		a.tokens, a.got, a.sizes = a.tokens[1:], a.got[1:], a.sizes[1:]
+	}
+}

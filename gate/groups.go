@@ -1,0 +1,49 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// Groups returns the consumer groups that the caller may describe, sorted by id.
+func (g *Gate) Groups(ctx context.Context, who Principal) ([]kafka.Group, error) {
+	all, err := g.cluster.Groups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := all[:0]
+	for _, group := range all {
+		if g.allow(ctx, who, DescribeGroup, "group", group.ID) == nil {
+			seen = append(seen, group)
+		}
+	}
+	return seen, nil
+}
+
+// Group returns one consumer group; see kafka.Cluster.Group.
+func (g *Gate) Group(ctx context.Context, who Principal, id string) (kafka.Group, error) {
+	if err := g.allow(ctx, who, DescribeGroup, "group", id); err != nil {
+		return kafka.Group{}, err
+	}
+	return g.cluster.Group(ctx, id)
+}
+
+// Lags returns how far a consumer group is behind on the topics that the caller
+// may describe; see kafka.Cluster.Lags.
+func (g *Gate) Lags(ctx context.Context, who Principal, id string) ([]kafka.Lag, error) {
+	if err := g.allow(ctx, who, DescribeGroup, "group", id); err != nil {
+		return nil, err
+	}
+	all, err := g.cluster.Lags(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	seen := all[:0]
+	for _, l := range all {
+		if g.allow(ctx, who, DescribeTopic, "topic", l.Topic) == nil {
+			seen = append(seen, l)
+		}
+	}
+	return seen, nil
+}

@@ -1,0 +1,60 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// The actions of the operations in this file.
+const (
+	CreateTopic Action = "kafka-cluster:CreateTopic"
+	DeleteTopic Action = "kafka-cluster:DeleteTopic"
+)
+
+// CreateTopic creates a topic; see kafka.Cluster.CreateTopic.
+func (g *Gate) CreateTopic(ctx context.Context, who Principal, t kafka.NewTopic) error {
+	if err := g.allow(ctx, who, CreateTopic, "topic", t.Name); err != nil {
+		return err
+	}
+	return g.cluster.CreateTopic(ctx, t)
+}
+
+// DeleteTopic deletes a topic; see kafka.Cluster.DeleteTopic.
+func (g *Gate) DeleteTopic(ctx context.Context, who Principal, name string) error {
+	for _, action := range []Action{DescribeTopic, DeleteTopic} {
+		if err := g.allow(ctx, who, action, "topic", name); err != nil {
+			return err
+		}
+	}
+	return g.cluster.DeleteTopic(ctx, name)
+}
+
+// LocatedTopic returns a topic and the live brokers by id, for callers that may
+// describe the topic: where a partition lies is part of its description.
+func (g *Gate) LocatedTopic(ctx context.Context, who Principal, name string) (kafka.Topic, map[int32]kafka.Broker, error) {
+	t, err := g.Topic(ctx, who, name)
+	if err != nil {
+		return kafka.Topic{}, nil, err
+	}
+	info, err := g.cluster.Info(ctx)
+	if err != nil {
+		return kafka.Topic{}, nil, err
+	}
+	byID := make(map[int32]kafka.Broker, len(info.Brokers))
+	for _, b := range info.Brokers {
+		byID[b.ID] = b
+	}
+	return t, byID, nil
+}
+
+// Read reads records of one partition from an offset on, without a group; see
+// kafka.Cluster.Read.
+func (g *Gate) Read(ctx context.Context, who Principal, topic kafka.Topic, partition int32, offset int64, lim kafka.Limits) ([]*kgo.Record, int64, error) {
+	if err := g.allow(ctx, who, ReadData, "topic", topic.Name); err != nil {
+		return nil, offset, err
+	}
+	return g.cluster.Read(ctx, topic, partition, offset, lim)
+}
