@@ -1,0 +1,5 @@
+//go:build !race
+
+package confluent3_test
+
+const raceEnabled = false

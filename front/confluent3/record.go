@@ -1,0 +1,670 @@
+package confluent3
+
+import (
+	"bytes"
+	"encoding/base64"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/scan"
+)
+
+// A format says how the data of a key or value stands in the request.
+type format uint8
+
+const (
+	formatNone format = iota // nothing was given
+	formatBinary
+	formatJSON
+	formatString
+	formatAvro
+	formatJSONSchema
+	formatProtobuf
+)
+
+var formatNames = [...]string{"", "BINARY", "JSON", "STRING", "AVRO", "JSONSCHEMA", "PROTOBUF"}
+
+// A parsed record is what a request says of one record. Key and value are slices
+// of the request, decoded in place.
+type parsed struct {
+	record     kgo.Record
+	key, value format
+	id         string // of an entry of a batch
+	idGiven    bool
+
+	// wrong is why the record cannot be produced, if it cannot. shape says that
+	// the JSON has not the shape of a record, so that a batch is refused whole.
+	wrong *refusal
+	shape bool
+}
+
+// refuse notes the first thing that is wrong with a record.
+func (r *parsed) refuse(e *refusal, shape bool) {
+	if r.wrong == nil {
+		r.wrong, r.shape = e, shape
+	}
+}
+
+// A datum is a key or value object as it stands in the request.
+type datum struct {
+	given, typed    bool
+	format          format
+	data            []byte // nil: absent or null
+	schema          bool
+	id, version     bool
+	subject, naming bool
+}
+
+// A parser walks through JSON. Its methods are false where that is not JSON or
+// ends too early, with i at the place; what is JSON but makes no record is noted
+// in the record, and the parser goes on to its end.
+type parser struct {
+	b []byte
+	i int
+	// entry says that records have an id.
+	entry bool
+}
+
+// record scans the object that begins at the present place.
+func (p *parser) record(r *parsed) bool {
+	headers := r.record.Headers[:0]
+	*r = parsed{}
+	r.record.Partition, r.record.Headers = -1, headers
+	var key, value datum
+	for first := true; ; first = false {
+		name, more, ok := p.member(first)
+		if !ok {
+			return false
+		}
+		if !more {
+			break
+		}
+		switch string(name) {
+		case "value":
+			ok = p.datum(&value, r)
+		case "key":
+			ok = p.datum(&key, r)
+		case "partition_id":
+			ok = p.partition(r)
+		case "timestamp":
+			ok = p.timestamp(r)
+		case "headers":
+			ok = p.headers(r)
+		case "id":
+			if p.entry {
+				ok = p.entryID(r)
+				break
+			}
+			fallthrough
+		default:
+			r.refuse(unknownField(string(name)), true)
+			_, ok = p.value()
+		}
+		if !ok {
+			return false
+		}
+	}
+	// Only now, since decoding in place spoils the text of a record that has not
+	// arrived as a whole.
+	if r.wrong == nil {
+		r.key, r.record.Key = r.resolve(&key)
+		r.value, r.record.Value = r.resolve(&value)
+	}
+	return true
+}
+
+// member scans the name of an object's next member and stops at its value. At
+// first it stands at the opening brace.
+func (p *parser) member(first bool) (name []byte, more, ok bool) {
+	if first {
+		p.i++
+	}
+	p.i = scan.Space(p.b, p.i)
+	if p.i >= len(p.b) {
+		return nil, false, false
+	}
+	if p.b[p.i] == '}' {
+		p.i++
+		return nil, false, true
+	}
+	if !first {
+		if p.b[p.i] != ',' {
+			return nil, false, false
+		}
+		p.i = scan.Space(p.b, p.i+1)
+	}
+	if p.i >= len(p.b) || p.b[p.i] != '"' {
+		return nil, false, false
+	}
+	start := p.i
+	end, escaped, ok := scan.String(p.b, start)
+	p.i = end
+	if !ok {
+		return nil, false, false
+	}
+	name = p.b[start+1 : end-1]
+	if escaped {
+		name = unescape(nil, name)
+	}
+	p.i = scan.Space(p.b, p.i)
+	if p.i >= len(p.b) || p.b[p.i] != ':' {
+		return nil, false, false
+	}
+	p.i = scan.Space(p.b, p.i+1)
+	return name, true, p.i < len(p.b)
+}
+
+// value scans any value.
+func (p *parser) value() (raw []byte, ok bool) {
+	start := p.i
+	p.i, ok = scan.Value(p.b, start)
+	if !ok {
+		return nil, false
+	}
+	return p.b[start:p.i:p.i], true
+}
+
+// text scans a string or null; given is false for null and for other types, the
+// latter being noted.
+func (p *parser) text(r *parsed, name string) (s []byte, given, ok bool) {
+	raw, ok := p.value()
+	if !ok || raw[0] == 'n' {
+		return nil, false, ok
+	}
+	if raw[0] != '"' {
+		r.refuse(wrongJSON(name, "java.lang.String", raw), true)
+		return nil, false, true
+	}
+	return unquote(raw), true, true
+}
+
+// unquote is the text of a JSON string; it shares its memory where that has no
+// escapes.
+func unquote(raw []byte) []byte {
+	s := raw[1 : len(raw)-1]
+	if bytes.IndexByte(s, '\\') >= 0 {
+		return unescape(nil, s)
+	}
+	return s
+}
+
+// wrongJSON is the answer to a value of another type.
+func wrongJSON(field, want string, raw []byte) *refusal {
+	what := "Number value"
+	switch raw[0] {
+	case '{':
+		what = "Object value"
+	case '[':
+		what = "Array value"
+	case '"':
+		what = "String value"
+	case 't', 'f':
+		what = "Boolean value"
+	}
+	return wrongType(field, want, what)
+}
+
+// datum scans a key or value object.
+func (p *parser) datum(d *datum, r *parsed) bool {
+	*d = datum{}
+	if p.b[p.i] != '{' {
+		raw, ok := p.value()
+		if ok && raw[0] != 'n' {
+			r.refuse(wrongJSON("data", "ProduceRequestData", raw), true)
+		}
+		return ok
+	}
+	d.given = true
+	for first := true; ; first = false {
+		name, more, ok := p.member(first)
+		if !ok || !more {
+			return ok
+		}
+		var raw []byte
+		switch string(name) {
+		case "data":
+			if raw, ok = p.value(); ok && raw[0] != 'n' {
+				d.data = raw
+			}
+		case "type":
+			var s []byte
+			if s, d.typed, ok = p.text(r, "type"); d.typed {
+				if d.format = formatOf(s); d.format == formatNone {
+					r.refuse(refuse(400, 400, "Cannot deserialize value of type `EmbeddedFormat` from String %q: not one of BINARY, JSON, STRING, AVRO, JSONSCHEMA, PROTOBUF", clipped(string(s))), true)
+				}
+			}
+		case "schema":
+			_, d.schema, ok = p.text(r, "schema")
+		case "subject":
+			_, d.subject, ok = p.text(r, "subject")
+		case "subject_name_strategy":
+			var s []byte
+			if s, d.naming, ok = p.text(r, "subject_name_strategy"); d.naming {
+				switch string(s) {
+				case "TOPIC_NAME", "RECORD_NAME", "TOPIC_RECORD_NAME":
+				default:
+					r.refuse(badRequest("subject_name_strategy must be TOPIC_NAME, RECORD_NAME or TOPIC_RECORD_NAME (was %s)", clipped(string(s))), true)
+				}
+			}
+		case "schema_id":
+			_, d.id, ok = p.integer(r, "schema_id")
+		case "schema_version":
+			_, d.version, ok = p.integer(r, "schema_version")
+		default:
+			r.refuse(unknownField(string(name)), true)
+			_, ok = p.value()
+		}
+		if !ok {
+			return false
+		}
+	}
+}
+
+func formatOf(name []byte) format {
+	for i, s := range formatNames {
+		if i > 0 && s == string(name) {
+			return format(i)
+		}
+	}
+	return formatNone
+}
+
+// resolve checks the rules for combinations (rest-apis.md 5.8) and decodes the
+// data.
+func (r *parsed) resolve(d *datum) (format, []byte) {
+	if !d.given || r.wrong != nil {
+		return formatNone, nil
+	}
+	refs := 0
+	for _, given := range []bool{d.schema, d.id, d.version} {
+		if given {
+			refs++
+		}
+	}
+	switch {
+	case refs > 1:
+		r.refuse(badRequest("Only one of 'schema_id', 'schema_version' or 'schema' can be used."), false)
+	case d.subject && d.naming:
+		r.refuse(badRequest("Only one of 'subject' or 'subject_name_strategy' can be used."), false)
+	case d.typed && d.format >= formatAvro && (d.id || d.version):
+		r.refuse(badRequest("'type' cannot be used together with 'schema_id' or 'schema_version'."), false)
+	case d.typed && d.format >= formatAvro && !d.schema:
+		r.refuse(badRequest("'type=%s' can only be used when 'schema' is given.", formatNames[d.format]), false)
+	case d.typed && d.format < formatAvro && refs > 0:
+		r.refuse(badRequest("'type=%s' cannot be used together with a schema.", formatNames[d.format]), false)
+	case d.typed && d.format < formatAvro && (d.subject || d.naming):
+		r.refuse(badRequest("'type=%s' cannot be used together with 'subject' or 'subject_name_strategy'.", formatNames[d.format]), false)
+	case !d.typed && d.schema:
+		r.refuse(badRequest("'schema' can only be used together with 'type'."), false)
+	case !d.typed || d.format >= formatAvro:
+		r.refuse(payload("No schema registry is configured, so data can only have the types BINARY, JSON and STRING."), false)
+	}
+	if r.wrong != nil {
+		return d.format, nil
+	}
+	b, e := d.format.decode(d.data)
+	if e != nil {
+		r.refuse(e, false)
+	}
+	return d.format, b
+}
+
+// decode makes of data what is stored, in the same memory; nil stays nil.
+func (f format) decode(raw []byte) ([]byte, *refusal) {
+	if raw == nil {
+		return nil, nil
+	}
+	switch f {
+	case formatJSON:
+		return scan.Compact(raw), nil
+	case formatString:
+		if raw[0] != '"' {
+			return nil, badRequest("data=%s is not a string.", excerpt(raw))
+		}
+		s := raw[1 : len(raw)-1]
+		if i := bytes.IndexByte(s, '\\'); i >= 0 {
+			return unescape(s[:0], s), nil
+		}
+		return s[:len(s):len(s)], nil
+	}
+	if raw[0] != '"' {
+		return nil, badRequest("data=%s is not a base64 string.", excerpt(raw))
+	}
+	return decodeBase64(raw[1:len(raw)-1], raw)
+}
+
+// decodeBase64 decodes the inside of a JSON string into dst, which may be where
+// it comes from.
+func decodeBase64(s, dst []byte) ([]byte, *refusal) {
+	if bytes.IndexByte(s, '\\') >= 0 {
+		s = unescape(nil, s) // base64 itself has no character that needs it, but "\/" is allowed
+	}
+	var head [60]byte // decoding in place spoils what an error would show
+	shown := head[:copy(head[:], s)]
+	// The decoder skips line breaks, which are not part of base64 here.
+	if bytes.IndexByte(s, '\n') < 0 && bytes.IndexByte(s, '\r') < 0 {
+		if n, err := base64.StdEncoding.Strict().Decode(dst, s); err == nil {
+			return dst[:n:n], nil
+		}
+	}
+	return nil, badRequest("data=\"%s\" is not a valid base64 string.", excerpt(shown))
+}
+
+// excerpt is the beginning of what a client sent, fit for a message.
+func excerpt(b []byte) string {
+	if len(b) > 60 {
+		b = append(b[:60:60], "..."...)
+	}
+	return strings.ToValidUTF8(string(b), "?")
+}
+
+// integer scans a number, or a string of one.
+func (p *parser) integer(r *parsed, name string) (n int64, given, ok bool) {
+	raw, ok := p.value()
+	if !ok || raw[0] == 'n' {
+		return 0, false, ok
+	}
+	text := raw
+	if raw[0] == '"' {
+		text = bytes.TrimSpace(raw[1 : len(raw)-1])
+	}
+	n, err := strconv.ParseInt(string(text), 10, 32)
+	if err != nil {
+		r.refuse(wrongJSON(name, "int", raw), true)
+		return 0, false, true
+	}
+	return n, true, true
+}
+
+// partition scans the number of the partition.
+func (p *parser) partition(r *parsed) bool {
+	n, given, ok := p.integer(r, "partition_id")
+	r.record.Partition = -1
+	if given {
+		r.record.Partition = int32(n)
+		if n < 0 {
+			r.refuse(errNoPartition, false)
+		}
+	}
+	return ok
+}
+
+// maxSeconds is the end of the year 9999.
+const maxSeconds = 253402300799
+
+// timestamp scans an instant in ISO 8601, or a number of seconds since 1970.
+func (p *parser) timestamp(r *parsed) bool {
+	raw, ok := p.value()
+	if !ok {
+		return false
+	}
+	r.record.Timestamp = time.Time{}
+	if raw[0] == 'n' {
+		return true
+	}
+	t, ok := instant(raw)
+	switch {
+	case !ok:
+		r.refuse(refuse(400, 400, "Cannot deserialize value of type `java.time.Instant` from %s", excerpt(raw)), true)
+	case t.UnixMilli() < 0:
+		r.refuse(badRequest("Invalid timestamp: %d. Timestamp should always be non-negative or null.", t.UnixMilli()), false)
+	default:
+		r.record.Timestamp = t
+	}
+	return true
+}
+
+// instant reads a JSON string or number as a time up to the year 9999.
+func instant(raw []byte) (time.Time, bool) {
+	if raw[0] == '"' {
+		s := string(raw[1 : len(raw)-1])
+		if seconds, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return time.Unix(seconds, 0), seconds <= maxSeconds && seconds >= -maxSeconds
+		}
+		t, err := time.Parse(time.RFC3339Nano, s)
+		return t, err == nil
+	}
+	if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
+		return time.Time{}, false
+	}
+	whole, fraction, _ := strings.Cut(string(raw), ".")
+	seconds, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || strings.ContainsAny(fraction, "eE") {
+		f, err := strconv.ParseFloat(string(raw), 64)
+		if err != nil || math.Abs(f) > maxSeconds {
+			return time.Time{}, false
+		}
+		return time.UnixMilli(int64(math.Round(f * 1000))), true
+	}
+	if seconds > maxSeconds || seconds < -maxSeconds {
+		return time.Time{}, false
+	}
+	nanos, _ := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+	if raw[0] == '-' {
+		nanos = -nanos
+	}
+	return time.Unix(seconds, nanos), true
+}
+
+// headers scans [{"name": NAME, "value": BASE64 or null}].
+func (p *parser) headers(r *parsed) bool {
+	r.record.Headers = r.record.Headers[:0]
+	if p.b[p.i] != '[' {
+		raw, ok := p.value()
+		if ok && raw[0] != 'n' {
+			r.refuse(wrongJSON("headers", "java.util.ArrayList", raw), true)
+		}
+		return ok
+	}
+	p.i = scan.Space(p.b, p.i+1)
+	if p.i < len(p.b) && p.b[p.i] == ']' {
+		p.i++
+		return true
+	}
+	for p.i < len(p.b) {
+		if !p.header(r) {
+			return false
+		}
+		p.i = scan.Space(p.b, p.i)
+		if p.i >= len(p.b) {
+			return false
+		}
+		switch p.b[p.i] {
+		case ']':
+			p.i++
+			return true
+		case ',':
+			p.i = scan.Space(p.b, p.i+1)
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// header scans one header. Its value gets memory of its own.
+func (p *parser) header(r *parsed) bool {
+	if p.b[p.i] != '{' {
+		raw, ok := p.value()
+		if ok {
+			r.refuse(wrongJSON("headers", "ProduceRequestHeader", raw), true)
+		}
+		return ok
+	}
+	var h kgo.RecordHeader
+	named := false
+	for first := true; ; first = false {
+		name, more, ok := p.member(first)
+		if !ok {
+			return false
+		}
+		if !more {
+			break
+		}
+		var s []byte
+		var given bool
+		switch string(name) {
+		case "name":
+			s, named, ok = p.text(r, "name")
+			h.Key = string(s)
+		case "value":
+			h.Value = nil
+			if s, given, ok = p.text(r, "value"); given {
+				var e *refusal
+				if h.Value, e = decodeBase64(s, make([]byte, len(s))); e != nil {
+					r.refuse(e, false)
+				}
+			}
+		default:
+			r.refuse(unknownField(string(name)), true)
+			_, ok = p.value()
+		}
+		if !ok {
+			return false
+		}
+	}
+	if !named {
+		r.refuse(badRequest("Missing required creator property 'name'"), true)
+	}
+	r.record.Headers = append(r.record.Headers, h)
+	return true
+}
+
+// entryID scans the id of an entry of a batch.
+func (p *parser) entryID(r *parsed) bool {
+	raw, ok := p.value()
+	if ok {
+		r.id, r.idGiven = "", raw[0] == '"'
+		if r.idGiven {
+			r.id = string(unquote(raw))
+		}
+	}
+	return ok
+}
+
+// unescape appends the text that the inside of a valid JSON string stands for.
+// The text is never longer than what it comes from, so dst may be the beginning
+// of s. Halves of surrogate pairs become U+FFFD.
+func unescape(dst, s []byte) []byte {
+	for {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			return append(dst, s...)
+		}
+		dst = append(dst, s[:i]...)
+		c := s[i+1]
+		s = s[i+2:]
+		switch c {
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		case 'u':
+			var text [12]byte
+			n := copy(text[:], s[:4])
+			if len(s) >= 10 && s[4] == '\\' && s[5] == 'u' {
+				n += copy(text[n:], s[4:10])
+			}
+			r, used := codePoint(text[:n])
+			dst = append(dst, string(r)...)
+			s = s[used:]
+			continue
+		}
+		dst = append(dst, c)
+	}
+}
+
+// codePoint reads XXXX, or XXXX\uXXXX where the two make a pair.
+func codePoint(b []byte) (r rune, used int) {
+	n, _ := strconv.ParseUint(string(b[:4]), 16, 16)
+	r = rune(n)
+	if r < 0xd800 || r > 0xdfff {
+		return r, 4
+	}
+	if r < 0xdc00 && len(b) == 10 {
+		low, _ := strconv.ParseUint(string(b[6:10]), 16, 16)
+		if low >= 0xdc00 && low <= 0xdfff {
+			return (r-0xd800)<<10 | (rune(low) - 0xdc00) + 0x10000, 10
+		}
+	}
+	return '\ufffd', 4
+}
+
+// appendInstant appends a time as an ISO 8601 instant in UTC, with milliseconds
+// where there are any.
+func appendInstant(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	if t.UnixMilli()%1000 == 0 {
+		return t.AppendFormat(dst, "2006-01-02T15:04:05Z")
+	}
+	return t.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+}
+
+// A stamp remembers how the last instant is written, since records that are
+// produced together often have the same. The zero value remembers nothing.
+type stamp struct {
+	at   time.Time
+	text []byte
+}
+
+func (s *stamp) append(dst []byte, t time.Time) []byte {
+	if s.text == nil || !s.at.Equal(t) {
+		s.at, s.text = t, appendInstant(s.text[:0], t)
+	}
+	return append(dst, s.text...)
+}
+
+// appendResult appends what is said about a record that was produced, from its
+// cluster on.
+func (r *parsed) appendResult(dst, where []byte, s *stamp) []byte {
+	dst = append(dst, where...) // "cluster_id":...,"topic_name":...,"partition_id":
+	dst = strconv.AppendInt(dst, int64(r.record.Partition), 10)
+	dst = append(dst, `,"offset":`...)
+	dst = strconv.AppendInt(dst, r.record.Offset, 10)
+	dst = append(dst, `,"timestamp":"`...)
+	dst = append(s.append(dst, r.record.Timestamp), '"')
+	dst = appendSide(dst, `,"key":{"type":"`, r.key, r.record.Key)
+	return appendSide(dst, `,"value":{"type":"`, r.value, r.record.Value)
+}
+
+func appendSide(dst []byte, label string, f format, b []byte) []byte {
+	if f == formatNone {
+		return dst
+	}
+	size := -1
+	if b != nil {
+		size = len(b)
+	}
+	dst = append(append(dst, label...), formatNames[f]...)
+	dst = append(dst, `","size":`...)
+	return append(strconv.AppendInt(dst, int64(size), 10), '}')
+}
+
+// whereOf is the part of a result that all records of a request share.
+func whereOf(c *call) []byte {
+	dst := append([]byte(nil), `"cluster_id":`...)
+	dst = scan.AppendString(dst, c.cluster)
+	dst = append(dst, `,"topic_name":`...)
+	dst = scan.AppendString(dst, c.r.PathValue("topic"))
+	return append(dst, `,"partition_id":`...)
+}
+
+// appendFailure appends the code and the message of a record that was not
+// produced. The message ends at its first line break.
+func appendFailure(dst []byte, e *refusal) []byte {
+	dst = append(dst, `"error_code":`...)
+	dst = strconv.AppendInt(dst, int64(e.code), 10)
+	dst = append(dst, `,"message":`...)
+	message, _, _ := strings.Cut(e.message, "\n")
+	return scan.AppendString(dst, message)
+}
