@@ -7,7 +7,11 @@
 package confluent2
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
@@ -21,12 +25,40 @@ type Config struct {
 	// TopicNotFoundCode is the code for a topic that does not exist: 40403 (the
 	// default, as current releases answer) or 40401.
 	TopicNotFoundCode int `yaml:"topic_not_found_code"`
+	// RecordExtras adds timestamp and headers to the records of reads in v2's
+	// shapes, as some other implementers of this API do.
+	RecordExtras bool `yaml:"record_extras"`
+	// Profile says whose habits are followed where implementers of this API
+	// disagree. The default is Confluent's together with what others have added
+	// and Confluent's clients do not notice; confluent leaves these out where a
+	// client could: ?async=true is then ignored.
+	Profile string `yaml:"profile"`
+	// ConsumerInstanceTimeoutMs is how long a consumer instance lives without a
+	// call, in milliseconds; the default is 300000.
+	ConsumerInstanceTimeoutMs int `yaml:"consumer_instance_timeout_ms"`
+	// BadRecords says what a read does at a record that it cannot return: halt
+	// (the default) names it and stays there until a seek, skip puts its error
+	// into the answer, confluent does as the original.
+	BadRecords string `yaml:"bad_records"`
+	// Links says under which address clients know klamm.
+	Links front.Links `yaml:"-"`
 }
+
+const profileConfluent = "confluent"
 
 // Validate reports each problem with the field it lies in.
 func (c Config) Validate(report func(path, problem string)) {
 	if c.TopicNotFoundCode != 0 && c.TopicNotFoundCode != 40403 && c.TopicNotFoundCode != 40401 {
 		report("topic_not_found_code", "want 40403 or 40401")
+	}
+	if _, ok := badRecords(c.BadRecords); !ok {
+		report("bad_records", "want halt, skip or confluent")
+	}
+	if t := c.ConsumerInstanceTimeoutMs; t != 0 && (t < 1000 || t > 24*3600*1000) {
+		report("consumer_instance_timeout_ms", "want a number from 1000 to 86400000")
+	}
+	if c.Profile != "" && c.Profile != profileConfluent {
+		report("profile", fmt.Sprintf("want %s, or nothing", profileConfluent))
 	}
 }
 
@@ -42,10 +74,12 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 		cfg.TopicNotFoundCode = 40403
 	}
 	a := &api{gate: g, cfg: cfg}
+	bad, _ := badRecords(cfg.BadRecords)
+	instances := consumerConfig{idle: time.Duration(cfg.ConsumerInstanceTimeoutMs) * time.Millisecond, bad: bad, links: cfg.Links}
 	return front.Dialect{
 		Name:     "confluent/v2",
 		Prefixes: []string{"/"},
-		Routes: []front.Route{
+		Routes: append([]front.Route{
 			{Name: "root.get", Pattern: "GET /{$}", Serve: a.root},
 			{Name: "root.post", Pattern: "POST /{$}", Serve: a.root},
 			{Name: "brokers.list", Pattern: "GET /brokers", Serve: a.listBrokers},
@@ -58,7 +92,7 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 			{Name: "partitions.produce", Pattern: "POST /topics/{topic}/partitions/{partition}", Serve: a.produce},
 			{Name: "topics.read", Pattern: "GET /topics/{topic}/records", Serve: a.readTopic},
 			{Name: "partitions.read", Pattern: "GET /topics/{topic}/partitions/{partition}/records", Serve: a.readPartition},
-		},
+		}, consumerRoutes(a, instances)...),
 		WriteError: a.writeError,
 	}
 }
@@ -66,6 +100,11 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 // root answers the empty object, to GET as to POST, which clients use to see
 // whether anybody is there.
 func (a *api) root(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
+	if r.Method == http.MethodPost {
+		if err := a.checkRootBody(r); err != nil {
+			return err
+		}
+	}
 	media, err := a.accept(r, v2Only)
 	if err != nil {
 		return err
@@ -73,10 +112,46 @@ func (a *api) root(w http.ResponseWriter, r *http.Request, _ gate.Principal) err
 	return write(w, media, []byte("{}"))
 }
 
+// checkRootBody refuses what is no object of strings. Nothing is done with it.
+func (a *api) checkRootBody(r *http.Request) error {
+	body, release, err := front.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	contentType := r.Header.Get("Content-Type")
+	if len(body) == 0 && contentType == "" {
+		return nil
+	}
+	if !a.isPlainType(contentType) {
+		return errMediaType
+	}
+	var texts map[string]string
+	if err := json.Unmarshal(body, &texts); err != nil {
+		return refuse(badRequest, 400, "Cannot deserialize value of type `java.util.LinkedHashMap<java.lang.String,java.lang.String>` from the request body")
+	}
+	return nil
+}
+
+// knownLength is from which length on the size of an answer has to be said; the
+// HTTP server counts shorter ones by itself.
+const knownLength = 2048
+
 // write answers 200 with a body.
 func write(w http.ResponseWriter, media string, body []byte) error {
+	return writeStatus(w, http.StatusOK, media, body)
+}
+
+// writeStatus answers with a body.
+func writeStatus(w http.ResponseWriter, status int, media string, body []byte) error {
 	h := w.Header()
 	h["Content-Type"] = mediaValues(media)
+	if len(body) >= knownLength {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	if status != http.StatusOK {
+		w.WriteHeader(status)
+	}
 	_, err := w.Write(body)
 	return err
 }

@@ -18,7 +18,16 @@ import (
 // the request body, decoded in place, and live as long as it does.
 type envelope struct {
 	records []kgo.Record
-	schemas bool // the request names schemas
+	schemas schemaFields
+}
+
+// schemaFields says which of the request's four schema fields are given.
+type schemaFields uint8
+
+func (f *schemaFields) set(bit schemaFields, given bool) {
+	if *f &^= bit; given {
+		*f |= bit
+	}
 }
 
 // A parser walks through a request body. Errors are refusals in the words that
@@ -56,14 +65,21 @@ func parseEnvelope(b []byte, f format, partition int32, strict bool) (envelope, 
 		case "records":
 			seen = true
 			return p.list(&e, partition)
-		case "key_schema", "value_schema":
-			var given bool
+		case "key_schema":
 			_, given, err := p.textField(name)
-			e.schemas = e.schemas || given
+			e.schemas.set(1, given)
 			return err
-		case "key_schema_id", "value_schema_id":
+		case "value_schema":
+			_, given, err := p.textField(name)
+			e.schemas.set(2, given)
+			return err
+		case "key_schema_id":
 			_, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
-			e.schemas = e.schemas || given
+			e.schemas.set(4, given)
+			return err
+		case "value_schema_id":
+			_, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
+			e.schemas.set(8, given)
 			return err
 		}
 		return unknownField(string(name))
@@ -102,7 +118,7 @@ func (p *parser) list(e *envelope, partition int32) error {
 	for {
 		p.space()
 		e.records = append(e.records, kgo.Record{Partition: partition})
-		if err := p.record(&e.records[len(e.records)-1], len(e.records)-1); err != nil {
+		if err := p.record(&e.records[len(e.records)-1], partition, len(e.records)-1); err != nil {
 			return err
 		}
 		p.space()
@@ -118,8 +134,8 @@ func (p *parser) list(e *envelope, partition int32) error {
 	}
 }
 
-// record scans one record.
-func (p *parser) record(r *kgo.Record, index int) error {
+// record scans one record; without a partition of its own it keeps the given one.
+func (p *parser) record(r *kgo.Record, partition int32, index int) error {
 	if p.literal("null") {
 		return refuse(unprocessable, 422, "records[%d] must not be null (was null)", index)
 	}
@@ -131,19 +147,23 @@ func (p *parser) record(r *kgo.Record, index int) error {
 			r.Value, err = p.data()
 		case "partition":
 			n, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
-			if err == nil && given {
-				if n < 0 {
-					return refuse(unprocessable, 422, "records[%d].partition must be greater than or equal to 0 (was %d)", index, n)
-				}
+			switch {
+			case err != nil:
+				return err
+			case !given:
+				r.Partition = partition
+			case n < 0:
+				return refuse(unprocessable, 422, "records[%d].partition must be greater than or equal to 0 (was %d)", index, n)
+			default:
 				r.Partition = int32(n)
 			}
-			return err
+			return nil
 		case "timestamp":
 			if p.strict {
 				return unknownField("timestamp")
 			}
 			n, given, err := p.integer(name, 0, math.MaxInt64/1_000_000)
-			if err == nil && given {
+			if r.Timestamp = (time.Time{}); err == nil && given {
 				r.Timestamp = time.UnixMilli(n)
 			}
 			return err
@@ -161,30 +181,42 @@ func (p *parser) record(r *kgo.Record, index int) error {
 
 // data scans a key or value and decodes it as the format says.
 func (p *parser) data() ([]byte, error) {
-	start := p.i
-	if p.literal("null") {
-		return nil, nil
+	raw, compact, err := p.raw()
+	if raw == nil || err != nil {
+		return nil, err
 	}
-	end, ok := scan.Value(p.b, start)
-	if !ok {
-		p.i = end
-		return nil, p.malformed()
-	}
-	p.i = end
-	raw := p.b[start:end:end]
 	switch p.format {
 	case formatJSON:
-		return scan.Compact(raw), nil
+		if !compact {
+			raw = scan.Compact(raw)
+		}
+		return raw, nil
 	case formatSchema:
 		return raw, nil // nothing is produced without a registry
 	}
-	return decodeBase64(raw)
+	return decodeBase64(raw, " For JSON values use the media type "+mediaJSON)
 }
 
-// decodeBase64 decodes a JSON string of base64 in place.
-func decodeBase64(raw []byte) ([]byte, error) {
+// raw scans a value; null is nil. compact says that there is no white space
+// between its tokens.
+func (p *parser) raw() (raw []byte, compact bool, err error) {
+	start := p.i
+	if p.literal("null") {
+		return nil, true, nil
+	}
+	end, compact, ok := scan.CompactValue(p.b, start)
+	p.i = end
+	if !ok {
+		return nil, false, p.malformed()
+	}
+	return p.b[start:end:end], compact, nil
+}
+
+// decodeBase64 decodes a JSON string of base64 in place. The advice ends the
+// message of an error.
+func decodeBase64(raw []byte, advice string) ([]byte, error) {
 	if raw[0] != '"' {
-		return nil, refuse(badRequest, 400, "Bad Request: data=%s is not a base64 string. For JSON values use the media type %s", excerpt(raw), mediaJSON)
+		return nil, refuse(badRequest, 400, "Bad Request: data=%s is not a base64 string.%s", excerpt(raw), advice)
 	}
 	text := raw[1 : len(raw)-1]
 	if bytes.IndexByte(text, '\\') >= 0 {
@@ -194,7 +226,7 @@ func decodeBase64(raw []byte) ([]byte, error) {
 		}
 		text = []byte(s)
 	}
-	var head [60]byte // decoding in place spoils what an error would show
+	var head [excerptBytes]byte // decoding in place spoils what an error would show
 	shown := head[:copy(head[:], text)]
 	// The standard decoder skips line breaks, which are not part of base64 here.
 	if bytes.IndexByte(text, '\n') < 0 && bytes.IndexByte(text, '\r') < 0 {
@@ -202,13 +234,16 @@ func decodeBase64(raw []byte) ([]byte, error) {
 			return text[:n:n], nil
 		}
 	}
-	return nil, refuse(badRequest, 400, "Bad Request: data=\"%s\" is not a valid base64 string. For JSON values use the media type %s", excerpt(shown), mediaJSON)
+	return nil, refuse(badRequest, 400, "Bad Request: data=\"%s\" is not a valid base64 string.%s", excerpt(shown), advice)
 }
+
+// excerptBytes is how much of a client's text a message shows.
+const excerptBytes = 60
 
 // excerpt is the beginning of what a client sent, fit for a message.
 func excerpt(b []byte) string {
-	if len(b) > 60 {
-		b = append(b[:60:60], "..."...)
+	if len(b) >= excerptBytes {
+		b = append(b[:excerptBytes:excerptBytes], "..."...)
 	}
 	return string(bytes.ToValidUTF8(b, []byte("?")))
 }
@@ -235,10 +270,12 @@ func (p *parser) headers() (headers []kgo.RecordHeader, err error) {
 			case "key":
 				h.Key, named, err = p.textField(name)
 			case "value":
-				f := p.format
-				p.format = formatBinary
-				h.Value, err = p.data()
-				p.format = f
+				var raw []byte
+				if raw, _, err = p.raw(); raw != nil && err == nil {
+					h.Value, err = decodeBase64(raw, "")
+				} else {
+					h.Value = nil
+				}
 			default:
 				return unknownField(string(name))
 			}
@@ -333,10 +370,16 @@ func (p *parser) integer(name []byte, low, high int64) (n int64, given bool, err
 	}
 	text := p.b[start:end]
 	if text[0] == '"' {
-		text = bytes.TrimSpace(text[1 : len(text)-1])
+		if text = bytes.TrimSpace(text[1 : len(text)-1]); len(text) == 0 { // as good as null
+			p.i = end
+			return 0, false, nil
+		}
 	}
 	n, parseErr := strconv.ParseInt(string(text), 10, 64)
 	if parseErr != nil || n < low || n > high {
+		if high > math.MaxInt32 {
+			return 0, false, p.wrongType("long", string(name))
+		}
 		return 0, false, p.wrongType("int", string(name))
 	}
 	p.i = end
@@ -398,6 +441,9 @@ func (p *parser) wrongType(want, field string) error {
 	if what == "" {
 		what = "Number value"
 	}
+	if field == want {
+		return refuse(badRequest, 400, "Cannot deserialize value of type `%s` from %s (at byte %d)", want, what, p.i+1)
+	}
 	return refuse(badRequest, 400, "Cannot deserialize value of type `%s` from %s (field %s, at byte %d)", want, what, strconv.Quote(field), p.i+1)
 }
 
@@ -406,7 +452,7 @@ func (p *parser) wrongType(want, field string) error {
 // (interface.md 3).
 func isEnvelope(b []byte) bool {
 	i := scan.Space(b, 0)
-	if i >= len(b) || b[i] != '{' || !bytes.Contains(b, []byte(`"records"`)) || !scan.Valid(b) {
+	if i >= len(b) || b[i] != '{' || !bytes.Contains(b, []byte(`"records"`)) && !bytes.Contains(b, []byte(`\u`)) || !scan.Valid(b) {
 		return false
 	}
 	var fields map[string]json.RawMessage

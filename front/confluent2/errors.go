@@ -1,9 +1,9 @@
 package confluent2
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -60,10 +60,10 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if e == errMediaType {
 		media = media415(r)
 	}
-	body, _ := json.Marshal(struct {
-		Code    int    `json:"error_code"`
-		Message string `json:"message"`
-	}{e.code, e.message})
+	body := append(make([]byte, 0, 256), `{"error_code":`...)
+	body = strconv.AppendInt(body, int64(e.code), 10)
+	body = append(body, `,"message":`...)
+	body = append(appendText(body, e.message), '}')
 	w.Header()["Content-Type"] = []string{media}
 	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(e.status)
@@ -96,10 +96,14 @@ func (a *api) refusalOf(err error) *refusal {
 		return &refusal{http.StatusMethodNotAllowed, 405, "HTTP 405 Method Not Allowed"}
 	case errors.Is(err, front.ErrBodyTooLarge):
 		return &refusal{http.StatusRequestEntityTooLarge, 413, err.Error()}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &refusal{http.StatusBadRequest, 400, "Unexpected end-of-input: the request body breaks off"}
 	case errors.Is(err, front.ErrBodyTimeout):
 		return &refusal{http.StatusRequestTimeout, 408, err.Error()}
 	case errors.Is(err, front.ErrBusy):
 		return &refusal{http.StatusServiceUnavailable, 503, err.Error()}
+	case errors.Is(err, errForeign):
+		return &refusal{http.StatusInternalServerError, 500, errForeign.Error()}
 	case errors.Is(err, kafka.ErrNoPartition):
 		return errNoPartition
 	}

@@ -11,6 +11,7 @@ const (
 	mediaV2     = "application/vnd.kafka.v2+json"
 	mediaBinary = "application/vnd.kafka.binary.v2+json"
 	mediaJSON   = "application/vnd.kafka.json.v2+json"
+	mediaOld    = "application/vnd.kafka+json" // before release 6.0
 	mediaPlain  = "application/json"
 )
 
@@ -24,9 +25,14 @@ type offer struct {
 
 var (
 	// v2Only are the types of operations without embedded data.
-	v2Only = []offer{{mediaV2, 900, false}, {"application/vnd.kafka+json", 800, true}, {mediaPlain, 500, true}}
+	v2Only = []offer{{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}}
 	// reads are the types of stateless reads: klamm's own shape first.
 	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}}
+	// anyType are the types of errors.
+	anyType = []offer{
+		{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaJSON, 400, false}, {mediaBinary, 300, false},
+		{"application/vnd.kafka.avro.v2+json", 100, false}, {"application/vnd.kafka.jsonschema.v2+json", 100, false}, {"application/vnd.kafka.protobuf.v2+json", 100, false},
+	}
 )
 
 // accept chooses the type to answer with. The error is errNotAcceptable.
@@ -179,15 +185,27 @@ func (a *api) contentFormat(contentType string) (format, error) {
 	return 0, errMediaType
 }
 
-// errorMedia chooses the type of an error body.
-func (a *api) errorMedia(r *http.Request) string {
-	if media, err := a.accept(r, v2Only); err == nil {
-		return media
+// isPlainType says whether a request without embedded data may have this type.
+func (a *api) isPlainType(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	switch strings.ToLower(strings.TrimSpace(media)) {
+	case mediaV2:
+		return true
+	case mediaOld, mediaPlain, "application/octet-stream", "":
+		return !a.cfg.StrictMediaTypes
 	}
-	for _, m := range parseAccept(strings.Join(r.Header["Accept"], ",")) {
-		if strings.HasPrefix(m.subtype, "vnd.kafka") && strings.HasSuffix(m.subtype, "+json") {
-			return m.kind + "/" + m.subtype
-		}
+	return false
+}
+
+// errorMedia chooses the type of an error body: the one that a success would
+// have had.
+func (a *api) errorMedia(r *http.Request) string {
+	accept := strings.Join(r.Header["Accept"], ",")
+	if accept == "" {
+		return mediaV2
+	}
+	if media := negotiate(accept, anyType, a.cfg.StrictMediaTypes); media != "" {
+		return media
 	}
 	return mediaPlain
 }

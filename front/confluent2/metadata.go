@@ -3,6 +3,7 @@ package confluent2
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/klamm-gateway/klamm/gate"
@@ -125,7 +126,7 @@ func (a *api) topic(ctx context.Context, r *http.Request, who gate.Principal) (k
 // partition looks up the partition that the path names.
 func (a *api) partition(r *http.Request, who gate.Principal) (kafka.Topic, kafka.Partition, error) {
 	number, err := partitionNumber(r.PathValue("partition"))
-	if err == errNotFound {
+	if errors.Is(err, errNotFound) {
 		return kafka.Topic{}, kafka.Partition{}, err
 	}
 	t, topicErr := a.topic(r.Context(), r, who)

@@ -31,18 +31,23 @@ func (a *api) producePlain(w http.ResponseWriter, r *http.Request, who gate.Prin
 	}
 	settled = allSettled(results)
 	if err := results[0].Err; err != nil {
-		return settled, a.plainFailure(err)
+		return settled, a.plainFailure(r, who, partition, err)
 	}
 	return settled, a.writeResults(w, media, results)
 }
 
 // plainFailure is the answer for a plain record that could not be written: the
 // fitting status with v2's error body.
-func (a *api) plainFailure(err error) error {
+func (a *api) plainFailure(r *http.Request, who gate.Principal, partition int32, err error) error {
 	var broker *kerr.Error
 	switch {
 	case errors.Is(err, kafka.ErrNoPartition):
-		return &refusal{http.StatusNotFound, 40403, err.Error()}
+		if partition >= 0 {
+			if _, err := a.topic(r.Context(), r, who); err == nil {
+				return errNoPartition
+			}
+		}
+		return &refusal{http.StatusNotFound, a.cfg.TopicNotFoundCode, topicNotFound}
 	case errors.As(err, &broker):
 		status, code := a.brokerCode(broker)
 		if gate.Classify(broker) == gate.Unavailable {

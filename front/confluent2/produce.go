@@ -1,8 +1,8 @@
 package confluent2
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -43,16 +43,16 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 	if err != nil {
 		return err
 	}
-	body, release, err := front.ReadBody(r)
+	body, release, err := front.LendBody(r)
 	if err != nil {
 		return err
 	}
 	settled := true
 	defer func() {
-		// A record that was not acknowledged in time may still be on its way
-		// out of this very buffer.
-		if settled {
-			release()
+		if release != nil {
+			// A record that was not acknowledged in time may still be on its
+			// way out of this very buffer.
+			release(settled)
 		}
 	}()
 	if f == formatNone {
@@ -74,14 +74,17 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		records[i] = &e.records[i]
 	}
 	topic := r.PathValue("topic")
-	if r.URL.RawQuery != "" {
+	if r.URL.RawQuery != "" && a.cfg.Profile != profileConfluent {
 		async, err := asynchronous(r)
 		if err != nil {
 			return err
 		}
 		if async {
-			settled = false
-			go func() { _, _ = a.gate.Produce(context.WithoutCancel(r.Context()), who, topic, records) }()
+			done := release
+			if err := a.gate.SendAll(r.Context(), who, topic, records, func() { done(true) }); err != nil {
+				return err
+			}
+			release = nil
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}
@@ -91,7 +94,22 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		return err
 	}
 	settled = allSettled(results)
+	for i := range results {
+		if err := results[i].Err; err != nil && isForeign(err) {
+			return fmt.Errorf("%w: %w", errForeign, err)
+		}
+	}
 	return a.writeResults(w, media, results)
+}
+
+// errForeign is a failure to write that is none of Kafka's (rest-apis.md 4.3).
+var errForeign = errors.New("Unexpected non-Kafka exception returned by Kafka") //nolint:staticcheck // the text is the original's
+
+// isForeign says whether an error comes neither from a broker nor from the way
+// there.
+func isForeign(err error) bool {
+	var broker *kerr.Error
+	return gate.Classify(err) == gate.Internal && !errors.As(err, &broker)
 }
 
 // asynchronous reads ?async, which must be a boolean.
@@ -112,7 +130,7 @@ func schemaless(f format, e envelope) error {
 	if f != formatSchema {
 		return nil
 	}
-	if e.schemas {
+	if e.schemas != 0 {
 		return refuse(unprocessable, 42206, "Payload error. Schema Registry must be configured when using schemas.")
 	}
 	for i := range e.records {
@@ -183,14 +201,11 @@ func (a *api) writeResults(w http.ResponseWriter, media string, results kgo.Prod
 		b = append(b, `,"error_code":null,"error":null}`...)
 	}
 	b = append(b, `],"key_schema_id":null,"value_schema_id":null}`...)
-	h := w.Header()
-	h["Content-Type"] = mediaValues(media)
-	if status != http.StatusOK {
-		w.WriteHeader(status)
+	err := writeStatus(w, status, media, b)
+	if cap(b) <= 64<<10 {
+		*pooled = b
+		answers.Put(pooled)
 	}
-	_, err := w.Write(b)
-	*pooled = b
-	answers.Put(pooled)
 	return err
 }
 
@@ -216,9 +231,6 @@ func recordMessage(err error) string {
 	var broker *kerr.Error
 	if errors.As(err, &broker) {
 		return broker.Description
-	}
-	if gate.Classify(err) == gate.Internal {
-		return "The record could not be written."
 	}
 	return err.Error()
 }

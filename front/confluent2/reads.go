@@ -21,14 +21,21 @@ const (
 	maxCount     = 10_000
 	maxWait      = 60 * time.Second
 	// readBytes is where an answer ends, even if count is not reached.
-	readBytes = 16 << 20
+	readBytes = 8 << 20
 	// readers is how many partitions one request reads at the same time.
-	readers = 16
+	readers = 8
+	// waitPause is how long a read that waits lets pass before it looks again.
+	// It does not wait in the broker, where it would hold up every other read
+	// that shares the connection.
+	waitPause = 100 * time.Millisecond
+	// writeBytes is how much of an answer is put together before it is sent.
+	writeBytes = 64 << 10
 )
 
 // A question is what a stateless read asks for.
 type question struct {
 	count  int
+	bytes  int
 	wait   time.Duration
 	offset string          // earliest, latest or a number
 	at     map[int32]int64 // from a Klamm-Next
@@ -38,29 +45,34 @@ type question struct {
 // readTopic serves GET /topics/{topic}/records, which the original does not
 // have (interface.md 3).
 func (a *api) readTopic(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	t, err := a.topic(r.Context(), r, who)
-	if err != nil {
-		return err
-	}
-	return a.read(w, r, who, t, t.Partitions)
-}
-
-// readPartition serves GET /topics/{topic}/partitions/{partition}/records, which
-// the original does not have (interface.md 3).
-func (a *api) readPartition(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	t, p, err := a.partition(r, who)
-	if err != nil {
-		return err
-	}
-	return a.read(w, r, who, t, []kafka.Partition{p})
-}
-
-// read reads records of some partitions of a topic, without a group.
-func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal, t kafka.Topic, partitions []kafka.Partition) error {
 	media, err := a.accept(r, reads)
 	if err != nil {
 		return err
 	}
+	t, err := a.topic(r.Context(), r, who)
+	if err != nil {
+		return err
+	}
+	return a.read(w, r, who, media, t, t.Partitions)
+}
+
+// readPartition serves GET /topics/{topic}/partitions/{partition}/records, which
+// the original does not have (interface.md 3). It also takes the parameters that
+// Redpanda's operation at the same path has.
+func (a *api) readPartition(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	media, err := a.accept(r, reads)
+	if err != nil {
+		return err
+	}
+	t, p, err := a.partition(r, who)
+	if err != nil {
+		return err
+	}
+	return a.read(w, r, who, media, t, []kafka.Partition{p})
+}
+
+// read reads records of some partitions of a topic, without a group.
+func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal, media string, t kafka.Topic, partitions []kafka.Partition) error {
 	q, err := parseQuestion(r.URL.Query(), time.Now())
 	if err != nil {
 		return err
@@ -69,20 +81,54 @@ func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal, t
 	if err != nil {
 		return err
 	}
-	all, next, err := a.readAll(r.Context(), who, t, partitions, from, q, 0)
-	if err == nil && len(all) == 0 && q.wait > 0 {
-		all, next, err = a.readAll(r.Context(), who, t, partitions, from, q, q.wait)
+	records, err := a.readAll(r.Context(), who, t, partitions, from, q)
+	if err == nil && len(records) == 0 && q.wait > 0 {
+		records, err = a.await(r.Context(), who, t, partitions, from, q)
 	}
 	if err != nil {
 		return err
 	}
-	w.Header()["Klamm-Next"] = []string{next}
-	return write(w, media, appendRecords(nil, all, media))
+	next := make([]string, len(partitions))
+	for i, p := range partitions {
+		next[i] = strconv.Itoa(int(p.ID)) + "-" + strconv.FormatInt(from[p.ID], 10)
+	}
+	w.Header()["Klamm-Next"] = []string{strings.Join(next, ",")}
+	return a.writeRecords(w, media, records)
+}
+
+// writeRecords answers with records, piece by piece: the answer may be much
+// larger than the records are.
+func (a *api) writeRecords(w http.ResponseWriter, media string, records []*kgo.Record) error {
+	b := append(make([]byte, 0, 4<<10), '[')
+	began := false
+	for i, r := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendRecord(b, r, media, a.cfg.RecordExtras)
+		if len(b) < writeBytes {
+			continue
+		}
+		if !began {
+			w.Header()["Content-Type"] = mediaValues(media)
+		}
+		began = true
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		b = b[:0]
+	}
+	b = append(b, ']')
+	if !began {
+		return write(w, media, b)
+	}
+	_, err := w.Write(b)
+	return err
 }
 
 // parseQuestion reads the query of a read.
 func parseQuestion(query url.Values, now time.Time) (q question, err error) {
-	q = question{count: defaultCount, offset: "latest"}
+	q = question{count: defaultCount, bytes: readBytes, offset: "earliest"}
 	if text := query.Get("count"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxCount {
@@ -97,6 +143,9 @@ func parseQuestion(query url.Values, now time.Time) (q question, err error) {
 		}
 		q.wait = d
 	}
+	if err := q.redpanda(query); err != nil {
+		return q, err
+	}
 	since, offset := query.Get("since"), query.Get("offset")
 	switch {
 	case since != "" && offset != "":
@@ -104,12 +153,10 @@ func parseQuestion(query url.Values, now time.Time) (q question, err error) {
 	case since != "":
 		q.since, err = parseSince(since, now)
 		return q, err
-	case offset == "" || offset == "earliest" || offset == "latest":
-		if offset != "" {
-			q.offset = offset
-		} else {
-			q.offset = "earliest"
-		}
+	case offset == "":
+		return q, nil
+	case offset == "earliest" || offset == "latest":
+		q.offset = offset
 		return q, nil
 	}
 	if n, err := strconv.ParseInt(offset, 10, 64); err == nil && n >= 0 {
@@ -120,6 +167,25 @@ func parseQuestion(query url.Values, now time.Time) (q question, err error) {
 		return q, refuse(unprocessable, 422, "offset must be earliest, latest, a number from 0, or what Klamm-Next said")
 	}
 	return q, nil
+}
+
+// redpanda reads timeout (in milliseconds) and max_bytes (rest-apis.md 7.3).
+func (q *question) redpanda(query url.Values) error {
+	if text := query.Get("timeout"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return refuse(unprocessable, 422, "timeout must be a number of milliseconds")
+		}
+		q.wait = min(time.Duration(n)*time.Millisecond, maxWait)
+	}
+	if text := query.Get("max_bytes"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 1 {
+			return refuse(unprocessable, 422, "max_bytes must be a number of bytes")
+		}
+		q.bytes = min(int(n), readBytes)
+	}
+	return nil
 }
 
 // parseSince reads a time, or how long ago it was, such as -15m.
@@ -183,51 +249,71 @@ func (a *api) offsets(ctx context.Context, who gate.Principal, t kafka.Topic, q 
 	return from, nil
 }
 
-// readAll reads several partitions at the same time. With a wait it returns as
-// soon as one of them has something. It returns the records in the order of the
-// partitions, at most count, and where to go on.
-func (a *api) readAll(ctx context.Context, who gate.Principal, t kafka.Topic, partitions []kafka.Partition, from map[int32]int64, q question, wait time.Duration) ([]*kgo.Record, string, error) {
-	waiting, enough := context.WithCancel(ctx)
-	defer enough()
-	got := make([][]*kgo.Record, len(partitions))
-	errs := make([]error, len(partitions))
-	places := make(chan struct{}, readers)
-	if wait > 0 {
-		places = make(chan struct{}, len(partitions)) // all of them must listen
-	}
-	var all sync.WaitGroup
-	for i, p := range partitions {
-		places <- struct{}{}
-		all.Go(func() {
-			defer func() { <-places }()
-			lim := kafka.Limits{Records: q.count, Bytes: readBytes / min(len(partitions), readers), Wait: wait}
-			got[i], errs[i] = a.gate.Fetch(waiting, who, t, p.ID, from[p.ID], lim)
-			if wait > 0 && len(got[i]) > 0 {
-				enough()
-			}
-		})
-	}
-	all.Wait()
+// readAll reads the partitions, in their order and a few at a time, until the
+// question's limits are reached, and moves from behind the records it returns.
+func (a *api) readAll(ctx context.Context, who gate.Principal, t kafka.Topic, partitions []kafka.Partition, from map[int32]int64, q question) ([]*kgo.Record, error) {
 	var records []*kgo.Record
-	next := make([]string, 0, len(partitions))
 	size := 0
-	for i, p := range partitions {
-		if errs[i] != nil && waiting.Err() == nil {
-			return nil, "", errs[i]
+	for some := range slices.Chunk(partitions, readers) {
+		got := make([][]*kgo.Record, len(some))
+		errs := make([]error, len(some))
+		limits := kafka.Limits{Records: q.count - len(records), Bytes: max(1, q.bytes/len(some))}
+		var all sync.WaitGroup
+		for i, p := range some {
+			all.Go(func() { got[i], errs[i] = a.gate.Fetch(ctx, who, t, p.ID, from[p.ID], limits) })
 		}
-		at := from[p.ID]
-		for _, r := range got[i] {
-			if len(records) == q.count || size > readBytes {
-				break
+		all.Wait()
+		for i, p := range some {
+			if errs[i] != nil {
+				return nil, errs[i]
 			}
-			records = append(records, r)
-			size += len(r.Key) + len(r.Value)
-			at = r.Offset + 1
+			for _, r := range got[i] {
+				size += len(r.Key) + len(r.Value)
+				if len(records) == q.count || len(records) > 0 && size > q.bytes {
+					return records, nil
+				}
+				records = append(records, r)
+				from[p.ID] = r.Offset + 1
+			}
 		}
-		next = append(next, strconv.Itoa(int(p.ID))+"-"+strconv.FormatInt(at, 10))
+		if len(records) == q.count {
+			break
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, "", err
+	return records, nil
+}
+
+// await looks for new records until there are some or the question's wait is
+// over.
+func (a *api) await(ctx context.Context, who gate.Principal, t kafka.Topic, partitions []kafka.Partition, from map[int32]int64, q question) ([]*kgo.Record, error) {
+	end := time.NewTimer(q.wait)
+	defer end.Stop()
+	pause := time.NewTicker(waitPause)
+	defer pause.Stop()
+	seen := make(map[int32]int64, len(partitions)) // the ends up to which there is nothing
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-end.C:
+			return nil, nil
+		case <-pause.C:
+		}
+		ranges, err := a.gate.Ranges(ctx, who, t.Name)
+		if err != nil {
+			return nil, err
+		}
+		fresh := false
+		for _, p := range partitions {
+			if last := ranges[p.ID].End; last > from[p.ID] && last != seen[p.ID] {
+				seen[p.ID], fresh = last, true
+			}
+		}
+		if !fresh {
+			continue
+		}
+		if records, err := a.readAll(ctx, who, t, partitions, from, q); err != nil || len(records) > 0 {
+			return records, err
+		}
 	}
-	return slices.Clip(records), strings.Join(next, ","), nil
 }

@@ -10,27 +10,23 @@ import (
 	"github.com/klamm-gateway/klamm/scan"
 )
 
-// appendRecords appends records as a JSON array, in the shape that the media
-// type asks for: v2's, or klamm's own for stateless reads (interface.md 3).
-func appendRecords(b []byte, records []*kgo.Record, media string) []byte {
-	b = append(b, '[')
-	for i, r := range records {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"topic":`...)
-		b = appendText(b, r.Topic)
-		switch media {
-		case mediaBinary:
-			b = appendPair(b, r, appendBase64)
-		case mediaJSON:
-			b = appendPair(b, r, appendData)
-		default:
-			b = appendOwn(b, r)
-		}
-		b = append(b, '}')
+// appendRecord appends a record, in the shape that the media type asks for:
+// v2's, or klamm's own for stateless reads (interface.md 3).
+func appendRecord(b []byte, r *kgo.Record, media string, extras bool) []byte {
+	b = append(b, `{"topic":`...)
+	b = appendText(b, r.Topic)
+	switch media {
+	case mediaBinary:
+		b = appendPair(b, r, appendBase64)
+	case mediaJSON:
+		b = appendPair(b, r, appendData)
+	default:
+		b = appendOwn(b, r)
 	}
-	return append(b, ']')
+	if extras && media != mediaPlain {
+		b = appendExtras(b, r)
+	}
+	return append(b, '}')
 }
 
 // appendPair appends what follows the topic in v2's shape.

@@ -33,34 +33,39 @@ type api struct{ gate *gate.Gate }
 // The answer is 204 with partition and offset in headers, or 202 at once with
 // ?ack=0.
 func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	body, release, err := front.ReadBody(r)
+	body, release, err := front.LendBody(r)
 	if err != nil {
 		return err
 	}
+	settled := true
+	defer func() {
+		if release != nil {
+			release(settled)
+		}
+	}()
 	record, err := front.PlainRecord(r, body)
 	if err != nil {
-		release()
 		return &gate.Error{Kind: gate.Invalid, Message: err.Error()}
 	}
 	record.Topic = r.PathValue("topic")
 	if r.URL.RawQuery != "" && r.URL.Query().Get("ack") == "0" {
-		if err := a.gate.Send(r.Context(), who, record, func(error) { release() }); err != nil {
-			release()
+		done := release
+		if err := a.gate.Send(r.Context(), who, record, func(error) { done(true) }); err != nil {
 			return err
 		}
+		release = nil
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
 	results, err := a.gate.Produce(r.Context(), who, record.Topic, []*kgo.Record{record})
 	if err != nil {
-		release()
 		return err
 	}
-	if err := results[0].Err; !errors.Is(err, kafka.ErrNotAcknowledged) {
-		release()
-	}
-	if results[0].Err != nil {
-		return results[0].Err
+	if err := results[0].Err; err != nil {
+		// A record that was not acknowledged in time may still be on its way
+		// out of this very buffer.
+		settled = !errors.Is(err, kafka.ErrNotAcknowledged)
+		return err
 	}
 	h := w.Header()
 	h["X-Kafka-Partition"] = []string{strconv.Itoa(int(record.Partition))}
@@ -71,7 +76,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 
 // writeError answers in v2's error shape.
 func writeError(w http.ResponseWriter, _ *http.Request, err error) {
-	status, message := http.StatusInternalServerError, "Internal Server Error"
+	status, code, message := http.StatusInternalServerError, 0, "Internal Server Error"
 	var broker *kerr.Error
 	switch kind := gate.Classify(err); {
 	case errors.Is(err, front.ErrNoRoute):
@@ -84,16 +89,21 @@ func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 		status, message = http.StatusRequestTimeout, err.Error()
 	case errors.Is(err, front.ErrBusy):
 		status, message = http.StatusServiceUnavailable, err.Error()
+	case kind == gate.NotFound:
+		status, code, message = http.StatusNotFound, 40403, "This server does not host this topic-partition."
 	case kind != gate.Internal:
-		status, message = statuses[kind], err.Error()
+		status, code, message = statuses[kind], codes[kind], err.Error()
 		if errors.As(err, &broker) {
 			message = broker.Description
 		}
 	}
+	if code == 0 {
+		code = status
+	}
 	body, _ := json.Marshal(struct {
 		Code    int    `json:"error_code"`
 		Message string `json:"message"`
-	}{status, message})
+	}{code, message})
 	w.Header()["Content-Type"] = []string{"application/json"}
 	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
@@ -102,7 +112,10 @@ func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 
 // statuses is the table from the kind of an error to its status.
 var statuses = map[gate.Kind]int{
-	gate.Invalid: http.StatusBadRequest, gate.Unauthenticated: http.StatusUnauthorized, gate.Denied: http.StatusForbidden, gate.NotFound: http.StatusNotFound,
+	gate.Invalid: http.StatusBadRequest, gate.Unauthenticated: http.StatusUnauthorized, gate.Denied: http.StatusForbidden,
 	gate.Exists: http.StatusConflict, gate.Conflict: http.StatusConflict, gate.TooLarge: http.StatusRequestEntityTooLarge, gate.Throttled: http.StatusTooManyRequests,
 	gate.Unsupported: http.StatusNotImplemented, gate.Unavailable: http.StatusServiceUnavailable,
 }
+
+// codes are v2's, where it has one that says more than the status.
+var codes = map[gate.Kind]int{gate.Unauthenticated: 40101, gate.Denied: 40301, gate.Unavailable: 50003}

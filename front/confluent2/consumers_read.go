@@ -1,0 +1,183 @@
+package confluent2
+
+import (
+	"encoding/base64"
+	"errors"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/scan"
+)
+
+// errFormat is the answer to a read that wants another format than the
+// instance's.
+var errFormat = refuse(http.StatusNotAcceptable, 40601, "The requested embedded data format does not match the deserializer for this consumer instance")
+
+// records serves GET .../records: an array of what comes next. A read returns
+// when it has something and nothing more came for 50 ms; the original always
+// takes the whole timeout, and so does this with strict media types. Records that
+// cannot be returned are never passed over silently (interface.md 3).
+func (k consumerAPI) records(c consumerCall) error {
+	if !fits(c.Config.Format, c.media) {
+		return errFormat
+	}
+	timeout, maxBytes, err := parseRead(c.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	got, err := c.Read(c.r.Context(), gate.Reading{
+		Timeout: timeout, MaxBytes: maxBytes, Bad: k.cfg.bad, Patient: k.api.cfg.StrictMediaTypes,
+		Check: checks[c.Config.Format], Token: c.r.Header.Get("Klamm-Read"),
+	})
+	if err != nil {
+		return err
+	}
+	return write(c.w, c.media, appendDeliveries(nil, got, c.Config.Format == "json", k.api.cfg.RecordExtras))
+}
+
+// fits says whether a type may read an instance of a format. The formats with
+// schemas are not told apart.
+func fits(format, media string) bool {
+	switch media {
+	case mediaJSON:
+		return format == "json"
+	case mediaAvro, mediaJSONSchema, mediaProtobuf:
+		return format != "json" && format != "binary"
+	}
+	return format == "binary"
+}
+
+// parseRead reads the query of a read. What is no number is no path of the
+// original's.
+func parseRead(query string) (timeout time.Duration, maxBytes int, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return 0, 0, errNotFound
+	}
+	number := func(name string, most int64) int64 {
+		text := values.Get(name)
+		if text == "" {
+			return 0
+		}
+		n, parseErr := strconv.ParseInt(text, 10, 64)
+		if parseErr != nil {
+			err = errNotFound
+		}
+		return min(max(n, 0), most)
+	}
+	timeout = time.Duration(number("timeout", int64(longestTimeout/time.Millisecond))) * time.Millisecond
+	maxBytes = int(number("max_bytes", math.MaxInt32))
+	return timeout, maxBytes, err
+}
+
+// checks say why a record cannot be written in a format.
+var checks = map[string]func(*kgo.Record) error{
+	"binary":     func(*kgo.Record) error { return nil },
+	"json":       checkJSON,
+	"avro":       checkSchema,
+	"jsonschema": checkSchema,
+	"protobuf":   checkSchema,
+}
+
+func checkJSON(r *kgo.Record) error {
+	switch {
+	case len(r.Key) > 0 && !(scan.Valid(r.Key) && utf8.Valid(r.Key)):
+		return errors.New("its key is not JSON")
+	case len(r.Value) > 0 && !(scan.Valid(r.Value) && utf8.Valid(r.Value)):
+		return errors.New("its value is not JSON")
+	}
+	return nil
+}
+
+func checkSchema(r *kgo.Record) error {
+	if r.Key != nil || r.Value != nil {
+		return errors.New("it needs a schema registry, and none is configured")
+	}
+	return nil
+}
+
+// appendDeliveries appends the array of an answer.
+func appendDeliveries(b []byte, got []gate.Delivery, asJSON, extras bool) []byte {
+	data := appendBase64
+	if asJSON {
+		data = appendRaw
+	}
+	b = append(b, '[')
+	for i, d := range got {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"topic":`...)
+		b = appendText(b, d.Record.Topic)
+		if d.Bad != nil {
+			b = appendBad(b, d)
+			continue
+		}
+		b = appendPair(b, d.Record, data)
+		if extras {
+			b = appendExtras(b, d.Record)
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
+
+// appendRaw appends a key or value that is JSON. The original's deserializer
+// takes no bytes for null.
+func appendRaw(b, raw []byte) []byte {
+	if len(raw) == 0 {
+		return append(b, "null"...)
+	}
+	return append(b, raw...)
+}
+
+// appendBad appends the rest of an entry for a record that cannot be returned.
+func appendBad(b []byte, d gate.Delivery) []byte {
+	b = append(b, `,"key":null,"value":null,"partition":`...)
+	b = strconv.AppendInt(b, int64(d.Record.Partition), 10)
+	b = append(b, `,"offset":`...)
+	b = strconv.AppendInt(b, d.Record.Offset, 10)
+	b = append(b, `,"error_code":`...)
+	if d.Bad.TooLarge {
+		b = append(b, "413"...)
+	} else {
+		b = append(b, "40801"...)
+	}
+	b = append(b, `,"error":`...)
+	b = appendText(b, d.Bad.Error())
+	return append(b, '}')
+}
+
+// appendExtras appends what Strimzi's bridge adds to a record.
+func appendExtras(b []byte, r *kgo.Record) []byte {
+	b = append(b, `,"timestamp":`...)
+	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 10)
+	if len(r.Headers) == 0 {
+		return b
+	}
+	b = append(b, `,"headers":[`...)
+	for i, h := range r.Headers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"key":`...)
+		b = appendText(b, h.Key)
+		b = append(b, `,"value":`...)
+		if h.Value == nil {
+			b = append(b, "null"...)
+		} else {
+			b = append(b, '"')
+			b = base64.StdEncoding.AppendEncode(b, h.Value)
+			b = append(b, '"')
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']')
+}
