@@ -48,54 +48,98 @@ func boundText(text []byte) *Problem {
 func control(r rune) bool { return r < ' ' && r != '\t' && r != '\r' || r == 0x7f }
 
 // boundTokens refuses what must not reach the parser.
-//
-// Blocks nest by their columns: open holds the columns of the mappings and lists
-// that are open at a token, growing from left to right, with the keys counted so
-// far.
 func boundTokens(tokens token.Tokens) *Problem {
-	type block struct{ column, keys int }
-	var open []block
-	flow, prefixes := 0, 0
+	var n nesting
 	for i, t := range tokens {
-		at := t.Position
-		if i > maxTokens {
-			return &Problem{at.Line, at.Column, fmt.Sprintf("the file has more than %d words and signs", maxTokens)}
+		wrong := ""
+		if i >= maxTokens {
+			wrong = fmt.Sprintf("the file has more than %d words and signs", maxTokens)
+		} else {
+			wrong = n.enter(t)
 		}
-		key := (*token.Token)(nil)
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			flow++
-		case token.SequenceEndType, token.MappingEndType:
-			flow = max(flow-1, 0)
-		case token.SequenceEntryType, token.MappingKeyType:
-			key = t
-		case token.MappingValueType:
-			key = t.Prev
-		}
-		if t.Type == token.AnchorType || t.Type == token.TagType {
-			prefixes++
-		} else if before := t.PreviousType(); before != token.AnchorType {
-			prefixes = 0
-		}
-		if key != nil && flow == 0 {
-			column := key.Position.Column
-			for len(open) > 0 && open[len(open)-1].column > column {
-				open = open[:len(open)-1]
-			}
-			if len(open) == 0 || open[len(open)-1].column < column {
-				open = append(open, block{column: column})
-			}
-			last := &open[len(open)-1]
-			if t.Type == token.MappingValueType {
-				last.keys++
-			}
-			if last.keys > maxKeys {
-				return &Problem{at.Line, at.Column, fmt.Sprintf("more than %d keys side by side", maxKeys)}
-			}
-		}
-		if flow+len(open)+prefixes > maxDepth {
-			return &Problem{at.Line, at.Column, fmt.Sprintf("nested more than %d levels deep", maxDepth)}
+		if wrong != "" {
+			return &Problem{t.Position.Line, t.Position.Column, wrong}
 		}
 	}
 	return nil
+}
+
+// A nesting is what is open at a token.
+type nesting struct {
+	// blocks are mappings and lists without brackets. They nest by their
+	// columns, which grow from the first to the last.
+	blocks []block
+	// flows counts the members of what is open in brackets; lists are noMapping.
+	flows []int
+	// prefixes counts the anchors, tags and question marks just before.
+	prefixes int
+}
+
+type block struct{ column, keys int }
+
+// noMapping is a count of members that never reaches maxKeys.
+const noMapping = -maxTokens
+
+// enter takes one more token in and says what is too much.
+func (n *nesting) enter(t *token.Token) (wrong string) {
+	n.prefix(t)
+	keys := 0
+	switch t.Type {
+	case token.SequenceStartType:
+		n.flows = append(n.flows, noMapping)
+	case token.MappingStartType:
+		n.flows = append(n.flows, 0)
+	case token.SequenceEndType, token.MappingEndType:
+		n.flows = n.flows[:max(len(n.flows)-1, 0)]
+	case token.CollectEntryType:
+		if last := len(n.flows) - 1; last >= 0 {
+			n.flows[last]++
+			keys = n.flows[last]
+		}
+	case token.SequenceEntryType:
+		if len(n.flows) > 0 {
+			return "not YAML: items that begin with - cannot stand within brackets"
+		}
+		n.block(t)
+	case token.MappingKeyType:
+		n.block(t)
+	case token.MappingValueType:
+		if b := n.block(t.Prev); b != nil {
+			b.keys++
+			keys = b.keys
+		}
+	}
+	switch {
+	case keys > maxKeys:
+		return fmt.Sprintf("more than %d keys side by side", maxKeys)
+	case len(n.flows)+len(n.blocks)+n.prefixes > maxDepth:
+		return fmt.Sprintf("nested more than %d levels deep", maxDepth)
+	}
+	return ""
+}
+
+// prefix counts what can stand before a value any number of times.
+func (n *nesting) prefix(t *token.Token) {
+	switch {
+	case t.Type == token.AnchorType || t.Type == token.TagType || t.Type == token.MappingKeyType:
+		n.prefixes++
+	case t.PreviousType() != token.AnchorType: // whose name is a token of its own
+		n.prefixes = 0
+	}
+}
+
+// block returns the mapping or list that a key or item without brackets belongs
+// to; nil within brackets.
+func (n *nesting) block(first *token.Token) *block {
+	if len(n.flows) > 0 || first == nil {
+		return nil
+	}
+	column := first.Position.Column
+	for len(n.blocks) > 0 && n.blocks[len(n.blocks)-1].column > column {
+		n.blocks = n.blocks[:len(n.blocks)-1]
+	}
+	if len(n.blocks) == 0 || n.blocks[len(n.blocks)-1].column < column {
+		n.blocks = append(n.blocks, block{column: column})
+	}
+	return &n.blocks[len(n.blocks)-1]
 }

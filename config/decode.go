@@ -3,9 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,10 +17,20 @@ import (
 
 // A decoder puts YAML nodes into Go values and collects what does not fit. It
 // goes on after every problem, so that one run shows them all.
+//
+// Values are known by their paths, as in "pipes[0].delivery.batch", the words in
+// which sections report their problems.
 type decoder struct {
 	kinds    []target.Kind
 	problems []Problem
-	places   map[string]ast.Node // path of a field to where it stands in the file
+	places   map[string]ast.Node // path of a value to where it stands in the file
+	// wrong holds the paths of values that could not be decoded, and for a
+	// mapping with an unknown key its path and ".?"; around holds everything
+	// that these are parts of. What a section says about either only repeats
+	// what was said already.
+	wrong, around map[string]bool
+	anchors       map[string]ast.Node // those whose value lies behind us
+	budget        int                 // of nodes and characters that aliases may make of the file
 }
 
 // A section validates itself, and reports problems by the path of the field.
@@ -36,106 +44,157 @@ var (
 	targetType   = reflect.TypeFor[catalog.Target]()
 )
 
-func (d *decoder) decode(n ast.Node, cfg *Config) { d.value(n, "", reflect.ValueOf(cfg).Elem(), "") }
+func (d *decoder) decode(n ast.Node, cfg *Config) { d.value("", n, reflect.ValueOf(cfg).Elem(), "") }
 
-// problem notes a mistake at a node.
-func (d *decoder) problem(n ast.Node, format string, args ...any) {
-	if len(d.problems) >= maxProblems {
-		return
+// problem notes that the value of a path cannot be decoded, with the node that
+// is to blame.
+func (d *decoder) problem(path string, n ast.Node, format string, args ...any) {
+	d.wrong[path] = true
+	for part := path; part != "" && !d.around[part]; {
+		part = outer(part)
+		d.around[part] = true
 	}
-	line, column := place(n)
-	d.problems = append(d.problems, Problem{line, column, fmt.Sprintf(format, args...)})
+	d.note(n, format, args...)
+}
+
+func (d *decoder) note(n ast.Node, format string, args ...any) {
+	if len(d.problems) < maxProblems {
+		line, column := place(n)
+		d.problems = append(d.problems, Problem{line, column, fmt.Sprintf(format, args...)})
+	}
 }
 
 // place is where a node begins. A mapping's own token is its first colon or
 // brace, so the first key stands for it.
 func place(n ast.Node) (line, column int) {
 	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 && !m.IsFlowStyle {
-		n = m.Values[0].Key
+		n = m.Values[0]
 	}
 	if m, ok := n.(*ast.MappingValueNode); ok {
 		n = m.Key
 	}
 	if t := n.GetToken(); t != nil && t.Position != nil {
-		return max(t.Position.Line, 1), max(t.Position.Column, 1)
+		return t.Position.Line, t.Position.Column
 	}
 	return 1, 1
 }
 
-// value decodes a node into v. unit is "bytes" for sizes.
-func (d *decoder) value(n ast.Node, path string, v reflect.Value, unit string) {
-	d.places[path] = n
-	switch node := n.(type) {
-	case *ast.AnchorNode, *ast.AliasNode:
-		d.problem(node, "anchors and aliases are not supported; write the value out")
-		return
-	case *ast.TagNode:
-		d.problem(node, "YAML tags are not supported")
-		return
-	case *ast.NullNode:
-		return // as if the key were not there
+// spend says whether a node may still be looked at.
+func (d *decoder) spend(path string, n ast.Node) bool {
+	if d.budget <= 0 || len(d.problems) == maxProblems {
+		return false
 	}
-	before := len(d.problems)
-	switch {
-	case v.Type() == rawType:
-		if raw, ok := d.raw(n, 0); ok {
+	s, _ := text(n)
+	if d.budget -= 1 + len(s); d.budget > 0 {
+		return true
+	}
+	d.problem(path, n, "the aliases of this file stand for too much text")
+	return false
+}
+
+// value decodes a node into v. Null is as if the key were not there. The unit is
+// "bytes" for sizes.
+func (d *decoder) value(path string, n ast.Node, v reflect.Value, unit string) {
+	d.places[path] = n
+	if !d.spend(path, n) {
+		return
+	}
+	if inner, ok := d.inner(path, n); inner != n {
+		if ok {
+			d.value(path, inner, v, unit)
+		}
+		d.leave(n)
+		d.places[path] = n
+		return
+	}
+	if _, ok := n.(*ast.NullNode); ok && v.Kind() != reflect.Struct {
+		return
+	}
+	switch v.Type() {
+	case rawType:
+		if raw, ok := d.raw(path, n, 0); ok {
 			v.SetBytes(raw)
 		}
 		return
-	case v.Type() == targetType:
-		d.target(n, path, v)
+	case targetType:
+		d.target(path, n, v)
 		return
-	case v.Type() == durationType:
-		d.duration(n, v)
+	case durationType:
+		d.duration(path, n, v)
 		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		d.value(n, path, v.Elem(), unit)
-		return
+		d.value(path, n, v.Elem(), unit)
 	case reflect.Struct:
-		d.fields(n, path, v)
+		d.fields(path, n, v)
+		d.validate(path, v)
 	case reflect.Slice:
-		d.list(n, path, v)
-		return
+		d.list(path, n, v)
 	case reflect.Map:
-		d.dictionary(n, path, v)
-		return
+		d.dictionary(path, n, v)
 	case reflect.String:
 		if s, ok := text(n); ok {
 			v.SetString(s)
 		} else {
-			d.problem(n, "want a text, have %s", kindOf(n))
+			d.problem(path, n, "want a text, have %s", kindOf(n))
 		}
-		return
 	case reflect.Bool:
 		if b, ok := n.(*ast.BoolNode); ok {
 			v.SetBool(b.Value)
 		} else {
-			d.problem(n, "want true or false, have %s", kindOf(n))
+			d.problem(path, n, "want true or false, have %s", kindOf(n))
 		}
-		return
 	case reflect.Int, reflect.Int64:
-		d.number(n, v, unit)
-		return
+		if unit == "bytes" {
+			d.size(path, n, v)
+		} else {
+			d.number(path, n, v)
+		}
 	default:
 		panic("config: no way to decode a " + v.Type().String())
 	}
-	if len(d.problems) == before {
-		d.validate(path, v)
-	}
 }
 
-// validate lets a section check itself, once it could be decoded.
+// validate lets a section check itself. What it says about values that were not
+// understood is left out, as is what it misses beside an unknown key, which is
+// probably that value under a mistyped name.
 func (d *decoder) validate(path string, v reflect.Value) {
 	s, ok := v.Addr().Interface().(section)
 	if !ok {
 		return
 	}
-	s.Validate(func(field, problem string) { d.problem(d.nearest(join(path, field)), "%s", problem) })
+	s.Validate(func(field, problem string) {
+		at := join(path, field)
+		if !d.misread(at) {
+			d.note(d.nearest(at), "%s", problem)
+		}
+	})
 }
 
+// misread says whether the value of a path, or a part of it, was not understood.
+func (d *decoder) misread(path string) bool {
+	if path != "" && d.around[path] {
+		return true
+	}
+	for part := path; part != ""; part = outer(part) {
+		if d.wrong[part] {
+			return true
+		}
+	}
+	for missing := path; missing != ""; missing = outer(missing) {
+		if _, ok := d.places[missing]; ok {
+			break
+		}
+		if d.wrong[join(outer(missing), "?")] {
+			return true
+		}
+	}
+	return false
+}
+
+// join returns the path of a field of the value at path.
 func join(path, field string) string {
 	if path == "" || field == "" {
 		return path + field
@@ -143,259 +202,129 @@ func join(path, field string) string {
 	return path + "." + field
 }
 
-// nearest returns the node of a path, or of the closest field around it that the
+// outer returns the path of what a value is part of.
+func outer(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
+
+// nearest returns the node of a path, or of the closest value around it that the
 // file has.
 func (d *decoder) nearest(path string) ast.Node {
 	for {
 		if n, ok := d.places[path]; ok {
 			return n
 		}
-		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+		path = outer(path)
 	}
-}
-
-// entries returns the members of a mapping.
-func (d *decoder) entries(n ast.Node) ([]*ast.MappingValueNode, bool) {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		return m.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{m}, true
-	}
-	return nil, false
 }
 
 // fields decodes a mapping into a struct.
-func (d *decoder) fields(n ast.Node, path string, v reflect.Value) {
-	entries, ok := d.entries(n)
-	if !ok {
-		d.problem(n, "want keys with values, have %s; known keys: %s", kindOf(n), strings.Join(keys(v.Type()), ", "))
+func (d *decoder) fields(path string, n ast.Node, v reflect.Value) {
+	if _, ok := n.(*ast.NullNode); ok {
 		return
 	}
-	seen := map[string]bool{}
+	known := keys(v.Type())
+	entries, ok := d.entries(path, n)
+	if !ok {
+		d.problem(path, n, "want keys with values, have %s; the keys are %s", kindOf(n), strings.Join(known, ", "))
+		return
+	}
 	for _, e := range entries {
-		key, _ := text(e.Key)
-		field, unit, ok := fieldOf(v, key)
-		switch {
-		case !ok:
-			d.problem(e.Key, "unknown key %q; %s", short(key), suggest(key, keys(v.Type())))
-		case seen[key]:
-			d.problem(e.Key, "key %q stands here twice", key)
-		default:
-			d.value(e.Value, join(path, key), field, unit)
+		i := slices.Index(known, e.key)
+		if i < 0 {
+			d.problem(join(path, "?"), e.at, "unknown key %q; %s", short(e.key), suggest(e.key, known))
+			continue
 		}
-		seen[key] = true
+		field, unit := fieldOf(v, e.key)
+		d.value(join(path, e.key), e.value, field, unit)
 	}
 }
 
-// fieldOf finds the field with a key.
-func fieldOf(v reflect.Value, key string) (field reflect.Value, unit string, ok bool) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if name, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); name == key && name != "-" && name != "" {
-			return v.Field(i), f.Tag.Get("unit"), true
-		}
+// keyOf returns the key of a field; it is empty for a field that is not in the
+// file.
+func keyOf(f reflect.StructField) string {
+	key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	return strings.TrimPrefix(key, "-")
+}
+
+// fieldOf finds the field with a key that keys has listed.
+func fieldOf(v reflect.Value, key string) (field reflect.Value, unit string) {
+	i := 0
+	for keyOf(v.Type().Field(i)) != key {
+		i++
 	}
-	return reflect.Value{}, "", false
+	return v.Field(i), v.Type().Field(i).Tag.Get("unit")
 }
 
 // keys lists the keys of a struct.
 func keys(t reflect.Type) (names []string) {
 	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
-			names = append(names, name)
+		if key := keyOf(t.Field(i)); key != "" {
+			names = append(names, key)
 		}
 	}
 	return names
 }
 
-func (d *decoder) list(n ast.Node, path string, v reflect.Value) {
+func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
 	s, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.problem(n, "want a list, have %s", kindOf(n))
+		d.problem(path, n, "want a list, have %s", kindOf(n))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values)))
 	for i, e := range s.Values {
-		d.value(e, fmt.Sprintf("%s[%d]", path, i), v.Index(i), "")
+		at := path + "[" + strconv.Itoa(i) + "]"
+		if _, ok := e.(*ast.NullNode); ok {
+			d.problem(at, e, "this item is empty")
+			continue
+		}
+		d.value(at, e, v.Index(i), "")
 	}
 }
 
 // dictionary decodes a mapping with keys of the user's choice.
-func (d *decoder) dictionary(n ast.Node, path string, v reflect.Value) {
-	entries, ok := d.entries(n)
+func (d *decoder) dictionary(path string, n ast.Node, v reflect.Value) {
+	entries, ok := d.entries(path, n)
 	if !ok {
-		d.problem(n, "want keys with values, have %s", kindOf(n))
+		d.problem(path, n, "want keys with values, have %s", kindOf(n))
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, e := range entries {
-		key, _ := text(e.Key)
-		if v.MapIndex(reflect.ValueOf(key)).IsValid() {
-			d.problem(e.Key, "key %q stands here twice", short(key))
+		at := join(path, e.key)
+		if _, ok := e.value.(*ast.NullNode); ok {
+			d.problem(at, e.at, "key %q has no value", short(e.key))
 			continue
 		}
 		one := reflect.New(v.Type().Elem()).Elem()
-		d.value(e.Value, join(path, key), one, "")
-		v.SetMapIndex(reflect.ValueOf(key), one)
+		d.value(at, e.value, one, "")
+		v.SetMapIndex(reflect.ValueOf(e.key), one)
 	}
 }
 
 // target decodes the one member of a target: its kind and that kind's
 // configuration.
-func (d *decoder) target(n ast.Node, path string, v reflect.Value) {
+func (d *decoder) target(path string, n ast.Node, v reflect.Value) {
 	var names []string
 	for _, k := range d.kinds {
 		names = append(names, k.Name)
 	}
-	entries, ok := d.entries(n)
+	entries, ok := d.entries(path, n)
 	if !ok || len(entries) != 1 {
-		d.problem(n, "want exactly one target kind (%s) with its configuration", strings.Join(names, ", "))
+		d.problem(path, n, "want one target kind (%s) with its configuration", strings.Join(names, ", "))
 		return
 	}
-	kind, _ := text(entries[0].Key)
-	i := slices.Index(names, kind)
+	e := entries[0]
+	i := slices.Index(names, e.key)
 	if i < 0 {
-		d.problem(entries[0].Key, "unknown target kind %q; %s", short(kind), suggest(kind, names))
+		d.problem(path, e.at, "unknown target kind %q; %s", short(e.key), suggest(e.key, names))
 		return
 	}
-	before := len(d.problems)
 	config := d.kinds[i].Config()
-	d.value(entries[0].Value, join(path, kind), reflect.ValueOf(config).Elem(), "")
-	if len(d.problems) > before {
-		return
-	}
+	d.value(join(path, e.key), e.value, reflect.ValueOf(config).Elem(), "")
 	raw, err := json.Marshal(config)
 	if err != nil {
-		d.problem(entries[0].Value, "%v", err)
+		d.problem(path, e.value, "%v", err)
 		return
 	}
-	v.Set(reflect.ValueOf(catalog.Target{Kind: kind, Config: raw}))
-}
-
-func (d *decoder) duration(n ast.Node, v reflect.Value) {
-	s, ok := text(n)
-	t, err := time.ParseDuration(s)
-	if !ok || err != nil {
-		d.problem(n, "want a time such as 500ms, 10s or 1h30m")
-		return
-	}
-	v.SetInt(int64(t))
-}
-
-var sizeForm = regexp.MustCompile(`^([0-9]+)\s*(B|KB|MB|GB|KiB|MiB|GiB)?$`)
-
-var sizeUnits = map[string]int64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-func (d *decoder) number(n ast.Node, v reflect.Value, unit string) {
-	s, ok := text(n)
-	if unit == "bytes" {
-		m := sizeForm.FindStringSubmatch(s)
-		if !ok || m == nil {
-			d.problem(n, "want a size such as 512, 64KiB or 1MiB")
-			return
-		}
-		i, err := strconv.ParseInt(m[1], 10, 64)
-		if err != nil || i > math.MaxInt64/sizeUnits[m[2]] {
-			d.problem(n, "this size is too large")
-			return
-		}
-		v.SetInt(i * sizeUnits[m[2]])
-		return
-	}
-	i, err := strconv.ParseInt(s, 10, 64)
-	if _, isNumber := n.(*ast.IntegerNode); !isNumber || !ok || err != nil || v.OverflowInt(i) {
-		d.problem(n, "want a whole number, have %s", kindOf(n))
-		return
-	}
-	v.SetInt(i)
-}
-
-// text returns the text of a scalar, as it is written in the file.
-func text(n ast.Node) (string, bool) {
-	switch s := n.(type) {
-	case *ast.StringNode:
-		return s.Value, true
-	case *ast.LiteralNode:
-		return s.Value.Value, true
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		return n.GetToken().Value, true
-	case *ast.MappingKeyNode:
-		return text(s.Value)
-	}
-	return "", false
-}
-
-// kindOf says what a node is, in a user's words.
-func kindOf(n ast.Node) string {
-	switch n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "keys with values"
-	case *ast.SequenceNode:
-		return "a list"
-	case *ast.NullNode:
-		return "nothing"
-	}
-	s, _ := text(n)
-	return strconv.Quote(short(s))
-}
-
-func short(s string) string {
-	if len(s) > 40 {
-		s = s[:40] + "..."
-	}
-	return strings.ToValidUTF8(s, "?")
-}
-
-// raw turns any YAML into JSON, keeping the order of keys and the text of
-// numbers.
-func (d *decoder) raw(n ast.Node, depth int) (json.RawMessage, bool) {
-	if depth > maxDepth {
-		d.problem(n, "nested more than %d levels deep", maxDepth)
-		return nil, false
-	}
-	if entries, ok := d.entries(n); ok {
-		out, good := []byte{'{'}, true
-		for i, e := range entries {
-			if i > 0 {
-				out = append(out, ',')
-			}
-			key, _ := text(e.Key)
-			name, _ := json.Marshal(key)
-			value, ok := d.raw(e.Value, depth+1)
-			good = good && ok
-			out = append(append(append(out, name...), ':'), value...)
-		}
-		return append(out, '}'), good
-	}
-	switch node := n.(type) {
-	case *ast.SequenceNode:
-		out, good := []byte{'['}, true
-		for i, e := range node.Values {
-			if i > 0 {
-				out = append(out, ',')
-			}
-			value, ok := d.raw(e, depth+1)
-			good = good && ok
-			out = append(out, value...)
-		}
-		return append(out, ']'), good
-	case *ast.NullNode:
-		return json.RawMessage("null"), true
-	case *ast.BoolNode:
-		return strconv.AppendBool(nil, node.Value), true
-	case *ast.IntegerNode, *ast.FloatNode:
-		s := n.GetToken().Value
-		if json.Valid([]byte(s)) {
-			return json.RawMessage(s), true
-		}
-		d.problem(n, "%s is not a number in JSON", strconv.Quote(short(s)))
-		return nil, false
-	}
-	if s, ok := text(n); ok {
-		b, err := json.Marshal(s)
-		return b, err == nil
-	}
-	d.problem(n, "this YAML cannot be written as JSON; anchors, aliases and tags are not supported")
-	return nil, false
+	v.Set(reflect.ValueOf(catalog.Target{Kind: e.key, Config: raw}))
 }

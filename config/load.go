@@ -38,7 +38,7 @@ type Problem struct {
 func (p Problem) String() string { return fmt.Sprintf("%d:%d: %s", p.Line, p.Column, p.Text) }
 
 // Load reads the text of a configuration file, YAML or JSON, and returns every
-// problem in it in the order of their places, at most 200. The configuration is
+// problem in it in the order of their places; it stops looking after 200. The configuration is
 // usable only if there is none. A file that is empty or holds nothing but
 // comments is Default. Kinds are the target kinds that pipes may have.
 //
@@ -48,13 +48,16 @@ func Load(text []byte, kinds []target.Kind) (*Config, []Problem) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	body, problems := parse(text)
 	if body != nil {
-		d := &decoder{kinds: kinds, places: map[string]ast.Node{}, wrong: map[string]bool{}, anchors: map[string]ast.Node{}}
+		d := &decoder{kinds: kinds, places: map[string]ast.Node{}, wrong: map[string]bool{}, around: map[string]bool{}, anchors: map[string]ast.Node{}}
 		d.budget = 2*len(text) + minBudget
 		d.decode(body, cfg)
 		problems = d.problems
 	}
 	return cfg, arrange(problems, text)
 }
+
+// visible shows characters that would break a problem's line.
+var visible = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`)
 
 // arrange sorts problems by their places and drops those that stand there twice.
 // The parser's places are brought into the file: it counts past the end of some
@@ -63,6 +66,7 @@ func arrange(problems []Problem, text []byte) []Problem {
 	lines := strings.Split(string(text), "\n")
 	for i := range problems {
 		p := &problems[i]
+		p.Text = visible.Replace(p.Text)
 		p.Line = min(max(p.Line, 1), len(lines))
 		p.Column = min(max(p.Column, 1), utf8.RuneCountInString(lines[p.Line-1])+1)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -16,14 +17,23 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Report every problem of a configuration file",
-		Long:  "Loads a configuration file exactly as serve does and prints every problem with its line and column. The exit status is 1 if there is one.",
-		Args:  cobra.NoArgs,
+		Long: "Loads a configuration file exactly as serve does and prints every problem with its line and column on standard error.\n" +
+			"The exit status is 1 if there is one.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file)
+			cfg, problems, err := readConfig(file)
 			if err != nil {
-				return err
+				return failed(err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "ok: %s, %d pipes\n", file, len(cfg.Pipes))
+			if len(problems) > 0 {
+				printProblems(cmd.ErrOrStderr(), file, problems)
+				return &exitError{code: 1}
+			}
+			pipes := "pipes"
+			if len(cfg.Pipes) == 1 {
+				pipes = "pipe"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "ok: %s, %d %s\n", file, len(cfg.Pipes), pipes)
 			return nil
 		},
 	}
@@ -32,22 +42,40 @@ func checkCommand() *cobra.Command {
 	return cmd
 }
 
-// loadConfig reads a configuration file; no file is the configuration of an
-// empty one. All problems are printed, one a line.
+// loadConfig reads a configuration file for a command that runs by it; no file
+// is the configuration of an empty one. All problems are printed, one a line.
 func loadConfig(file string) (*config.Config, error) {
 	if file == "" {
 		return config.Default(), nil
 	}
-	text, err := os.ReadFile(file)
+	cfg, problems, err := readConfig(file)
 	if err != nil {
-		return nil, &exitError{1, fmt.Errorf("--config: %w", err)}
+		return nil, failed(err)
+	}
+	if len(problems) > 0 {
+		printProblems(os.Stderr, file, problems)
+		return nil, failed(errors.New("the configuration file cannot be used; nothing was started"))
+	}
+	return cfg, nil
+}
+
+// readConfig reads a file, but no more of it than a configuration may have.
+func readConfig(name string) (*config.Config, []config.Problem, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--config: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, config.MaxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("--config: %w", err)
 	}
 	cfg, problems := config.Load(text, all.Kinds())
-	if len(problems) == 0 {
-		return cfg, nil
-	}
+	return cfg, problems, nil
+}
+
+func printProblems(w io.Writer, file string, problems []config.Problem) {
 	for _, p := range problems {
-		fmt.Fprintf(os.Stderr, "%s:%s\n", file, p)
+		fmt.Fprintf(w, "%s:%s\n", file, p)
 	}
-	return nil, &exitError{1, errors.New("the configuration file cannot be used; nothing was started")}
 }
