@@ -20,7 +20,9 @@ import (
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
+	"github.com/klamm-gateway/klamm/front/confluent3"
 	"github.com/klamm-gateway/klamm/front/klamm"
 	"github.com/klamm-gateway/klamm/front/light"
 	"github.com/klamm-gateway/klamm/gate"
@@ -49,6 +51,7 @@ type App struct {
 	listener net.Listener
 	broker   *broker.Broker
 	cluster  *kafka.Cluster
+	gate     *gate.Gate
 	server   *front.Server
 	runner   *pipe.Runner
 	stopping atomic.Bool
@@ -97,19 +100,27 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if err != nil {
 		return nil, err
 	}
+	links, err := front.NewLinks(cfg.PublicURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	a.gate = gate.New(a.cluster)
 	a.server = front.New(front.Config{
-		Sizes: cfg.Sizes, Dialects: a.dialects(registry), Anonymous: true,
+		Sizes: cfg.Sizes, H2C: cfg.H2C, Dialects: a.dialects(registry, links), Anonymous: true,
 		Metrics: front.NewMetrics(registry), Log: a.log,
 	})
 	return a, nil
 }
 
 // dialects lists the HTTP APIs that klamm speaks.
-func (a *App) dialects(registry *prometheus.Registry) []front.Dialect {
-	g := gate.New(a.cluster)
+func (a *App) dialects(registry *prometheus.Registry, links front.Links) []front.Dialect {
+	v2 := a.cfg.Rest.V2
+	v2.Links = links
 	return []front.Dialect{
-		confluent2.Dialect(g, a.cfg.Rest.V2),
-		light.Dialect(g),
+		confluent2.Dialect(a.gate, v2),
+		confluent3.Dialect(a.gate, confluent3.Config{RecordBytes: a.cfg.Sizes.Body, Links: links}),
+		azure1.Dialect(a.gate, a.cfg.Rest.V1),
+		light.Dialect(a.gate),
 		klamm.Dialect(klamm.Config{Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}),
 	}
 }
@@ -187,6 +198,9 @@ func (a *App) Run(ctx context.Context) error {
 	defer cancel()
 	if err := a.server.Shutdown(end); err != nil {
 		a.log.Warn("requests cut short by the end of shutdown_timeout", "err", err)
+	}
+	if err := a.gate.CloseConsumers(end); err != nil {
+		a.log.Warn("consumer instances cut short by the end of shutdown_timeout", "err", err)
 	}
 	done := make(chan struct{})
 	go func() {
