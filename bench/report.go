@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -52,6 +51,9 @@ type Share struct {
 	Side   string    `json:"side"`   // klamm's
 	Median float64   `json:"median"` // 1 is as fast
 	Runs   []float64 `json:"runs"`   // one for each round
+	// CPU is the median of klamm's CPU time for a record divided by the
+	// yardstick's. What else the machine does hardly changes it.
+	CPU float64 `json:"cpu"`
 }
 
 // Figures are measured over one stretch of work. A zero means that the figure
@@ -99,15 +101,21 @@ func medians(runs []Figures) Figures {
 // shareOf compares round by round; both must have run in every round.
 func shareOf(side, yardstick Side) Share {
 	s := Share{Of: yardstick.Name, Side: side.Name}
+	var cpu []float64
 	for i := range min(len(side.Runs), len(yardstick.Runs)) {
-		share := 0.0
-		if rate := yardstick.Runs[i].RecordsPerSecond; rate > 0 {
-			share = side.Runs[i].RecordsPerSecond / rate
-		}
-		s.Runs = append(s.Runs, share)
+		s.Runs = append(s.Runs, ratio(side.Runs[i].RecordsPerSecond, yardstick.Runs[i].RecordsPerSecond))
+		cpu = append(cpu, ratio(side.Runs[i].CPUMicros, yardstick.Runs[i].CPUMicros))
 	}
-	s.Median = median(s.Runs)
+	s.Median, s.CPU = median(s.Runs), median(cpu)
 	return s
+}
+
+// ratio is a divided by b, 0 if b is.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
 }
 
 // WriteTable writes the report for people.
@@ -127,35 +135,34 @@ func (c Case) writeTable(w io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\trecords/s\trequests/s\tp50\tp99\tCPU/record\tpeak RSS\tklamm's share\t")
+	fmt.Fprintln(t, "\trecords/s\trequests/s\tp50\tp99\tCPU/record\tpeak RSS\t")
 	for _, s := range c.Sides {
 		f := s.Median
 		requests := 0.0
 		if f.Seconds > 0 {
 			requests = float64(f.Requests) / f.Seconds
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Name, thousands(f.RecordsPerSecond), thousands(requests),
-			micros(f.P50Micros), micros(f.P99Micros), micros(f.CPUMicros), mebibytes(f.PeakBytes), c.shareText(s.Name))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Name, thousands(f.RecordsPerSecond), thousands(requests),
+			micros(f.P50Micros), micros(f.P99Micros), micros(f.CPUMicros), mebibytes(f.PeakBytes))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range c.Shares {
+		if _, err := fmt.Fprintln(w, "   "+s.text()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// shareText tells the shares of one side; a yardstick has none.
-func (c Case) shareText(side string) string {
-	var of []Share
-	for _, s := range c.Shares {
-		if s.Side == side {
-			of = append(of, s)
-		}
+// text tells a share in a line.
+func (s Share) text() string {
+	text := fmt.Sprintf("%s: %.0f %% of %s's records/s", s.Side, 100*s.Median, s.Of)
+	if s.CPU > 0 {
+		text += fmt.Sprintf(", %.0f %% of its CPU/record", 100*s.CPU)
 	}
-	parts := make([]string, len(of))
-	for i, s := range of {
-		parts[i] = fmt.Sprintf("%.0f %%", 100*s.Median)
-		if len(of) > 1 {
-			parts[i] += " of " + s.Of
-		}
-	}
-	return strings.Join(parts, ", ")
+	return text
 }
 
 // thousands writes a whole number with commas, "-" for nothing.

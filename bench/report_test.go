@@ -39,10 +39,12 @@ func TestTable(t *testing.T) {
 	want := `2 CPUs, linux/amd64, go1.26; broker: embedded; values of 1024 bytes; medians of 3 rounds
 
 front: 100 records a request, 64 connections
-               records/s   requests/s      p50      p99   CPU/record   peak RSS                         klamm's share
+               records/s   requests/s      p50      p99   CPU/record   peak RSS
    yardstick      20,000       20,000   1.5 ms   4.2 ms      21.2 µs     42 MiB
       native     400,000            -        -        -            -          -
-    klamm v2     200,000        2,000   800 µs   1.2 ms       2.5 µs     60 MiB   1000 % of yardstick, 50 % of native
+    klamm v2     200,000        2,000   800 µs   1.2 ms       2.5 µs     60 MiB
+   klamm v2: 1000 % of yardstick's records/s, 12 % of its CPU/record
+   klamm v2: 50 % of native's records/s
 `
 	got := b.String()
 	lines := strings.Split(got, "\n")
@@ -59,7 +61,7 @@ front: 100 records a request, 64 connections
 func TestSharesAreMediansOfRounds(t *testing.T) {
 	got := sample().Cases[0].Shares
 	want := []Share{
-		{Of: "yardstick", Side: "klamm v2", Median: 10, Runs: []float64{10, 8, 12}},
+		{Of: "yardstick", Side: "klamm v2", Median: 10, Runs: []float64{10, 8, 12}, CPU: 2.5 / 21.25},
 		{Of: "native", Side: "klamm v2", Median: 0.5, Runs: []float64{0.5, 0.5, 0.3}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
