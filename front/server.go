@@ -165,7 +165,7 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 		a := &answer{ResponseWriter: w}
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
 				s.cfg.Log.Error("handler panicked", "route", route.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

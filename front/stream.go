@@ -81,7 +81,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := s.body.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, ErrBodyTimeout
 		}

@@ -87,7 +87,6 @@ func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Co
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
-		kgo.RequireStableFetchOffsets(),
 		// What has been fetched waits in memory while a target is down.
 		kgo.FetchMaxBytes(8<<20),
 		kgo.FetchMaxPartitionBytes(2<<20),

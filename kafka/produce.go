@@ -108,7 +108,7 @@ func (w *waiting) give(err error) kgo.ProduceResults {
 	defer w.mu.Unlock()
 	w.gone = true
 	for i := range w.results {
-		if w.results[i].Err == errPending {
+		if errors.Is(w.results[i].Err, errPending) {
 			w.results[i] = kgo.ProduceResult{Record: &kgo.Record{Topic: w.results[i].Record.Topic, Partition: -1, Offset: -1}, Err: err}
 		}
 	}

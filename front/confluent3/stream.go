@@ -79,8 +79,8 @@ type chunk struct {
 
 // A batch is what one read from the connection brought.
 type batch struct {
-	chunk    *chunk
-	from, to int // of the chunk's slots
+	chunk *chunk
+	slots []*slot // of the chunk, whose own list read goes on changing
 }
 
 var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, chunkBytes)} }}
@@ -157,14 +157,14 @@ func (s *stream) read() (ended bool, err error) {
 		n, err := s.body.Read(r.chunk.buf[r.filled:min(r.filled+chunkBytes, len(r.chunk.buf))])
 		r.filled += n
 		from := r.chunk.used
-		verdict := r.scan(err == io.EOF)
+		verdict := r.scan(errors.Is(err, io.EOF))
 		if verdict == nil && errors.Is(err, front.ErrBodyTimeout) {
 			verdict = refuse(http.StatusRequestTimeout, 408, "Streaming connection open for longer than allowed: Connection will be closed.")
 			if r.hurried {
 				verdict.message = front.ErrBodyTimeout.Error()
 			}
 		}
-		if !s.pass(batch{r.chunk, from, r.chunk.used}) {
+		if !s.pass(r.chunk, from) {
 			return false, nil
 		}
 		ok := true
@@ -173,7 +173,7 @@ func (s *stream) read() (ended bool, err error) {
 		case err == io.EOF && r.parsed == r.filled:
 			s.release(r.chunk)
 			return false, nil
-		case err != nil && err != io.EOF:
+		case err != nil && !errors.Is(err, io.EOF):
 			return false, err
 		default:
 			verdict, ok = r.room()
@@ -194,23 +194,24 @@ func (s *stream) end(k *chunk, verdict *refusal) {
 	last := k.slot(s)
 	last.parsed = parsed{wrong: verdict}
 	last.finish()
-	s.pass(batch{k, from, k.used})
+	s.pass(k, from)
 	s.release(k)
 }
 
-// pass hands a batch to write; false means that write has ended.
-func (s *stream) pass(b batch) bool {
+// pass hands the slots of a chunk from one on to write; false means that write
+// has ended.
+func (s *stream) pass(k *chunk, from int) bool {
 	select {
 	case <-s.left:
 		return false
 	default:
 	}
-	if b.from == b.to {
+	if from == k.used {
 		return true
 	}
-	b.chunk.users.Add(1)
+	k.users.Add(1)
 	select {
-	case s.batches <- b:
+	case s.batches <- batch{k, k.slots[from:k.used]}:
 		return true
 	case <-s.left:
 		return false
@@ -345,7 +346,7 @@ func (r *reader) room() (*refusal, bool) {
 		// What was copied holds whole records, if it was their number that ended
 		// the chunk before.
 		verdict := r.scan(false)
-		if !r.stream.pass(batch{next, 0, next.used}) {
+		if !r.stream.pass(next, 0) {
 			return nil, false
 		}
 		if verdict != nil {
@@ -403,7 +404,7 @@ func (s *stream) write() (answered bool) {
 			push()
 			return answered
 		}
-		for _, n := range b.chunk.slots[b.from:b.to] {
+		for _, n := range b.slots {
 			if !n.done.Load() {
 				if len(out) > 0 && !push() {
 					return true

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,7 +55,7 @@ func open(t testing.TB, url, firstRecord string) *duplex {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	go func() { _, _ = io.WriteString(w, firstRecord) }()
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the duplex closes it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func TestStreamAnswersWhileItIsOpen(t *testing.T) {
 	if err := d.records.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := d.next(); err != io.EOF {
+	if l, err := d.next(); !errors.Is(err, io.EOF) {
 		t.Fatalf("got %+v, %v; want the end", l, err)
 	}
 }
@@ -187,7 +188,7 @@ func post(t testing.TB, url string, body io.Reader) (codes []int) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the duplex closes it
 	if err != nil {
 		t.Fatal(err)
 	}

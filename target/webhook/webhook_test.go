@@ -204,7 +204,11 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 	}
 	// A name is checked by what it resolves to, when a connection is made.
 	req, _ := http.NewRequest("GET", "http://127.0.0.1:1/", nil)
-	if _, err := egress.Transport().RoundTrip(req); !errors.Is(err, target.ErrEgress) {
+	resp, err := egress.Transport().RoundTrip(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if !errors.Is(err, target.ErrEgress) {
 		t.Errorf("dialling: got %v, want ErrEgress", err)
 	}
 }
