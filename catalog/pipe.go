@@ -168,7 +168,7 @@ func (p Pipe) Validate(report func(path, problem string)) {
 	p.Delivery.validate(func(path, problem string) { report("delivery."+path, problem) })
 	loop := p.Delivery.DeadLetter
 	for _, t := range p.Topics {
-		if t == loop || loop == "" && t == "klamm.dlq."+p.Name {
+		if t != "" && (t == loop || loop == "" && t == "klamm.dlq."+p.Name) {
 			report("delivery.dead_letter", fmt.Sprintf("topic %s is read by this very pipe: its dead letters would come back to it", t))
 		}
 	}

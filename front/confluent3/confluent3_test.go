@@ -310,6 +310,11 @@ func TestSettingsOfAllBrokers(t *testing.T) {
 
 func TestGroupsAndLags(t *testing.T) {
 	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
+	t.Run("classic", func(t *testing.T) { groupsAndLags(t, s, "CLASSIC", kgo.Balancers(kgo.RangeBalancer())) })
+	t.Run("consumer", func(t *testing.T) { groupsAndLags(t, s, "CONSUMER", kgo.ServerSideBalancer()) })
+}
+
+func groupsAndLags(t *testing.T, s *fronttest.Server, kind string, balancer kgo.Opt) {
 	name, _ := topic(t, s, 3)
 	c, group := newClient(t, s), "g."+name
 	var records []*kgo.Record
@@ -321,7 +326,7 @@ func TestGroupsAndLags(t *testing.T) {
 	if err := s.Cluster.Produce(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	member, err := kgo.NewClient(kgo.SeedBrokers(s.Cluster.Brokers()...), kgo.ClientID("lagging"), kgo.ConsumerGroup(group), kgo.ConsumeTopics(name), kgo.DisableAutoCommit())
+	member, err := kgo.NewClient(kgo.SeedBrokers(s.Cluster.Brokers()...), kgo.ClientID("lagging"), kgo.ConsumerGroup(group), kgo.ConsumeTopics(name), kgo.DisableAutoCommit(), balancer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,7 +351,7 @@ func TestGroupsAndLags(t *testing.T) {
 		Assignor          string `json:"partition_assignor"`
 	}
 	c.get(at, &one)
-	if one.Kind != "KafkaConsumerGroup" || one.State != "STABLE" || one.Type != "CLASSIC" || one.Simple || one.Assignor == "" {
+	if one.Kind != "KafkaConsumerGroup" || one.State != "STABLE" || one.Type != kind || one.Simple || one.Assignor == "" {
 		t.Errorf("%+v", one)
 	}
 	if body := c.want("GET", "/consumer-groups", "", 200, 0); !bytes.Contains(body, []byte(`"consumer_group_id":"`+group+`"`)) {

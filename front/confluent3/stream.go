@@ -170,7 +170,7 @@ func (s *stream) read() (ended bool, err error) {
 		ok := true
 		switch {
 		case verdict != nil:
-		case err == io.EOF && r.parsed == r.filled:
+		case errors.Is(err, io.EOF) && r.parsed == r.filled:
 			s.release(r.chunk)
 			return false, nil
 		case err != nil && !errors.Is(err, io.EOF):

@@ -148,7 +148,7 @@ func TestStreamIsBounded(t *testing.T) {
 			runtime.ReadMemStats(&after)
 		}
 	}
-	if _, err := d.next(); err != io.EOF {
+	if _, err := d.next(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v at the end", err)
 	}
 	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
@@ -196,7 +196,7 @@ func post(t testing.TB, url string, body io.Reader) (codes []int) {
 	defer d.done()
 	for {
 		l, err := d.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return codes
 		}
 		if err != nil {
@@ -307,7 +307,7 @@ func BenchmarkStream(b *testing.B) {
 		lines := 0
 		for {
 			text, err := d.answer.ReadSlice('\n')
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil || !bytes.HasPrefix(text, []byte(`{"error_code":200,`)) {
