@@ -683,7 +683,7 @@ func TestTwoInstancesShareAGroup(t *testing.T) {
 
 func TestIdleInstancesExpire(t *testing.T) {
 	t.Parallel()
-	p := startProxy(t, Config{}, consumerConfig{idle: 2 * time.Second})
+	p := startProxy(t, Config{}, consumerConfig{idle: time.Second})
 	topic := p.topic(t, 1)
 	kept, idle := p.create(t, topic+"-kept", "json", `"consumer.request.timeout.ms":100`), p.create(t, topic+"-idle", "json", `"consumer.request.timeout.ms":100`)
 	for _, c := range []instance{kept, idle} {
@@ -700,9 +700,9 @@ func TestIdleInstancesExpire(t *testing.T) {
 	if n := members("-idle"); n != 1 {
 		t.Errorf("the group has %d members, want 1", n)
 	}
-	end := time.Now().Add(5 * time.Second)
+	end := time.Now().Add(3 * time.Second)
 	for time.Now().Before(end) {
-		if r := kept.do("GET", "/subscription", ""); r.status != 200 || r.header.Get("Klamm-Lease") != "2" {
+		if r := kept.do("GET", "/subscription", ""); r.status != 200 || r.header.Get("Klamm-Lease") != "1" {
 			t.Fatalf("a call did not renew the instance: %d %v", r.status, r.header)
 		}
 		time.Sleep(200 * time.Millisecond) // a client that calls from time to time
