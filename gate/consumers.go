@@ -81,11 +81,11 @@ type consumer struct {
 
 // consumers are the consumer instances of a process. The zero value is ready.
 type consumers struct {
-	mu       sync.Mutex // guards what follows
-	all      map[[2]string]*consumer
-	sweeping bool
-	closed   bool
-	closing  sync.WaitGroup // the sweeper and instances that are leaving their groups
+	mu      sync.Mutex // guards what follows
+	all     map[[2]string]*consumer
+	stop    chan struct{} // ends the sweeper; nil: there is none
+	closed  bool
+	closing sync.WaitGroup // the sweeper and instances that are leaving their groups
 }
 
 // CreateConsumer makes a consumer instance in a group. An empty name gets a
@@ -126,9 +126,10 @@ func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name st
 	}
 	c.turn <- struct{}{}
 	s.all[key] = c
-	if !s.sweeping {
-		s.sweeping = true
-		s.closing.Go(g.sweepConsumers)
+	if s.stop == nil {
+		stop := make(chan struct{})
+		s.stop = stop
+		s.closing.Go(func() { s.sweep(stop) })
 	}
 	return name, nil
 }
@@ -191,6 +192,10 @@ func (g *Gate) CloseConsumers(ctx context.Context) error {
 	s := &g.consumers
 	s.mu.Lock()
 	s.closed = true
+	if s.stop != nil {
+		close(s.stop)
+		s.stop = nil
+	}
 	for key, c := range s.all {
 		delete(s.all, key)
 		s.closing.Go(c.close)
@@ -206,33 +211,47 @@ func (g *Gate) CloseConsumers(ctx context.Context) error {
 	}
 }
 
-// sweepConsumers closes instances that have expired and commits for those that
-// commit automatically. It ends with the last instance.
-func (g *Gate) sweepConsumers() {
-	s := &g.consumers
+// sweep closes instances that have expired and commits for those that commit
+// automatically. It ends with the last instance, or when stop is closed.
+func (s *consumers) sweep(stop chan struct{}) {
 	ticks := time.NewTicker(sweepEvery)
 	defer ticks.Stop()
-	for now := range ticks.C {
-		s.mu.Lock()
-		for key, c := range s.all {
-			expired, commit := c.due(now)
-			if expired {
-				delete(s.all, key)
-				s.closing.Go(c.close)
+	for {
+		select {
+		case now := <-ticks.C:
+			if !s.look(now) {
+				return
 			}
-			if commit != nil {
-				s.closing.Go(func() { // one that fails is tried again, and nobody is there to be told
-					_ = commit.CommitMoved(context.Background())
-				})
-			}
-		}
-		if len(s.all) == 0 {
-			s.sweeping = false
-			s.mu.Unlock()
+		case <-stop:
 			return
 		}
-		s.mu.Unlock()
 	}
+}
+
+// look is one sweep; false says that there is nothing left to sweep.
+func (s *consumers) look(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	for key, c := range s.all {
+		expired, commit := c.due(now)
+		if expired {
+			delete(s.all, key)
+			s.closing.Go(c.close)
+		}
+		if commit != nil {
+			s.closing.Go(func() { // one that fails is tried again, and nobody is there to be told
+				_ = commit.CommitMoved(context.Background())
+			})
+		}
+	}
+	if len(s.all) == 0 {
+		s.stop = nil
+		return false
+	}
+	return true
 }
 
 // due says whether a consumer has expired, and returns what is to commit now.
