@@ -127,18 +127,9 @@ func coordinated(ctx context.Context, do func() error) error {
 func (c *Cluster) describe(ctx context.Context, classic, consumer []string) ([]Group, error) {
 	var groups []Group
 	if len(consumer) > 0 {
-		described, err := c.admin.DescribeConsumerGroups(ctx, consumer...)
-		if err != nil {
-			return nil, fmt.Errorf("describe consumer groups: %w", c.unreachable(firstShard(err)))
-		}
-		for _, d := range described {
-			switch {
-			case errors.Is(d.Err, kerr.GroupIDNotFound):
-			case d.Err != nil:
-				return nil, d.Err
-			default:
-				groups = append(groups, fromConsumer(d))
-			}
+		var err error
+		if groups, err = c.describeConsumer(ctx, consumer); err != nil {
+			return nil, err
 		}
 	}
 	if len(classic) > 0 {
@@ -185,20 +176,64 @@ func fromClassic(d kadm.DescribedGroup) Group {
 	return g
 }
 
-func fromConsumer(d kadm.DescribedConsumerGroup) Group {
-	g := Group{ID: d.Group, Type: consumerGroup, State: stateName(d.State), Assignor: d.AssignorName, Coordinator: d.Coordinator.NodeID}
-	for _, m := range d.Members {
-		member := Member{ID: m.MemberID, InstanceID: m.InstanceID, ClientID: m.ClientID}
-		for topic, partitions := range m.Assignment {
-			for p := range partitions {
-				member.Assigned = append(member.Assigned, TopicPartition{topic, p})
+// describeConsumer asks about groups of the newer kind.
+func (c *Cluster) describeConsumer(ctx context.Context, ids []string) ([]Group, error) {
+	req := kmsg.NewPtrConsumerGroupDescribeRequest()
+	req.Groups = ids
+	var groups []Group
+	for _, shard := range c.reader.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			return nil, fmt.Errorf("describe consumer groups: %w", c.unreachable(shard.Err))
+		}
+		for _, d := range shard.Resp.(*kmsg.ConsumerGroupDescribeResponse).Groups {
+			switch err := kerr.ErrorForCode(d.ErrorCode); {
+			case errors.Is(err, kerr.GroupIDNotFound):
+				continue
+			case err != nil:
+				return nil, err
+			}
+			g := Group{ID: d.Group, Type: consumerGroup, State: stateName(d.State), Assignor: d.AssignorName, Coordinator: shard.Meta.NodeID}
+			for _, m := range d.Members {
+				assigned, err := c.assigned(ctx, m.Assignment)
+				if err != nil {
+					return nil, err
+				}
+				g.Mixed = g.Mixed || m.MemberType == 0
+				g.Members = append(g.Members, Member{m.MemberID, m.InstanceID, m.ClientID, assigned})
+			}
+			g.sort()
+			groups = append(groups, g)
+		}
+	}
+	return groups, nil
+}
+
+// assigned reads an assignment. The embedded broker names its topics by their
+// ids only.
+func (c *Cluster) assigned(ctx context.Context, a kmsg.Assignment) ([]TopicPartition, error) {
+	var all []TopicPartition
+	var names map[[16]byte]string
+	for _, t := range a.TopicPartitions {
+		if t.Topic == "" {
+			if names == nil {
+				topics, err := c.Topics(ctx)
+				if err != nil {
+					return nil, err
+				}
+				names = make(map[[16]byte]string, len(topics))
+				for _, topic := range topics {
+					names[topic.ID] = topic.Name
+				}
+			}
+			if t.Topic = names[t.TopicID]; t.Topic == "" { // deleted meanwhile
+				continue
 			}
 		}
-		g.Mixed = g.Mixed || m.MemberType == 0
-		g.Members = append(g.Members, member)
+		for _, p := range t.Partitions {
+			all = append(all, TopicPartition{t.Topic, p})
+		}
 	}
-	g.sort()
-	return g
+	return all, nil
 }
 
 func (g *Group) sort() {
