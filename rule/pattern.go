@@ -3,8 +3,7 @@
 // A pattern is compiled into alternatives, one for each way through its $or
 // arrays; an alternative is a list of fields, each a path with the matchers one
 // of which must match. An event is flattened in one pass, which skips what no
-// path names, and the alternatives are searched over what is left. PATTERNS.md
-// specifies the language.
+// path names, and the alternatives are searched over what is left.
 //
 // The package is pure: it reads no clock, no file and no network.
 package rule
