@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if err != nil {
 		return nil, err
 	}
-	links, err := front.NewLinks(cfg.PublicURL, nil)
+	links, err := front.NewLinks(cfg.PublicURL, cfg.WAF.TrustedProxies)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,25 @@ type Config struct {
 	Pipes []catalog.Pipe `yaml:"pipes"`
 	// Egress says which addresses targets may have.
 	Egress Egress `yaml:"egress"`
+	// WAF says whom the front door believes.
+	WAF WAF `yaml:"waf"`
+}
+
+// WAF says whom the front door believes.
+type WAF struct {
+	// TrustedProxies lists the addresses and prefixes, such as 10.0.0.0/8, of the
+	// proxies whose Forwarded and X-Forwarded-* headers say under which address
+	// clients know klamm. Nobody else's are believed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+}
+
+// Validate reports entries that are neither address nor prefix.
+func (w WAF) Validate(report func(path, problem string)) {
+	for i, text := range w.TrustedProxies {
+		if _, err := front.NewLinks("", []string{text}); err != nil {
+			report(fmt.Sprintf("trusted_proxies[%d]", i), "want an address or a prefix such as 10.0.0.0/8")
+		}
+	}
 }
 
 // Auth says who may use klamm.
