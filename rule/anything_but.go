@@ -1,12 +1,14 @@
 package rule
 
+import "slices"
+
 const anythingButForm = "Value of anything-but must be an array or single string/number value."
 
 func compileAnythingBut(n *node) (matcher, error) {
 	items := []*node{n}
 	switch n.kind {
 	case '{':
-		return anythingButNested(n)
+		return compileAnythingButOperator(n)
 	case '[':
 		items = n.items
 		for _, item := range items {
@@ -25,22 +27,51 @@ func compileAnythingBut(n *node) (matcher, error) {
 	default:
 		return matcher{}, invalid(anythingButForm)
 	}
-	m := matcher{kind: isAnythingBut}
-	for _, item := range items {
-		x := matcher{kind: isString, text: item.text} // addresses are compared as text here
-		if item.kind == '0' {
-			x = matcher{kind: isNumber, number: parseNumber(item.text)}
-			if !x.number.exact {
-				return matcher{}, invalid("Cannot compare number : %s", item.text)
-			}
-		}
-		m.excluded = append(m.excluded, x)
+	if items[0].kind == '"' {
+		return anythingButStrings(items), nil
 	}
-	return m, nil
+	return anythingButNumbers(items)
 }
 
-// anythingButNested compiles the forms with an operator inside.
-func anythingButNested(n *node) (matcher, error) {
+// anythingButStrings compares addresses as text.
+func anythingButStrings(items []*node) matcher {
+	if len(items) == 1 {
+		text := items[0].text
+		return matcher{test: func(v *scalar) bool { return v.kind != '"' || string(v.text) != text }}
+	}
+	excluded := make(map[string]struct{}, len(items))
+	for _, item := range items {
+		excluded[item.text] = struct{}{}
+	}
+	return matcher{test: func(v *scalar) bool {
+		if v.kind != '"' {
+			return true
+		}
+		_, out := excluded[string(v.text)]
+		return !out
+	}}
+}
+
+func anythingButNumbers(items []*node) (matcher, error) {
+	excluded := make(map[uint64]struct{}, len(items))
+	for _, item := range items {
+		n := parseNumber(item.text)
+		if !n.exact {
+			return matcher{}, invalid("Cannot compare number : %s", item.text)
+		}
+		excluded[n.key] = struct{}{}
+	}
+	return matcher{test: func(v *scalar) bool {
+		if v.kind != '0' || !v.number().exact {
+			return true
+		}
+		_, out := excluded[v.number().key]
+		return !out
+	}}, nil
+}
+
+// compileAnythingButOperator compiles the forms with an operator inside.
+func compileAnythingButOperator(n *node) (matcher, error) {
 	if len(n.members) == 0 {
 		return matcher{}, invalid("Anything-But expression name not found")
 	}
@@ -49,9 +80,6 @@ func anythingButNested(n *node) (matcher, error) {
 	case "prefix", "suffix", "equals-ignore-case", "wildcard":
 	default:
 		return matcher{}, invalid("Unsupported anything-but pattern: %s", name)
-	}
-	if len(n.members) > 1 {
-		return matcher{}, invalid("Only one key allowed in match expression")
 	}
 	items := []*node{operand}
 	switch operand.kind {
@@ -62,7 +90,7 @@ func anythingButNested(n *node) (matcher, error) {
 	case '{':
 		return matcher{}, invalid(anythingButForm)
 	}
-	m := matcher{kind: isAnythingBut}
+	var excluded []matcher
 	for _, item := range items {
 		isAffix := name == "prefix" || name == "suffix"
 		switch {
@@ -73,11 +101,16 @@ func anythingButNested(n *node) (matcher, error) {
 		case isAffix && item.text == "":
 			return matcher{}, invalid("Null prefix/suffix not allowed")
 		}
-		x, err := operatorTable()[name](item)
+		x, err := operators()[name](item)
 		if err != nil {
 			return matcher{}, err
 		}
-		m.excluded = append(m.excluded, x)
+		excluded = append(excluded, x)
 	}
-	return m, nil
+	if len(n.members) > 1 {
+		return matcher{}, invalid("Only one key allowed in match expression")
+	}
+	return matcher{test: func(v *scalar) bool {
+		return v.kind != '"' || !slices.ContainsFunc(excluded, func(x matcher) bool { return x.test(v) })
+	}}, nil
 }

@@ -3,6 +3,9 @@ package rule
 import (
 	"encoding/json"
 	"errors"
+	"math"
+	"net/netip"
+	"unicode/utf8"
 
 	"github.com/klamm-gateway/klamm/scan"
 )
@@ -11,183 +14,300 @@ import (
 var ErrEvent = errors.New("the event is not a JSON object")
 
 // maxEventDepth bounds the nesting of an event's parts that a pattern names.
-const maxEventDepth = 10_000
+const maxEventDepth = scan.Depth
 
-// A value is one scalar of an event, at a path that the pattern names.
+// A value is one scalar of an event at a path that the machine names. There may
+// be millions, so it is small; a scalar is what matchers see of it.
 type value struct {
-	kind  byte   // '"', '0', 't', 'f', 'n'
-	raw   []byte // its JSON text
-	at    []step // the array elements it lies in
-	text  string // the decoded string, once it was asked for
-	ready bool
-	num   number
+	kind       byte  // '"', '0', 't', 'f', 'n'
+	start, end int32 // of its JSON text
+	text       int32 // 1 + where its decoded text is, if that is not its source
+	number     int32 // 1 + where its number is, once somebody asked
+	element    int32 // the innermost array element that it lies in, 0 for none
+	next       int32 // 1 + the next value at the same path
 }
 
-// A step is an element of an array of the event.
-type step struct{ array, index int }
+// An element is one of an array of the event that has values in it. Scalars in
+// an array lie in none of its elements, so that any of them may serve.
+type element struct {
+	array, index int32
+	outer        int32 // the element around the array, 0 for none
+}
 
-// string returns the decoded text of a string.
-func (v *value) string() string {
-	if !v.ready {
-		v.ready = true
-		plain := v.raw[1 : len(v.raw)-1]
-		v.text = string(plain)
-		for _, c := range plain {
-			if c == '\\' || c >= 0x80 {
-				_ = json.Unmarshal(v.raw, &v.text)
-				break
+// A frame is an array that is being walked. Its number and its element are made
+// only when a value needs them.
+type frame struct {
+	array   int32
+	index   int32 // of the current element; -1 if that is a scalar
+	element int32
+}
+
+// A scalar is a value as matchers see it.
+type scalar struct {
+	kind byte
+	text []byte // a string decoded, anything else as in the source
+
+	values *search // where the number is kept
+	at     int32
+
+	parsed    byte // 0 not yet, 1 no address, 2 an address
+	ip        netip.Addr
+	folding   []byte
+	hasFolded bool
+}
+
+// number is the value of a number.
+func (v *scalar) number() number {
+	s := v.values
+	if n := s.values[v.at].number; n > 0 {
+		return s.numbers[n-1]
+	}
+	n := parseNumber(v.text)
+	s.numbers = append(s.numbers, n)
+	s.values[v.at].number = int32(len(s.numbers))
+	return n
+}
+
+// address is the value of a string that is an IP address.
+func (v *scalar) address() (netip.Addr, bool) {
+	if v.parsed == 0 {
+		v.parsed = 1
+		if v.kind == '"' {
+			a, ok := parseAddress(v.text)
+			if ok {
+				v.ip, v.parsed = a, 2
 			}
 		}
 	}
-	return v.text
+	return v.ip, v.parsed == 2
 }
 
-func (v *value) number() number {
-	if !v.ready {
-		v.ready = true
-		v.num = parseNumber(string(v.raw))
+// folded is a string in the form that all spellings share (ignore_case.go).
+func (v *scalar) folded() []byte {
+	if !v.hasFolded {
+		v.folding = appendFold(v.folding[:0], v.text)
+		v.hasFolded = true
 	}
-	return v.num
+	return v.folding
 }
 
-// A flattener walks an event once and keeps the values at the pattern's paths.
-// Whatever no path names is skipped.
-type flattener struct {
-	p      *Pattern
-	b      []byte
-	values [][]value // by path
-	path   []byte
-	steps  []step
-	arrays int
+// load makes s.scalar the value with an index.
+func (s *search) load(at int32) *scalar {
+	v, c := &s.values[at], &s.scalar
+	c.kind, c.at, c.parsed, c.hasFolded = v.kind, at, 0, false
+	switch {
+	case v.text > 0:
+		c.text = s.texts[v.text-1]
+	case v.kind == '"':
+		c.text = s.doc[v.start+1 : v.end-1]
+	default:
+		c.text = s.doc[v.start:v.end]
+	}
+	return c
 }
 
-// flatten returns the values of an event, by path.
-func (p *Pattern) flatten(event []byte) ([][]value, error) {
-	f := flattener{p: p, b: event, values: make([][]value, len(p.paths))}
+// flatten walks an event once and keeps the values at the paths of the tree of
+// names. Whatever no path names is skipped.
+func (s *search) flatten(root *names, event []byte) error {
+	s.doc = event
 	i := scan.Space(event, 0)
-	if i >= len(event) || event[i] != '{' {
-		return nil, ErrEvent
+	if i >= len(event) || event[i] != '{' || len(event) > math.MaxInt32 {
+		return ErrEvent
 	}
-	end, ok := f.object(i, 0)
+	var end int
+	var ok bool
+	if root == nil {
+		end, ok = skip(event, i)
+	} else {
+		end, ok = s.object(i, root, 0)
+	}
 	if !ok || scan.Space(event, end) != len(event) {
-		return nil, ErrEvent
+		return ErrEvent
 	}
-	return f.values, nil
+	return nil
 }
 
-// object walks the object that begins at b[i].
-func (f *flattener) object(i, depth int) (int, bool) {
+// object walks the object that begins at doc[i]; n are the names below it.
+func (s *search) object(i int, n *names, depth int) (int, bool) {
+	b := s.doc
 	if depth > maxEventDepth {
 		return i, false
 	}
-	i = scan.Space(f.b, i+1)
-	if i < len(f.b) && f.b[i] == '}' {
+	i = scan.Space(b, i+1)
+	if i < len(b) && b[i] == '}' {
 		return i + 1, true
 	}
-	mark := len(f.path)
 	for {
-		if i >= len(f.b) || f.b[i] != '"' {
+		if i >= len(b) || b[i] != '"' {
 			return i, false
 		}
-		end, escaped, ok := scan.String(f.b, i)
+		end, escaped, ok := scan.String(b, i)
 		if !ok {
 			return end, false
 		}
-		if mark > 0 {
-			f.path = append(f.path, '.')
-		}
+		var below *names
 		if escaped {
-			var name string
-			_ = json.Unmarshal(f.b[i:end], &name)
-			f.path = append(f.path, name...)
+			below = n.find(decode(b[i:end], true))
 		} else {
-			f.path = append(f.path, f.b[i+1:end-1]...)
+			below = n.find(b[i+1 : end-1])
 		}
-		if i = scan.Space(f.b, end); i >= len(f.b) || f.b[i] != ':' {
+		if i = end; i >= len(b) || b[i] != ':' {
+			if i = scan.Space(b, i); i >= len(b) || b[i] != ':' {
+				return i, false
+			}
+		}
+		if i = scan.Space(b, i+1); i >= len(b) {
 			return i, false
 		}
-		if i, ok = f.member(scan.Space(f.b, i+1), depth); !ok {
+		if below == nil {
+			i, ok = skip(b, i)
+		} else {
+			if below.data != noData && depth == 0 {
+				s.first[below.data] = b[i]
+			}
+			i, ok = s.value(i, below, depth)
+		}
+		if !ok {
 			return i, false
 		}
-		f.path = f.path[:mark]
-		if i = scan.Space(f.b, i); i >= len(f.b) {
+		if i = scan.Space(b, i); i >= len(b) {
 			return i, false
 		}
-		if f.b[i] == '}' {
+		if b[i] == '}' {
 			return i + 1, true
 		}
-		if f.b[i] != ',' {
+		if b[i] != ',' {
 			return i, false
 		}
-		i = scan.Space(f.b, i+1)
+		i = scan.Space(b, i+1)
 	}
 }
 
-// member walks a value at the current path, or skips it if no path leads there.
-func (f *flattener) member(i, depth int) (int, bool) {
-	leaf, isLeaf := f.p.index[string(f.path)]
-	if !isLeaf && !f.p.inner[string(f.path)] {
-		return scan.Value(f.b, i)
-	}
-	if !isLeaf {
-		leaf = -1
-	}
-	return f.value(i, leaf, depth)
-}
-
-// value walks any value at the current path; leaf is that path's number, or -1.
-func (f *flattener) value(i, leaf, depth int) (int, bool) {
-	if i >= len(f.b) || depth > maxEventDepth {
+// value walks any value at the path that n stands for.
+func (s *search) value(i int, n *names, depth int) (int, bool) {
+	if i >= len(s.doc) || depth > maxEventDepth {
 		return i, false
 	}
-	switch c := f.b[i]; c {
-	case '{':
-		return f.object(i, depth+1)
-	case '[':
-		return f.array(i, leaf, depth+1)
+	switch c := s.doc[i]; {
+	case c == '{' && n.leaf():
+		return skip(s.doc, i)
+	case c == '{':
+		return s.object(i, n, depth+1)
+	case c == '[':
+		return s.array(i, n, depth+1)
+	case n.path < 0:
+		return skip(s.doc, i)
 	default:
-		end, ok := scan.Value(f.b, i)
-		if ok && leaf >= 0 {
-			if c == '-' || c >= '0' && c <= '9' {
-				c = '0'
-			}
-			f.values[leaf] = append(f.values[leaf], value{kind: c, raw: f.b[i:end], at: f.steps[:len(f.steps):len(f.steps)]})
-		}
-		return end, ok
+		return s.keep(i, n.path)
 	}
 }
 
-// array walks the array that begins at b[i]. Objects and arrays in it lie in one
-// of its elements; scalars do not, so that any of them may serve.
-func (f *flattener) array(i, leaf, depth int) (int, bool) {
-	f.arrays++
-	array, mark := f.arrays, f.steps
-	i = scan.Space(f.b, i+1)
-	if i < len(f.b) && f.b[i] == ']' {
+// keep adds the scalar that begins at doc[i] to the values.
+func (s *search) keep(i int, path int32) (end int, ok bool) {
+	v := value{kind: s.doc[i], start: int32(i)}
+	escaped := false
+	if v.kind == '"' {
+		end, escaped, ok = scan.String(s.doc, i)
+	} else {
+		end, ok = scan.Value(s.doc, i)
+	}
+	if !ok {
+		return end, false
+	}
+	v.end = int32(end)
+	switch {
+	case v.kind == '-' || v.kind >= '0' && v.kind <= '9':
+		v.kind = '0'
+	case v.kind == '"' && (escaped || !utf8.Valid(s.doc[i:end])):
+		s.texts = append(s.texts, decode(s.doc[i:end], escaped))
+		v.text = int32(len(s.texts))
+	}
+	if len(s.frames) > 0 {
+		v.element = s.enclosing()
+	}
+	s.values = append(s.values, v)
+	n := int32(len(s.values))
+	if last := s.last[path]; last == 0 {
+		s.head[path] = n
+		s.touched = append(s.touched, path)
+	} else {
+		s.values[last-1].next = n
+	}
+	s.last[path] = n
+	return end, true
+}
+
+// array walks the array that begins at doc[i].
+func (s *search) array(i int, n *names, depth int) (int, bool) {
+	b := s.doc
+	i = scan.Space(b, i+1)
+	if i < len(b) && b[i] == ']' {
 		return i + 1, true
 	}
-	for index := 0; ; index++ {
-		if i >= len(f.b) {
+	top := len(s.frames)
+	s.frames = append(s.frames, frame{})
+	for index := int32(0); ; index++ {
+		if i >= len(b) {
 			return i, false
 		}
-		if c := f.b[i]; c == '{' || c == '[' {
-			// A fresh slice for each element: values keep theirs.
-			f.steps = append(mark[:len(mark):len(mark)], step{array, index})
+		f := &s.frames[top]
+		f.index, f.element = -1, 0
+		if b[i] == '{' || b[i] == '[' {
+			f.index = index
 		}
-		end, ok := f.value(i, leaf, depth)
-		f.steps = mark
+		end, ok := s.value(i, n, depth)
 		if !ok {
 			return end, false
 		}
-		if i = scan.Space(f.b, end); i >= len(f.b) {
+		if i = scan.Space(b, end); i >= len(b) {
 			return i, false
 		}
-		if f.b[i] == ']' {
+		if b[i] == ']' {
+			s.frames = s.frames[:top]
 			return i + 1, true
 		}
-		if f.b[i] != ',' {
+		if b[i] != ',' {
 			return i, false
 		}
-		i = scan.Space(f.b, i+1)
+		i = scan.Space(b, i+1)
 	}
+}
+
+// enclosing returns the innermost element that is being walked, and makes it and
+// those around it where they do not exist yet.
+func (s *search) enclosing() int32 {
+	n := len(s.frames)
+	if s.frames[n-1].index < 0 {
+		n--
+	}
+	made := n
+	for made > 0 && s.frames[made-1].element == 0 {
+		made--
+	}
+	outer := int32(0)
+	if made > 0 {
+		outer = s.frames[made-1].element
+	}
+	for k := made; k < n; k++ {
+		f := &s.frames[k]
+		if f.array == 0 {
+			s.arrays++
+			f.array = s.arrays
+		}
+		s.elements = append(s.elements, element{f.array, f.index, outer})
+		outer = int32(len(s.elements))
+		f.element = outer
+	}
+	return outer
+}
+
+// decode returns the text of a JSON string, which must be valid. Bytes that are
+// not UTF-8 become U+FFFD, as they do in patterns.
+func decode(raw []byte, escaped bool) []byte {
+	if !escaped && utf8.Valid(raw) {
+		return raw[1 : len(raw)-1]
+	}
+	var text string
+	_ = json.Unmarshal(raw, &text)
+	return []byte(text)
 }

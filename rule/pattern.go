@@ -1,19 +1,7 @@
-// Package rule is the event pattern language: which events does a pattern match?
-//
-// A pattern is compiled into alternatives, one for each way through its $or
-// arrays; an alternative is a list of fields, each a path with the matchers one
-// of which must match. An event is flattened in one pass, which skips what no
-// path names, and the alternatives are searched over what is left.
-//
-// The package is pure: it reads no clock, no file and no network.
 package rule
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -22,45 +10,39 @@ const (
 	// maxPattern bounds a pattern's text, in bytes.
 	maxPattern = 64 << 10
 	// maxAlternatives is how many ways through its $or arrays a pattern may
-	// have.
+	// have, and maxClauses how many clauses they may have in all.
 	maxAlternatives = 1000
-	// maxNesting bounds the depth of a pattern.
-	maxNesting = 200
+	maxClauses      = 100_000
 )
 
-// A SyntaxError says why a pattern is not valid, in the words of EventBridge.
+// A SyntaxError says why a pattern is not valid. Reason is EventBridge's text
+// where EventBridge has one (event-patterns.md 9).
 type SyntaxError struct{ Reason string }
 
 func (e *SyntaxError) Error() string { return "Event pattern is not valid. Reason: " + e.Reason }
 
 func invalid(form string, args ...any) error { return &SyntaxError{fmt.Sprintf(form, args...)} }
 
-// A Pattern is a compiled event pattern. It is safe for concurrent use.
+// A Pattern is a compiled event pattern. It is immutable and safe for concurrent
+// use.
 type Pattern struct {
-	alternatives []alternative
-	paths        []string       // all paths, ascending
-	index        map[string]int // of a path in paths
-	inner        map[string]bool
+	alternatives [][]*clause // in each, the paths ascend
+	leaves       []leafOf
+	machine      machine // the ends are the indexes of the alternatives
 	fields       []string
 }
 
-// An alternative is a conjunction: fields in ascending order of their paths.
-type alternative []field
-
-type field struct {
-	path     int // in Pattern.paths
-	matchers []matcher
-	absent   bool // exists:false stands among the matchers
+// A leafOf is a clause as it stands in the pattern's text.
+type leafOf struct {
+	branch string // of $or: "$or[0]", "a.$or[1].$or[0]"; empty outside
+	clause *clause
 }
 
-// clause is a path with its matchers while a pattern is compiled.
-type clause struct {
-	path     string
-	matchers []matcher
-}
+// Compile compiles a pattern of at most 64 KiB, with at most 1000 ways through
+// its $or arrays. The error is a *SyntaxError.
+func Compile(pattern []byte) (*Pattern, error) { return compile(pattern, false) }
 
-// Compile compiles a pattern. The error is a *SyntaxError.
-func Compile(pattern []byte) (*Pattern, error) {
+func compile(pattern []byte, record bool) (*Pattern, error) {
 	if len(pattern) > maxPattern {
 		return nil, invalid("the pattern has %d bytes; at most %d are allowed", len(pattern), maxPattern)
 	}
@@ -68,194 +50,154 @@ func Compile(pattern []byte) (*Pattern, error) {
 	if err != nil {
 		return nil, err
 	}
-	alternatives, err := expand(root, "", false)
+	c := compiler{record: record, noted: map[[2]string]int{}}
+	chains, err := c.object(root, "", "")
 	if err != nil {
 		return nil, err
 	}
-	return build(alternatives), nil
-}
-
-// build turns alternatives into a pattern.
-func build(alternatives [][]clause) *Pattern {
-	p := &Pattern{index: map[string]int{}, inner: map[string]bool{}}
-	for _, a := range alternatives {
-		for _, c := range a {
-			p.index[c.path] = 0
-		}
+	p := &Pattern{leaves: c.leaves}
+	var n numbering
+	for i, chain := range chains {
+		a := chain.clauses()
+		p.alternatives = append(p.alternatives, a)
+		p.machine = n.with(p.machine, a, int32(i))
 	}
-	for path := range p.index {
-		p.paths = append(p.paths, path)
-	}
-	slices.Sort(p.paths)
-	top := map[string]bool{}
-	for i, path := range p.paths {
-		p.index[path] = i
-		for at, c := range path {
-			if c == '.' {
-				p.inner[path[:at]] = true
-			}
-		}
-		first, _, _ := strings.Cut(path, ".")
-		top[first] = true
-	}
-	for name := range top {
+	for _, l := range p.leaves {
+		name, _, _ := strings.Cut(l.clause.path, ".")
 		p.fields = append(p.fields, name)
 	}
 	slices.Sort(p.fields)
-	for _, a := range alternatives {
-		var fields alternative
-		for _, c := range a {
-			f := field{path: p.index[c.path]}
-			for _, m := range c.matchers {
-				if m.kind == isAbsent {
-					f.absent = true
-				} else {
-					f.matchers = append(f.matchers, m)
-				}
-			}
-			fields = append(fields, f)
-		}
-		slices.SortStableFunc(fields, func(a, b field) int { return a.path - b.path })
-		p.alternatives = append(p.alternatives, fields)
-	}
-	return p
+	p.fields = slices.Compact(p.fields)
+	return p, nil
 }
 
 // Fields returns the names of the top-level fields that the pattern looks at,
-// ascending. A caller need not build the others into a document.
+// ascending; a name with dots counts up to the first. A caller need not build
+// the others into a document. The result must not be changed.
 func (p *Pattern) Fields() []string { return p.fields }
 
-// A node is a JSON value with the order of its members kept.
-type node struct {
-	kind    byte // '{', '[', '"', '0', 't', 'f', 'n'
-	text    string
-	members []member
-	items   []*node
-}
-
-type member struct {
-	name  string
-	value *node
-}
-
-// parse reads JSON strictly, keeping order and the text of numbers.
-func parse(text []byte) (*node, error) {
-	if !json.Valid(text) {
-		return nil, invalid("%s", jsonProblem(text))
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	return read(d, 0)
-}
-
-func jsonProblem(text []byte) string {
-	var v any
-	err := json.Unmarshal(text, &v)
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return fmt.Sprintf("not JSON: %s, at byte %d", syntax.Error(), syntax.Offset)
-	}
-	return "not JSON"
-}
-
-func read(d *json.Decoder, depth int) (*node, error) {
-	if depth > maxNesting {
-		return nil, invalid("the pattern is nested more than %d levels deep", maxNesting)
-	}
-	t, err := d.Token()
+// Match says whether the pattern matches an event, which is one JSON object. It
+// keeps no reference to the event. The error is ErrEvent if the event is no JSON
+// object, or ErrEffort. Parts of the event that no path of the pattern names are
+// not looked at more closely than is needed to find their end: a caller who has
+// to know whether all of it is JSON must check that apart.
+func (p *Pattern) Match(event []byte) (bool, error) {
+	s, err := newSearch(&p.machine, event)
 	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, invalid("not JSON: %v", err)
+		return false, err
 	}
-	switch v := t.(type) {
-	case json.Delim:
-		n := &node{kind: byte(v)}
-		for d.More() {
-			name := ""
-			if v == '{' {
-				key, err := d.Token()
-				if err != nil {
-					return nil, invalid("not JSON: %v", err)
-				}
-				name = key.(string)
-			}
-			value, err := read(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			if v == '{' {
-				n.members = append(n.members, member{name, value})
-			} else {
-				n.items = append(n.items, value)
-			}
-		}
-		_, err := d.Token()
-		return n, err
-	case string:
-		return &node{kind: '"', text: v}, nil
-	case json.Number:
-		return &node{kind: '0', text: v.String()}, nil
-	case bool:
-		if v {
-			return &node{kind: 't', text: "true"}, nil
-		}
-		return &node{kind: 'f', text: "false"}, nil
-	}
-	return &node{kind: 'n', text: "null"}, nil
+	defer s.done()
+	err = s.run(false, 0)
+	return len(s.ends) > 0, err
 }
 
-// expand returns the alternatives of an object. inOr says that it lies in a $or,
-// where some names are reserved.
-func expand(n *node, path string, inOr bool) ([][]clause, error) {
+// A chain is an alternative while it is put together: its last clause and those
+// before. Chains share their beginnings.
+type chain struct {
+	last   *clause
+	before *chain
+	length int
+}
+
+func (c *chain) and(last *clause) *chain {
+	if c == nil {
+		return &chain{last, nil, 1}
+	}
+	return &chain{last, c, c.length + 1}
+}
+
+// clauses returns the alternative by ascending paths. Of several clauses with one
+// path the last counts.
+func (c *chain) clauses() []*clause {
+	seen := make(map[string]bool, c.length)
+	var all []*clause
+	for ; c != nil; c = c.before {
+		if !seen[c.last.path] {
+			seen[c.last.path] = true
+			all = append(all, c.last)
+		}
+	}
+	slices.SortFunc(all, func(a, b *clause) int { return strings.Compare(a.path, b.path) })
+	return all
+}
+
+// A compiler turns the JSON of a pattern into chains.
+type compiler struct {
+	record bool // paths below key and value are data
+	leaves []leafOf
+	noted  map[[2]string]int // branch and path, in leaves
+}
+
+// note keeps a leaf of the pattern; one with the same path replaces it.
+func (c *compiler) note(branch string, leaf *clause) {
+	at := [2]string{branch, leaf.path}
+	i, ok := c.noted[at]
+	if ok {
+		c.leaves[i].clause = leaf
+		return
+	}
+	c.noted[at] = len(c.leaves)
+	c.leaves = append(c.leaves, leafOf{branch, leaf})
+}
+
+// object returns the alternatives of an object whose names follow a prefix, in a
+// branch of $or if that is not empty.
+func (c *compiler) object(n *node, prefix, branch string) ([]*chain, error) {
 	if n.kind != '{' {
 		return nil, invalid("Filter is not an object")
 	}
 	if len(n.members) == 0 {
 		return nil, invalid("Empty objects are not allowed")
 	}
-	alternatives := [][]clause{nil}
+	all := []*chain{nil}
 	for _, m := range n.members {
-		var branches [][]clause
+		var more []*chain
 		var err error
 		if m.name == "$or" {
-			branches, err = expandOr(m.value, path)
+			more, err = c.or(m.value, prefix, branch)
 		} else {
-			branches, err = expandMember(m, path, inOr)
+			more, err = c.member(m, prefix, branch)
+		}
+		if err == nil {
+			all, err = product(all, more)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if len(alternatives)*len(branches) > maxAlternatives {
-			return nil, invalid("Too many $or combinations: more than %d", maxAlternatives)
-		}
-		next := make([][]clause, 0, len(alternatives)*len(branches))
-		for _, a := range alternatives {
-			for _, b := range branches {
-				next = append(next, combine(a, b))
+	}
+	return all, nil
+}
+
+// product joins each alternative of one list with each of another.
+func product(a, b []*chain) ([]*chain, error) {
+	if len(a)*len(b) > maxAlternatives {
+		return nil, tooManyAlternatives()
+	}
+	if len(a) == 1 && a[0] == nil {
+		return b, nil
+	}
+	all := make([]*chain, 0, len(a)*len(b))
+	total := 0
+	for _, front := range a {
+		for _, back := range b {
+			joined := front
+			for _, last := range back.clauses() {
+				joined = joined.and(last)
 			}
-		}
-		alternatives = next
-	}
-	return alternatives, nil
-}
-
-// combine adds clauses to others; one with the same path replaces its
-// predecessor.
-func combine(a, b []clause) []clause {
-	out := slices.Clone(a)
-	for _, c := range b {
-		if i := slices.IndexFunc(out, func(o clause) bool { return o.path == c.path }); i >= 0 {
-			out[i] = c
-		} else {
-			out = append(out, c)
+			if total += joined.length; total > maxClauses {
+				return nil, invalid("Too many $or combinations: they have more than %d fields in all", maxClauses)
+			}
+			all = append(all, joined)
 		}
 	}
-	return out
+	return all, nil
 }
 
-func expandOr(n *node, path string) ([][]clause, error) {
+func tooManyAlternatives() error {
+	return invalid("Too many $or combinations: more than %d", maxAlternatives)
+}
+
+func (c *compiler) or(n *node, prefix, branch string) ([]*chain, error) {
 	if n.kind != '[' {
 		return nil, invalid("It must be an Array followed with $or.")
 	}
@@ -264,15 +206,14 @@ func expandOr(n *node, path string) ([][]clause, error) {
 			return nil, invalid("Only JSON object is allowed in array of $or relationship.")
 		}
 	}
-	var all [][]clause
-	for _, item := range n.items {
-		branches, err := expand(item, path, true)
+	var all []*chain
+	for i, item := range n.items {
+		more, err := c.object(item, prefix, branchName(branch, prefix, i))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, branches...)
-		if len(all) > maxAlternatives {
-			return nil, invalid("Too many $or combinations: more than %d", maxAlternatives)
+		if all = append(all, more...); len(all) > maxAlternatives {
+			return nil, tooManyAlternatives()
 		}
 	}
 	if len(n.items) < 2 {
@@ -281,26 +222,34 @@ func expandOr(n *node, path string) ([][]clause, error) {
 	return all, nil
 }
 
+func branchName(outer, prefix string, i int) string {
+	if outer != "" {
+		return fmt.Sprintf("%s.$or[%d]", outer, i)
+	}
+	return fmt.Sprintf("%s$or[%d]", prefix, i)
+}
+
 var reserved = []string{"prefix", "suffix", "numeric", "exists", "cidr", "wildcard", "equals-ignore-case", "anything-but", "exactly", "=", "<", "<=", ">", ">=",
 	"regex", "not-wildcard", "not-equals-ignore-case", "date-after", "date-on-or-after", "date-before", "date-on-or-before", "in-date-range", "ip-address-in-range", "ip-address-not-in-range"}
 
-func expandMember(m member, path string, inOr bool) ([][]clause, error) {
-	if inOr && slices.Contains(reserved, m.name) {
+func (c *compiler) member(m member, prefix, branch string) ([]*chain, error) {
+	if branch != "" && slices.Contains(reserved, m.name) {
 		return nil, invalid("%s is Ruler reserved fieldName which cannot be used inside $or.", m.name)
 	}
-	full := m.name
-	if path != "" {
-		full = path + "." + m.name
-	}
+	full := prefix + m.name
 	switch m.value.kind {
 	case '{':
-		return expand(m.value, full, inOr)
+		return c.object(m.value, full+".", branch)
 	case '[':
-		matchers, err := compileMatchers(m.value)
+		leaf, err := newClause(full, m.value)
 		if err != nil {
 			return nil, err
 		}
-		return [][]clause{{{full, matchers}}}, nil
+		if c.record {
+			leaf.setData()
+		}
+		c.note(branch, leaf)
+		return []*chain{(*chain)(nil).and(leaf)}, nil
 	}
 	return nil, invalid("%q must be an object or an array", m.name)
 }

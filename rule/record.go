@@ -2,114 +2,128 @@ package rule
 
 import "strings"
 
-// A Form says what the bytes of a record's key or value are, as the caller has
-// put them into the document.
+// A Form says what the bytes of a record's key or value are, and so what the
+// caller has put into the document.
 type Form int
 
 // The forms of a key or value.
 const (
-	// Missing is no bytes at all: a tombstone, or no key. Only null and
-	// exists:false match it.
+	// Missing is no bytes at all: a tombstone, or no key. It satisfies null on
+	// the field itself and exists:false on it or below, and nothing else,
+	// whether the document has the field as null or not at all.
 	Missing Form = iota
-	// JSON is an object or array. Patterns look into it.
+	// JSON stands in the document as itself. Patterns look into an object or an
+	// array, while a number, string or literal is compared as a plain value. A
+	// caller for whom only objects and arrays are JSON gives everything else as
+	// Text.
 	JSON
-	// Text is a plain string; in klamm's own filters also a JSON number, string
-	// or literal, which stands in the document as itself.
+	// Text is UTF-8, and stands in the document as a string.
 	Text
-	// Binary is anything that is not UTF-8.
+	// Binary is anything that is not UTF-8. No pattern can look at it.
 	Binary
 )
 
-// A RecordPattern filters Kafka records (event-patterns.md 11). A key or value in
-// a form that the pattern cannot look into counts as satisfied, as far as the
-// rest matches. It is safe for concurrent use.
-type RecordPattern struct {
-	plain      map[string]bool // key, value: the pattern has an array of matchers for it
-	structured map[string]bool // key, value: the pattern has an object for it
-	variants   [4]*Pattern     // whole; without key; without value; without both. nil matches everything
-	fields     []string
-}
+// A RecordPattern filters Kafka records (event-patterns.md 11). Where the form of
+// a key or value does not fit what the pattern asks of it - matchers for an
+// object, or an object for a plain value - that clause counts as satisfied and
+// the rest decides, inside $or as well. It is immutable and safe for concurrent
+// use.
+type RecordPattern struct{ pattern *Pattern }
 
-// CompileRecord compiles a filter. The error is a *SyntaxError.
+// CompileRecord compiles a filter for records, within the limits of Compile. The
+// error is a *SyntaxError.
 func CompileRecord(pattern []byte) (*RecordPattern, error) {
-	whole, err := Compile(pattern)
+	p, err := compile(pattern, true)
 	if err != nil {
 		return nil, err
 	}
-	root, err := parse(pattern)
-	if err != nil {
-		return nil, err
-	}
-	alternatives, err := expand(root, "", false)
-	if err != nil {
-		return nil, err
-	}
-	r := &RecordPattern{plain: map[string]bool{}, structured: map[string]bool{}, fields: whole.fields}
-	for _, path := range whole.paths {
-		first, _, nested := strings.Cut(path, ".")
-		if nested {
-			r.structured[first] = true
-		} else {
-			r.plain[first] = true
-		}
-	}
-	for i := range r.variants {
-		r.variants[i] = without(alternatives, i&1 != 0, i&2 != 0)
-	}
-	return r, nil
+	return &RecordPattern{p}, nil
 }
 
-// without builds a pattern whose clauses on the key or the value are taken as
-// satisfied; nil if that leaves an alternative without any clause.
-func without(alternatives [][]clause, key, value bool) *Pattern {
-	var kept [][]clause
-	for _, a := range alternatives {
-		var rest []clause
-		for _, c := range a {
-			first, _, _ := strings.Cut(c.path, ".")
-			if first == "key" && key || first == "value" && value {
-				continue
-			}
-			rest = append(rest, c)
-		}
-		if len(rest) == 0 {
-			return nil
-		}
-		kept = append(kept, rest)
-	}
-	return build(kept)
-}
-
-// Fields returns the names of the top-level fields that the filter looks at.
-func (r *RecordPattern) Fields() []string { return r.fields }
+// Fields is Pattern.Fields.
+func (r *RecordPattern) Fields() []string { return r.pattern.fields }
 
 // Match says whether a record passes. The document is the record as JSON, with
-// its key and value decoded as the forms say. The error is ErrEvent.
+// its key and value decoded as the forms say. The errors are those of
+// Pattern.Match.
 func (r *RecordPattern) Match(document []byte, key, value Form) (bool, error) {
-	i := 0
-	if r.unreadable("key", key) {
-		i |= 1
+	s, err := newSearch(&r.pattern.machine, document)
+	if err != nil {
+		return false, err
 	}
-	if r.unreadable("value", value) {
-		i |= 2
-	}
-	p := r.variants[i]
-	if p == nil {
-		return true, nil
-	}
-	return p.Match(document)
+	defer s.done()
+	s.setShapes(key, value)
+	err = s.run(false, 0)
+	return len(s.ends) > 0, err
 }
 
-// unreadable says whether the pattern's form for a data field does not fit the
-// data's form.
-func (r *RecordPattern) unreadable(field string, form Form) bool {
-	switch form {
-	case JSON:
-		return r.plain[field]
-	case Text:
-		return r.structured[field]
-	case Binary:
-		return r.plain[field] || r.structured[field]
+// setData notes that a clause is about a record's key or value.
+func (c *clause) setData() {
+	first, _, nested := strings.Cut(c.path, ".")
+	switch first {
+	case "key":
+		c.data, c.plain = keyData, !nested
+	case "value":
+		c.data, c.plain = valueData, !nested
 	}
-	return false
+}
+
+// A shape is what a clause must be like to look at a key or value.
+type shape byte
+
+const (
+	noShape     shape = iota // nothing is there
+	plainShape               // one value
+	nestedShape              // an object or array
+	otherShape               // nothing can look at it
+)
+
+func (s *search) setShapes(key, value Form) {
+	s.shapes = [3]shape{keyData: shapeOf(key, s.first[keyData]), valueData: shapeOf(value, s.first[valueData])}
+}
+
+// shapeOf returns the shape of data in a form; first is its first byte in the
+// document.
+func shapeOf(f Form, first byte) shape {
+	switch {
+	case f == Missing:
+		return noShape
+	case f == Text, f == JSON && first != '{' && first != '[':
+		return plainShape
+	case f == JSON:
+		return nestedShape
+	}
+	return otherShape
+}
+
+// asks says whether clauses about data are to be searched, and if not, whether
+// one counts as satisfied.
+func (s *search) asks(c *clause) (search, satisfied bool) {
+	switch s.shapes[c.data] {
+	case noShape:
+		return false, c.absent || c.plain && c.null
+	case plainShape:
+		return c.plain, true
+	case nestedShape:
+		return !c.plain, true
+	}
+	return false, true
+}
+
+// tryData goes on from a step about data that is not searched.
+func (s *search) tryData(p *step) (done, stop bool) {
+	edges := p.few
+	if p.index != nil {
+		edges = p.index.all()
+	}
+	for i := range edges {
+		search, satisfied := s.asks(edges[i].clause)
+		if search {
+			return false, false
+		}
+		if satisfied && s.visit(edges[i].to) {
+			return true, true
+		}
+	}
+	return true, false
 }

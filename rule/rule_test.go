@@ -9,7 +9,7 @@ import (
 )
 
 // rows reads a table of a testdata file: cells separated by tabs.
-func rows(t *testing.T, file string) (all [][]string) {
+func rows(t testing.TB, file string) (all [][]string) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + file)
 	if err != nil {
@@ -127,36 +127,5 @@ func TestHostileInputIsBounded(t *testing.T) {
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%s took %s", name, took)
 		}
-	}
-}
-
-func FuzzCompileAndMatch(f *testing.F) {
-	f.Add([]byte(`{"a":[{"prefix":"x"}],"$or":[{"b":[1]},{"c":[{"exists":false}]}]}`), []byte(`{"a":["xy"],"b":1}`))
-	f.Fuzz(func(t *testing.T, pattern, event []byte) {
-		p, err := Compile(pattern)
-		if err != nil {
-			return
-		}
-		_, _ = p.Match(event)
-	})
-}
-
-func BenchmarkMatch(b *testing.B) {
-	event := []byte(`{"type":"Feature","properties":{"MAPBLKLOT":"0001001","BLKLOT":"0001001","STREET":"JEFFERSON","ST_TYPE":"ST","amount":42.5},"geometry":{"type":"Polygon","coordinates":[` + strings.Repeat("[[-122.42,37.80,0.0],[-122.41,37.81,0.0]],", 15) + `[[0,0,0]]]}}`)
-	for name, pattern := range map[string]string{
-		"exact": `{"properties":{"STREET":["JEFFERSON","X"]}}`, "prefix": `{"properties":{"STREET":[{"prefix":"JEF"}]}}`, "numeric": `{"properties":{"amount":[{"numeric":[">",40,"<",50]}]}}`,
-	} {
-		b.Run(name, func(b *testing.B) {
-			p, err := Compile([]byte(pattern))
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if ok, err := p.Match(event); !ok || err != nil {
-					b.Fatal(ok, err)
-				}
-			}
-		})
 	}
 }

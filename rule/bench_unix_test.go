@@ -1,0 +1,18 @@
+//go:build unix
+
+package rule
+
+import (
+	"syscall"
+	"time"
+)
+
+// processorTime is how long the process has been running on some processor, or
+// 0 if the system does not tell.
+func processorTime() time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
