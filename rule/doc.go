@@ -15,6 +15,5 @@
 // the place that changes and shares the rest, so that readers need no lock.
 //
 // Each operator is a file that makes a matcher, and a line in operators.go.
-// The package is pure: it reads no clock, no
-// file and no network.
+// The package is pure: it reads no clock, no file and no network.
 package rule

@@ -1,7 +1,7 @@
 package rule
 
-// operators lists the operators: a new one is a file, a line here and a section
-// in PATTERNS.md. It is a function because anything-but looks others up in it.
+// operators lists the operators: a new one is a file and a line here. It is a
+// function because anything-but looks others up in it.
 func operators() map[string]func(*node) (matcher, error) {
 	return map[string]func(*node) (matcher, error){
 		"anything-but":       compileAnythingBut,
