@@ -28,6 +28,7 @@ func run(args []string) int {
 		serveCommand(),
 		checkCommand(),
 		versionCommand(),
+		ruleCommand(),
 		transformCommand(),
 		benchCommand(),
 	)
