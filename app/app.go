@@ -28,6 +28,7 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
 )
@@ -94,7 +95,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 		return nil, err
 	}
 	a.runner, err = pipe.New(pipe.Config{
-		Cluster: a.cluster, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress,
+		Cluster: a.cluster, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
 		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4,
 	}, cfg.Pipes)
 	if err != nil {

@@ -82,7 +82,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 		}
 	}
 	f.fields = fieldsOf(f.pattern, f.transform)
-	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.cluster.Produce, Log: f.log}
+	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.cluster.Produce, Secret: r.cfg.Secret, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
 	}

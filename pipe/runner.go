@@ -19,6 +19,7 @@ import (
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/rule"
+	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/transform"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	Kinds     []target.Kind
 	Transport http.RoundTripper
 	Egress    *target.Egress
+	Secret    secret.Lookup
 	Metrics   *Metrics
 	Log       *slog.Logger
 	// Grace is how long deliveries that are under way may take at the end.

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/secret"
 )
 
 // A Target takes events out of klamm. It is used from many goroutines at once.
@@ -30,6 +31,19 @@ type Target interface {
 	// Close frees what the target holds. Nothing is delivered after it.
 	Close() error
 }
+
+// An Invoker is a target that answers. Every Invoker can be the enrichment of a
+// pipe.
+type Invoker interface {
+	Target
+	// Invoke sends the events, oldest first, and returns the receiver's answer
+	// as it came, at most MaxAnswer bytes; one that is larger is an error.
+	// Errors mean what they mean for Deliver.
+	Invoke(ctx context.Context, events []*event.Event) ([]byte, error)
+}
+
+// MaxAnswer is the largest answer of an Invoker, in bytes.
+const MaxAnswer = 6 << 20
 
 // A Kind makes targets from their configuration.
 type Kind struct {
@@ -63,6 +77,8 @@ type Env struct {
 	Produce func(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults
 	// Egress says which addresses may be reached.
 	Egress *Egress
+	// Secret looks up what the configuration names by a secret.Ref.
+	Secret secret.Lookup
 	// Log receives what an operator must know.
 	Log *slog.Logger
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 )
 
@@ -43,7 +44,7 @@ func Env(t testing.TB, batch string) target.Env {
 	}
 	transport := egress.Transport()
 	t.Cleanup(transport.CloseIdleConnections)
-	return target.Env{Pipe: "test", Batch: batch, Transport: transport, Egress: egress, Log: slog.New(slog.DiscardHandler)}
+	return target.Env{Pipe: "test", Batch: batch, Transport: transport, Egress: egress, Secret: secret.Local, Log: slog.New(slog.DiscardHandler)}
 }
 
 // Open makes the subject's target.
