@@ -64,6 +64,9 @@ type Broker struct {
 	once    sync.Once
 }
 
+// clusterID is the id of every embedded cluster.
+const clusterID = "klamm-embedded"
+
 // Start starts a broker and returns when it answers. The error is ErrLocked,
 // ErrListen or ErrData where one of them fits (errors.Is). The context is not
 // used after Start has returned.
@@ -99,7 +102,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 			listenErr = err
 			return l, err
 		}),
-		kfake.ClusterID("klamm-embedded"),
+		kfake.ClusterID(clusterID),
 		kfake.DataDir(filepath.Join(cfg.Dir, "broker")),
 		kfake.DefaultNumPartitions(cfg.Partitions),
 		kfake.AllowAutoTopicCreation(),
@@ -121,8 +124,8 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("%w: %v", ErrData, err)
 	}
 	b := &Broker{cluster: cluster, lock: lock, stop: make(chan struct{})}
-	b.cluster.ControlKey(int16(kmsg.Metadata), b.createBeforeUse)
 	b.addrs = cluster.ListenAddrs()
+	b.cluster.ControlKey(int16(kmsg.Metadata), b.metadata)
 	b.stopped.Add(1)
 	go b.keepUp()
 	return b, nil
@@ -159,14 +162,47 @@ func (b *Broker) keepUp() {
 	}
 }
 
+// metadata looks at metadata requests before kfake does.
+func (b *Broker) metadata(req kmsg.Request) (kmsg.Response, error, bool) {
+	m, ok := req.(*kmsg.MetadataRequest)
+	switch {
+	case !ok:
+	case m.Topics != nil && len(m.Topics) == 0:
+		if resp := b.describe(m); resp != nil {
+			b.cluster.KeepControl()
+			return resp, nil, true
+		}
+	case m.AllowAutoTopicCreation:
+		b.createBeforeUse(m)
+	}
+	return nil, nil, false
+}
+
+// describe answers a request for nothing but the broker, which has no rack;
+// kfake would make one up. It is nil if the broker's address is not yet known.
+func (b *Broker) describe(m *kmsg.MetadataRequest) *kmsg.MetadataResponse {
+	if m.Version < 1 || len(b.addrs) != 1 { // in version 0 no topics means all topics
+		return nil
+	}
+	host, port, err := splitListen(b.addrs[0])
+	if err != nil {
+		return nil
+	}
+	resp := m.ResponseKind().(*kmsg.MetadataResponse)
+	node := kmsg.NewMetadataResponseBroker()
+	node.NodeID, node.Host, node.Port = b.cluster.CurrentNode(), host, int32(port)
+	id := clusterID
+	resp.Brokers, resp.ClusterID, resp.ControllerID = append(resp.Brokers, node), &id, node.NodeID
+	return resp
+}
+
 // createBeforeUse creates the topics that a metadata request would create, in
 // the way that is written to disk at once. A topic made by the metadata request
 // itself is not written until the next explicit create, and a kill before then
 // would lose it together with all records acknowledged in it.
-func (b *Broker) createBeforeUse(req kmsg.Request) (kmsg.Response, error, bool) {
-	m, ok := req.(*kmsg.MetadataRequest)
-	if !ok || !m.AllowAutoTopicCreation || len(m.Topics) == 0 {
-		return nil, nil, false
+func (b *Broker) createBeforeUse(m *kmsg.MetadataRequest) {
+	if len(m.Topics) == 0 {
+		return
 	}
 	b.cluster.SleepControl(func() {
 		for _, t := range m.Topics {
@@ -178,7 +214,6 @@ func (b *Broker) createBeforeUse(req kmsg.Request) (kmsg.Response, error, bool) 
 			_ = b.cluster.CreateTopic(*t.Topic, -1, nil)
 		}
 	})
-	return nil, nil, false
 }
 
 // splitListen takes HOST:PORT apart.

@@ -3,11 +3,13 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func start(t *testing.T, dir string) *Broker {
@@ -85,6 +87,24 @@ func TestATakenPortIsNamed(t *testing.T) {
 	for _, bad := range []string{"nonsense", "127.0.0.1:x", "127.0.0.1:70000"} {
 		if _, err := Start(t.Context(), Config{Listen: bad, Dir: t.TempDir()}); !errors.Is(err, ErrListen) {
 			t.Errorf("%s: got %v, want ErrListen", bad, err)
+		}
+	}
+}
+
+func TestTheBrokerHasNoRack(t *testing.T) {
+	b := start(t, t.TempDir())
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	for range 2 {
+		resp, err := req.RequestWith(t.Context(), client(t, b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.Brokers) != 1 || resp.Brokers[0].Rack != nil || resp.Brokers[0].NodeID != resp.ControllerID || resp.ClusterID == nil || *resp.ClusterID != "klamm-embedded" {
+			t.Errorf("%+v", resp)
+		}
+		if got := fmt.Sprintf("%s:%d", resp.Brokers[0].Host, resp.Brokers[0].Port); got != b.Addrs()[0] {
+			t.Errorf("address %s, want %s", got, b.Addrs()[0])
 		}
 	}
 }
