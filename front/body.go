@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +45,8 @@ type body struct {
 	limit   int64
 	budget  *budget
 	control *http.ResponseController
-	length  int64 // as announced; -1: unknown
+	length  int64           // as announced; -1: unknown
+	closing context.Context // ends when the server begins to stop
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, smallBody); return &b }}

@@ -14,7 +14,7 @@ func TestLentBodiesAreNotUsedAgain(t *testing.T) {
 	accounts := &budget{limit: limit}
 	var kept [][]byte
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = &body{r.Body, limit, accounts, http.NewResponseController(w), r.ContentLength}
+		r.Body = &body{r.Body, limit, accounts, http.NewResponseController(w), r.ContentLength, t.Context()}
 		data, release, err := LendBody(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

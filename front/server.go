@@ -60,6 +60,8 @@ type Server struct {
 	prefixes []prefix
 	budget   budget
 	http     *http.Server
+	closing  context.Context // ends when Shutdown begins
+	close    func()
 }
 
 type prefix struct {
@@ -77,6 +79,7 @@ func New(cfg Config) *Server {
 		cfg.Sizes.InFlight = 256 << 20
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), budget: budget{limit: cfg.Sizes.InFlight}}
+	s.closing, s.close = context.WithCancel(context.Background())
 	for i := range cfg.Dialects {
 		d := &cfg.Dialects[i]
 		for _, route := range d.Routes {
@@ -111,9 +114,10 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops listening, lets running requests end and returns when they
-// have, or when ctx ends: then their connections are cut.
+// Shutdown stops listening, ends streams, lets other requests end and returns
+// when they have, or when ctx ends: then their connections are cut.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		_ = s.http.Close()
@@ -179,7 +183,7 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 		}
 		if err == nil {
 			if r.ContentLength != 0 {
-				r.Body = &body{r.Body, s.cfg.Sizes.Body, &s.budget, http.NewResponseController(w), r.ContentLength}
+				r.Body = &body{r.Body, s.cfg.Sizes.Body, &s.budget, http.NewResponseController(w), r.ContentLength, s.closing}
 			}
 			err = route.Serve(a, r, who)
 		}

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,8 @@ type Stream struct {
 }
 
 // OpenStream takes over the request's body; nothing else may read it. The stream
-// ends with ErrBodyTimeout after the given time, however lively it is.
+// ends with ErrBodyTimeout after the given time, however lively it is, and with
+// ErrStopping when the server stops.
 func OpenStream(w http.ResponseWriter, r *http.Request, longest time.Duration) *Stream {
 	b, _ := r.Body.(*body)
 	s := &Stream{body: b, until: time.Now().Add(longest)}
@@ -31,6 +33,8 @@ func OpenStream(w http.ResponseWriter, r *http.Request, longest time.Duration) *
 		// answer goes out.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		s.Hurry(false)
+		forget := context.AfterFunc(b.closing, s.Stop)
+		context.AfterFunc(r.Context(), func() { forget() })
 	}
 	return s
 }
@@ -75,7 +79,7 @@ func (s *Stream) Drain(longest time.Duration) {
 }
 
 // Read reads what has arrived, and waits only if that is nothing. Beside io.EOF
-// its errors are ErrBodyTimeout and those of the connection.
+// its errors are ErrBodyTimeout, ErrStopping and those of the connection.
 func (s *Stream) Read(p []byte) (int, error) {
 	if s.body == nil {
 		return 0, io.EOF
@@ -83,6 +87,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.body.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if s.body.closing.Err() != nil {
+				return n, ErrStopping
+			}
 			return n, ErrBodyTimeout
 		}
 		return n, fmt.Errorf("read the request body: %w", err)

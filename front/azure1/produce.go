@@ -19,18 +19,14 @@ import (
 // the whole answer an error, and the others may have been written. The content
 // type is not looked at, since only one exists.
 func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	body, release, err := front.ReadBody(r)
+	body, release, err := front.LendBody(r)
 	if err != nil {
 		return err
 	}
+	// A record that was not acknowledged in time may still be on its way out of
+	// this very buffer.
 	settled := true
-	defer func() {
-		// A record that was not acknowledged in time may still be on its way
-		// out of this very buffer.
-		if settled {
-			release()
-		}
-	}()
+	defer func() { release(settled) }()
 	parsed, err := parseRecords(body)
 	if err != nil {
 		return err

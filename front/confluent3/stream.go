@@ -164,6 +164,9 @@ func (s *stream) read() (ended bool, err error) {
 				verdict.message = front.ErrBodyTimeout.Error()
 			}
 		}
+		if verdict == nil && errors.Is(err, front.ErrStopping) {
+			verdict = refuse(http.StatusServiceUnavailable, 503, "%s", front.ErrStopping)
+		}
 		if !s.pass(r.chunk, from) {
 			return false, nil
 		}
