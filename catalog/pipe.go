@@ -30,6 +30,9 @@ type Pipe struct {
 	// headers and value. Records that do not match are committed and not
 	// delivered. Without a filter every record is delivered.
 	Filter json.RawMessage `yaml:"filter" json:"filter,omitempty"`
+	// Enrich asks somebody about the records; the answer is delivered instead of
+	// them. Without it nobody is asked.
+	Enrich *Enrichment `yaml:"enrich" json:"enrich,omitempty"`
 	// Transform makes the body that is delivered; without it, that is the
 	// record's value, byte for byte.
 	Transform *transform.Spec `yaml:"transform" json:"transform,omitempty"`
@@ -37,6 +40,21 @@ type Pipe struct {
 	Target Target `yaml:"target" json:"target"`
 	// Delivery says how: attempts, times, batches, order.
 	Delivery Delivery `yaml:"delivery" json:"delivery"`
+}
+
+// An Enrichment asks somebody about the records of a batch before it is
+// delivered. What is answered is delivered instead: of an array each element,
+// of an empty answer, "", {}, [] and null nothing at all. It is asked again with
+// every attempt.
+type Enrichment struct {
+	// Target is who is asked: a kind that answers, such as webhook.
+	Target Target `yaml:"target" json:"target"`
+	// Transform makes the body that is asked with; without it, that is the
+	// record's value. The pipe's own transform then sees the answer instead of
+	// the record.
+	Transform *transform.Spec `yaml:"transform" json:"transform,omitempty"`
+	// Timeout bounds one question; the default is that of the delivery.
+	Timeout time.Duration `yaml:"timeout" json:"timeout,omitempty"`
 }
 
 // A Target is a target kind and its configuration, which the kind itself
@@ -60,6 +78,9 @@ type Delivery struct {
 	Backoff Backoff `yaml:"backoff" json:"backoff"`
 	// Batch says which records are delivered together.
 	Batch Batch `yaml:"batch" json:"batch"`
+	// Bisect halves a batch that would be given up, again and again, until the
+	// record that the target refuses is alone; the others are delivered.
+	Bisect bool `yaml:"bisect" json:"bisect,omitempty"`
 	// InFlight is how many batches are delivered at the same time, where order
 	// allows it; the default is 64.
 	InFlight int `yaml:"in_flight" json:"in_flight,omitempty"`
@@ -111,6 +132,11 @@ func (p Pipe) WithDefaults() Pipe {
 	set(&p.Start, "latest")
 	d := &p.Delivery
 	set(&d.Timeout, 10*time.Second)
+	if p.Enrich != nil {
+		e := *p.Enrich
+		set(&e.Timeout, d.Timeout)
+		p.Enrich = &e
+	}
 	set(&d.Backoff.Min, 100*time.Millisecond)
 	set(&d.Backoff.Max, max(30*time.Second, d.Backoff.Min))
 	set(&d.Batch.Records, 1)
@@ -155,6 +181,19 @@ func (p Pipe) Validate(report func(path, problem string)) {
 	if len(p.Filter) > 0 {
 		if _, err := rule.CompileRecord(p.Filter); err != nil {
 			report("filter", err.Error())
+		}
+	}
+	if e := p.Enrich; e != nil {
+		if e.Target.Kind == "" {
+			report("enrich.target", "an enrichment needs a target that answers, such as webhook")
+		}
+		if e.Timeout < 0 || e.Timeout > time.Hour {
+			report("enrich.timeout", "want a time from 0s to 1h")
+		}
+		if e.Transform != nil {
+			if _, err := transform.Compile(*e.Transform, transform.Vars{}); err != nil {
+				report("enrich.transform", err.Error())
+			}
 		}
 	}
 	if p.Transform != nil {

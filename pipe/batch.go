@@ -85,7 +85,7 @@ func (f *flow) close(p *partition) {
 // is somebody to deliver it and no batch before it in its lanes. While it would
 // have to wait, it may as well grow.
 func (f *flow) sendOpen(p *partition) {
-	if p.open != nil && f.active+len(f.ready) < f.def.Delivery.InFlight && !p.open.blocked() {
+	if p.open != nil && f.active+len(f.ready) < f.governor.allowed() && !p.open.blocked() {
 		f.close(p)
 	}
 }
@@ -102,7 +102,7 @@ func (f *flow) waited(b *batch) {
 
 // dispatch sets goroutines to work on what may be delivered, up to InFlight.
 func (f *flow) dispatch() {
-	for f.active < f.def.Delivery.InFlight {
+	for f.active < f.governor.allowed() {
 		b := f.next()
 		if b == nil {
 			return
@@ -119,15 +119,23 @@ func (f *flow) dispatch() {
 // record would be delivered again after a crash.
 func (f *flow) next() *batch {
 	for len(f.ready) > 0 {
-		b := heap.Pop(&f.ready).(*batch)
-		if p := b.part; !p.let && (!f.draining || f.closesGap(b)) {
-			p.underway++
-			p.top = max(p.top, b.items[0].number+1)
-			return b
+		var b *batch
+		if f.governor.open && f.ready[0].verdict == nil {
+			if b = f.probe(time.Now()); b == nil {
+				return nil
+			}
+		} else if b = heap.Pop(&f.ready).(*batch); !f.deliverable(b) {
+			continue
 		}
+		b.part.underway++
+		b.part.top = max(b.part.top, b.items[0].number+1)
+		return b
 	}
 	return nil
 }
+
+// deliverable says whether a batch that is ready may still be delivered.
+func (f *flow) deliverable(b *batch) bool { return !b.part.let && (!f.draining || f.closesGap(b)) }
 
 // closesGap says whether a batch must still be delivered at the end: records
 // behind it were delivered already, or are about to be, and cannot be committed
@@ -147,13 +155,19 @@ func (f *flow) offer(batches ...*batch) {
 	}
 }
 
-// byAge is a heap of batches with the one that was closed first on top.
+// byAge is a heap of batches. On top are those that are given up, which the
+// target is not asked about, then the one that was closed first.
 type byAge []*batch
 
-func (h byAge) Len() int           { return len(h) }
-func (h byAge) Less(i, j int) bool { return h[i].age < h[j].age }
-func (h byAge) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *byAge) Push(b any)        { *h = append(*h, b.(*batch)) }
+func (h byAge) Len() int { return len(h) }
+func (h byAge) Less(i, j int) bool {
+	if doomed := h[i].verdict != nil; doomed != (h[j].verdict != nil) {
+		return doomed
+	}
+	return h[i].age < h[j].age
+}
+func (h byAge) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *byAge) Push(b any)   { *h = append(*h, b.(*batch)) }
 func (h *byAge) Pop() any {
 	last := len(*h) - 1
 	b := (*h)[last]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
@@ -36,7 +37,12 @@ func (f *flow) work(b *batch) {
 		}
 		f.mu.Lock()
 		f.ended(b.part)
-		if b = f.next(); b == nil {
+		if f.active > f.governor.allowed() {
+			b = nil
+		} else {
+			b = f.next()
+		}
+		if b == nil {
 			f.active--
 		}
 		f.mu.Unlock()
@@ -70,23 +76,32 @@ func (f *flow) attempt(b *batch) {
 	if first := events[0]; first.ID == "" {
 		first.ID = deliveryID(f.def.Name, first.Record)
 	}
-	ctx, cancel := context.WithTimeout(b.part.ctx, f.def.Delivery.Timeout)
-	err := f.deliver(ctx, events)
-	cancel()
+	err := f.deliver(b.part.ctx, events)
 	f.metrics.attempt(err, time.Since(now))
 
 	var partial *target.PartialError
 	if errors.As(err, &partial) {
 		err = f.keepFailed(b, partial)
 	}
+	b.err = err
 	if err == nil {
 		f.metrics.delivered.Add(float64(len(b.items)))
-		f.settle(b)
+		f.mu.Lock()
+		f.govern(b, well, nil)
+		f.settled(b)
+		f.mu.Unlock()
 		return
 	}
 	failure := target.FailureOf(err)
+	f.mu.Lock()
+	f.govern(b, signOf(failure.Status, failure.Final), err)
+	f.mu.Unlock()
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
 	if failure.Final || f.exhausted(b, wait) {
+		if f.def.Delivery.Bisect && len(b.items) > 1 {
+			f.bisect(b)
+			return
+		}
 		b.verdict = newVerdict(err, b.attempt)
 		f.giveUp(b)
 		return
@@ -95,7 +110,8 @@ func (f *flow) attempt(b *batch) {
 	f.again(b, wait)
 }
 
-// deliver calls the target; a panic in it is a failed attempt like any other.
+// deliver enriches the events and calls the target; a panic is a failed attempt
+// like any other.
 func (f *flow) deliver(ctx context.Context, events []*event.Event) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -103,7 +119,23 @@ func (f *flow) deliver(ctx context.Context, events []*event.Event) (err error) {
 			err = fmt.Errorf("the target panicked: %v", p)
 		}
 	}()
-	return f.target.Deliver(ctx, events)
+	enriched := events
+	if f.enrichment != nil {
+		if enriched, err = f.enrichment.apply(ctx, events); err != nil || len(enriched) == 0 {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.def.Delivery.Timeout)
+	defer cancel()
+	err = f.target.Deliver(ctx, enriched)
+	var partial *target.PartialError
+	if len(enriched) != len(events) && errors.As(err, &partial) {
+		// Which record an event came from is not known any more.
+		for _, first := range partial.Failed {
+			return fmt.Errorf("a part of the batch was not accepted: %w", first)
+		}
+	}
+	return err
 }
 
 // keepFailed settles what a target has accepted of a batch, gives up what another
@@ -185,7 +217,56 @@ func (f *flow) again(b *batch, wait time.Duration) {
 func (f *flow) settle(b *batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.settled(b)
+}
+
+// settled is settle for a caller that holds the flow's mutex.
+func (f *flow) settled(b *batch) {
 	f.finished(b.items)
 	f.release(b)
 	f.dispatch()
+}
+
+// bisect halves a batch that would be given up: the record to blame may be alone
+// in the end, and the others are delivered. Each half has all attempts of a
+// batch; its age goes on.
+func (f *flow) bisect(b *batch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b.part.let {
+		return
+	}
+	middle := len(b.items) / 2
+	first, second := f.part(b, b.items[:middle]), f.part(b, b.items[middle:])
+	for _, l := range b.lanes {
+		halves := make([]*batch, 0, 2+len(l.queue))
+		for _, half := range []*batch{first, second} {
+			if slices.Contains(half.lanes, l) {
+				halves = append(halves, half)
+			}
+		}
+		if len(halves) == 2 {
+			second.waiting++
+		}
+		l.queue = append(halves, l.queue[1:]...)
+	}
+	f.offer(first)
+	if second.waiting == 0 {
+		f.offer(second)
+	}
+	f.dispatch()
+}
+
+// part makes a batch of some items of another one. It takes the other's place in
+// the order of batches, not in its lanes.
+func (f *flow) part(of *batch, items []*item) *batch {
+	b := &batch{part: of.part, items: items, age: of.age, begun: of.begun}
+	for _, it := range items {
+		it.ID = ""
+		b.bytes += len(it.Payload()) + 3
+		if l := f.laneOf(it); l != nil && !slices.Contains(b.lanes, l) {
+			b.lanes = append(b.lanes, l)
+		}
+	}
+	return b
 }

@@ -43,6 +43,7 @@ type flow struct {
 	target       target.Target
 	pattern      *rule.RecordPattern  // nil: everything passes
 	transform    *transform.Transform // nil: the value as it is
+	enrichment   *enrichment          // nil: none
 	fields       event.Fields         // of the document that pattern and transform see
 	metrics      *series
 	log          *slog.Logger
@@ -55,7 +56,8 @@ type flow struct {
 
 	mu             sync.Mutex // guards everything below, and all partitions, lanes and batches
 	parts          map[place]*partition
-	ready          byAge  // may be delivered
+	ready          byAge // may be delivered
+	governor       governor
 	closed         uint64 // how many batches have been closed so far
 	active         int    // goroutines that deliver
 	records, bytes int    // held in memory
@@ -68,7 +70,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 	def = def.WithDefaults()
 	f := &flow{
 		def: def, cluster: r.cfg.Cluster, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
-		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), parts: map[place]*partition{},
+		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), parts: map[place]*partition{}, governor: newGovernor(def.Delivery.InFlight),
 	}
 	var err error
 	if len(def.Filter) > 0 {
@@ -81,12 +83,27 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 			return nil, fmt.Errorf("transform: %w", err)
 		}
 	}
-	f.fields = fieldsOf(f.pattern, f.transform)
 	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.cluster.Produce, Secret: r.cfg.Secret, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
 	}
+	if e := def.Enrich; e != nil {
+		f.enrichment = &enrichment{timeout: e.Timeout, batch: def.Delivery.Batch.Records, transform: f.transform}
+		f.transform = nil
+		if e.Transform != nil {
+			if f.transform, err = transform.Compile(*e.Transform, transform.Vars{PipeName: def.Name}); err != nil {
+				return nil, fmt.Errorf("enrich.transform: %w", err)
+			}
+		}
+		if f.enrichment.invoker, err = r.openEnrichment(e.Target.Kind, e.Target.Config, env); err != nil {
+			return nil, fmt.Errorf("enrich: %w", err)
+		}
+	}
+	f.fields = fieldsOf(f.pattern, f.transform)
 	if f.target, err = r.open(def.Target, env); err != nil {
+		if f.enrichment != nil {
+			_ = f.enrichment.invoker.Close()
+		}
 		return nil, err
 	}
 	return f, nil
@@ -132,8 +149,18 @@ func (f *flow) run(ctx context.Context, grace time.Duration) {
 	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	f.consumer.Leave(leave)
+	f.closeTargets()
+}
+
+// closeTargets frees the target, and who enriches.
+func (f *flow) closeTargets() {
 	if err := f.target.Close(); err != nil {
 		f.log.Warn("closing the target failed", "err", err)
+	}
+	if f.enrichment != nil {
+		if err := f.enrichment.invoker.Close(); err != nil {
+			f.log.Warn("closing the enrichment failed", "err", err)
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ type Metrics struct {
 	seconds        *prometheus.HistogramVec
 	waiting        *prometheus.GaugeVec
 	partitions     *prometheus.GaugeVec
+	open           *prometheus.GaugeVec
+	limit          *prometheus.GaugeVec
 	gone           *prometheus.CounterVec
 	commitFailures *prometheus.CounterVec
 	letterFailures *prometheus.CounterVec
@@ -35,6 +37,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		attempts:       counter("klamm_pipe_attempts_total", "Attempts at delivering a batch: ok or failed.", "outcome"),
 		waiting:        gauge("klamm_pipe_waiting_batches", "Batches that wait for their next attempt."),
 		partitions:     gauge("klamm_pipe_assigned_partitions", "Partitions that this process reads for a pipe."),
+		open:           gauge("klamm_pipe_target_down", "1 while only probes are sent to a pipe's target, because it is down."),
+		limit:          gauge("klamm_pipe_attempts_allowed", "How many attempts a pipe may make at once; lowered while its target is overloaded."),
 		gone:           counter("klamm_pipe_gone_records_total", "Records that retention removed before the pipe had read them."),
 		commitFailures: counter("klamm_pipe_commit_failures_total", "Commits of offsets that failed."),
 		letterFailures: counter("klamm_pipe_dead_letter_failures_total", "Attempts at writing dead letters that failed."),
@@ -50,7 +54,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 // series are the series of one pipe. Looking them up costs more than counting.
 type series struct {
 	delivered, filtered, dead, gone, commitFailures, letterFailures, ok, failed prometheus.Counter
-	waiting, partitions                                                         prometheus.Gauge
+	waiting, partitions, open, limit                                            prometheus.Gauge
 	seconds                                                                     prometheus.Observer
 }
 
@@ -63,6 +67,8 @@ func (m *Metrics) of(pipe string) *series {
 		failed:         m.attempts.WithLabelValues(pipe, "failed"),
 		waiting:        m.waiting.WithLabelValues(pipe),
 		partitions:     m.partitions.WithLabelValues(pipe),
+		open:           m.open.WithLabelValues(pipe),
+		limit:          m.limit.WithLabelValues(pipe),
 		gone:           m.gone.WithLabelValues(pipe),
 		commitFailures: m.commitFailures.WithLabelValues(pipe),
 		letterFailures: m.letterFailures.WithLabelValues(pipe),

@@ -106,7 +106,11 @@ type batch struct {
 
 	attempt int
 	begun   int64 // when the first attempt began, in Unix nanoseconds
+	err     error // of the last attempt
 	verdict *verdict
+
+	probe    bool   // this attempt is to find out whether the target is back
+	failedIn uint64 // the governor's run in which it failed last, from 1
 }
 
 // A lane keeps the batches of one key in order: only the first may be delivered.

@@ -126,7 +126,7 @@ func (r *Runner) keep(ctx context.Context, f *flow, starting chan struct{}) {
 		case <-time.After(wait):
 		}
 	}
-	_ = f.target.Close()
+	f.closeTargets()
 }
 
 // fieldsOf returns the fields of a record's document that are looked at.

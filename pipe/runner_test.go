@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,4 +259,66 @@ func BenchmarkFlow(b *testing.B) {
 			stop()
 		})
 	}
+}
+
+func TestBisectFindsTheRecordToBlame(t *testing.T) {
+	c := cluster(t)
+	name := topic(t, c, 1)
+	l := &ledger{answer: func(events []*event.Event) error {
+		for _, e := range events {
+			if e.Record.Offset%50 == 7 {
+				return target.Permanent(errors.New("I do not like one of them"))
+			}
+		}
+		return nil
+	}}
+	fill(t, c, name, 300, 3, []byte("1"))
+	def := catalog.Pipe{Name: "bisect", Topics: []string{name}, Group: name, Start: "earliest",
+		Delivery: catalog.Delivery{Bisect: true, DeadLetter: name + "-dead", Batch: catalog.Batch{Records: 16}}}
+	l.run(t, c, def)
+	eventually(t, "everything committed", func() bool { return committed(t, c, name, name) == 300 })
+	if repeated := check(t, l.taken(), 294); repeated != 0 {
+		t.Errorf("%d records were delivered twice", repeated)
+	}
+	letters, err := c.Fetch(t.Context(), name+"-dead", 0, 0, kafka.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := int32(1); p < 4; p++ {
+		more, err := c.Fetch(t.Context(), name+"-dead", p, 0, kafka.Limits{})
+		if err != nil {
+			break // the topic has fewer partitions
+		}
+		letters = append(letters, more...)
+	}
+	if len(letters) != 6 {
+		t.Errorf("%d dead letters, want the 6 that the target refuses", len(letters))
+	}
+}
+
+// A target that is down gets probes only, and everything when it is back.
+func TestATargetThatIsDownIsProbed(t *testing.T) {
+	c := cluster(t)
+	name := topic(t, c, 4)
+	var down atomic.Bool
+	var calls atomic.Int64
+	down.Store(true)
+	l := &ledger{answer: func([]*event.Event) error {
+		calls.Add(1)
+		if down.Load() {
+			return errors.New("connection refused")
+		}
+		return nil
+	}}
+	fill(t, c, name, 2000, 500, []byte("1"))
+	l.run(t, c, catalog.Pipe{Name: "down", Topics: []string{name}, Group: name, Start: "earliest", Delivery: catalog.Delivery{Backoff: catalog.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond}}})
+	eventually(t, "the first attempts", func() bool { return calls.Load() > 20 })
+	before := calls.Load()
+	time.Sleep(2 * time.Second)
+	if made := calls.Load() - before; made > 64+10 {
+		t.Errorf("%d attempts in two seconds at a target that is down", made)
+	}
+	down.Store(false)
+	eventually(t, "everything committed", func() bool { return committed(t, c, name, name) == 2000 })
+	check(t, l.taken(), 2000)
 }
