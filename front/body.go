@@ -105,6 +105,7 @@ func LendBody(r *http.Request) (data []byte, release func(reusable bool), err er
 			if b.length >= 0 && int64(len(buf)) == b.length {
 				var one [1]byte
 				if n, err := b.Read(one[:]); n == 0 && errors.Is(err, io.EOF) {
+					b.whole()
 					return buf, done, nil
 				}
 			}
@@ -123,6 +124,7 @@ func LendBody(r *http.Request) (data []byte, release func(reusable bool), err er
 			return nil, nil, tooLarge(b.limit)
 		}
 		if errors.Is(err, io.EOF) {
+			b.whole()
 			return buf, done, nil
 		}
 		if err != nil {
@@ -137,6 +139,11 @@ func LendBody(r *http.Request) (data []byte, release func(reusable bool), err er
 		}
 	}
 }
+
+// whole takes the deadline of the body back when it is there as a whole: net/http
+// listens on the connection from then on, and a deadline that passes would look
+// to it as if the client had left.
+func (b *body) whole() { _ = b.control.SetReadDeadline(time.Time{}) }
 
 func tooLarge(limit int64) error {
 	return fmt.Errorf("%w: at most %d bytes (sizes.body)", ErrBodyTooLarge, limit)

@@ -19,7 +19,7 @@ type Stream struct {
 	until time.Time
 
 	mu      sync.Mutex
-	stopped bool
+	stopped bool // or ended: its connection's deadline is not the stream's any more
 }
 
 // OpenStream takes over the request's body; nothing else may read it. The stream
@@ -64,8 +64,22 @@ func (s *Stream) Stop() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopped = true
-	_ = s.body.control.SetReadDeadline(time.Now())
+	if !s.stopped {
+		s.stopped = true
+		_ = s.body.control.SetReadDeadline(time.Now())
+	}
+}
+
+// ended leaves the connection to net/http, which from the end of the body on
+// listens on it for the client's leaving: a deadline that passes would count as
+// that, and end the next request on it before it has begun.
+func (s *Stream) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.stopped = true
+		s.body.whole()
+	}
 }
 
 // Drain takes in what the client goes on sending, for so long at most. A
@@ -85,7 +99,11 @@ func (s *Stream) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := s.body.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
+		s.ended()
+		return n, io.EOF
+	}
+	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if s.body.closing.Err() != nil {
 				return n, ErrStopping

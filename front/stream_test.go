@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -59,5 +60,55 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	_ = client.Close()
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+// A stream that is stopped after its end must not disturb the next request of its
+// connection.
+func TestAStreamLeavesItsConnectionWell(t *testing.T) {
+	d := Dialect{
+		Name: "streaming", Prefixes: []string{"/"},
+		Routes: []Route{{Name: "stream", Pattern: "POST /", Public: true, Serve: func(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
+			if err := r.Context().Err(); err != nil {
+				return err
+			}
+			s := OpenStream(w, r, time.Hour)
+			if _, err := io.ReadAll(s); err != nil {
+				return err
+			}
+			s.Stop()
+			w.WriteHeader(http.StatusOK)
+			return nil
+		}}},
+		WriteError: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		},
+	}
+	s := New(Config{Dialects: []Dialect{d}, Anonymous: true, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler)})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.Serve(l) }()
+	defer func() { _ = s.Shutdown(t.Context()) }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	answers := bufio.NewReader(conn)
+	for i := range 3000 {
+		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+			t.Fatal(i, err)
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		said, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("request %d: status %d, %s", i, resp.StatusCode, said)
+		}
 	}
 }
