@@ -18,7 +18,7 @@ const module = "github.com/klamm-gateway/klamm"
 // An entry that ends in "/*" stands for every package below it.
 var rooms = map[string][]string{
 	"app":              {"*"},
-	"bench":            {"broker"},
+	"bench":            {"broker", "rule"},
 	"broker":           {},
 	"catalog":          {"rule", "transform"},
 	"cmd/klamm":        {"app", "bench", "broker", "config", "rule", "transform", "target/all"},
@@ -26,10 +26,11 @@ var rooms = map[string][]string{
 	"config/reference": {"config", "target/all"},
 	"event":            {"scan"},
 	"front":            {"gate", "kafka", "scan"},
+	"front/klamm":      {"front", "gate", "kafka", "pipe", "scan"},
 	"front/*":          {"front", "gate", "kafka", "scan"},
 	"gate":             {"kafka", "catalog", "rule"},
 	"kafka":            {},
-	"pipe":             {"catalog", "event", "kafka", "rule", "secret", "target", "transform"},
+	"pipe":             {"catalog", "event", "kafka", "rule", "scan", "secret", "table", "target", "transform"},
 	"rule":             {"scan"},
 	"scan":             {},
 	"secret":           {},

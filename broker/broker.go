@@ -3,10 +3,10 @@
 //
 // It is franz-go's kfake with the guards that make it fit for daily use: a lock
 // on the data directory, small segments and a tight garbage collector while the
-// log is read at start, a timer for retention and compaction, and topics that
-// are on disk before their first record is acknowledged. Nobody else in klamm
-// knows that it exists; everybody talks to it over its TCP port, as to any
-// other broker.
+// log is read at start, a timer for retention and compaction, topics that are on
+// disk before their first record is acknowledged, and an end for transactions
+// that a kill has cut off. Nobody else in klamm knows that it exists; everybody
+// talks to it over its TCP port, as to any other broker.
 package broker
 
 import (
@@ -57,6 +57,7 @@ var (
 // A Broker is a running embedded broker.
 type Broker struct {
 	cluster *kfake.Cluster
+	dir     string
 	lock    *os.File
 	addrs   []string
 	stop    chan struct{}
@@ -91,6 +92,11 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	interrupted, err := interruptions(cfg.Dir)
+	if err != nil {
+		unlockDir(lock)
+		return nil, fmt.Errorf("%w: %v", ErrData, err)
+	}
 	var listenErr error
 	// Reading the log back allocates far more than it keeps, so the collector
 	// is kept on a short leash until that is over.
@@ -123,9 +129,14 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		}
 		return nil, fmt.Errorf("%w: %v", ErrData, err)
 	}
-	b := &Broker{cluster: cluster, lock: lock, stop: make(chan struct{})}
+	b := &Broker{cluster: cluster, dir: cfg.Dir, lock: lock, stop: make(chan struct{})}
 	b.addrs = cluster.ListenAddrs()
 	b.cluster.ControlKey(int16(kmsg.Metadata), b.metadata)
+	if err := b.abort(ctx, interrupted); err != nil {
+		cluster.Close()
+		unlockDir(lock)
+		return nil, fmt.Errorf("%w: %v", ErrData, err)
+	}
 	b.stopped.Add(1)
 	go b.keepUp()
 	return b, nil
@@ -136,14 +147,16 @@ func (b *Broker) Addrs() []string { return b.addrs }
 
 // Close writes the broker's state to disk and ends it. It may be called more
 // than once.
-func (b *Broker) Close() error {
+func (b *Broker) Close() (failed error) {
 	b.once.Do(func() {
 		close(b.stop)
 		b.stopped.Wait()
 		b.cluster.Close()
+		// Without the file, the next start looks for what a kill has left.
+		failed = os.WriteFile(filepath.Join(b.dir, cleanFile), nil, 0o600)
 		unlockDir(b.lock)
 	})
-	return nil
+	return failed
 }
 
 // keepUp enforces broker-wide retention, which kfake never does by itself,
