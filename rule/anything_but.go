@@ -62,11 +62,11 @@ func anythingButNumbers(items []*node) (matcher, error) {
 		excluded[n.key] = struct{}{}
 	}
 	return matcher{test: func(v *scalar) bool {
-		if v.kind != '0' || !v.number().exact {
+		if v.kind != '0' {
 			return true
 		}
-		_, out := excluded[v.number().key]
-		return !out
+		_, out := excluded[v.key()]
+		return !out || !v.exact()
 	}}, nil
 }
 

@@ -84,7 +84,7 @@ func (c *clause) matches(v *scalar) bool {
 				return true
 			}
 		case '0':
-			if _, ok := c.numbers[v.number().key]; ok && v.number().exact {
+			if _, ok := c.numbers[v.key()]; ok && v.exact() {
 				return true
 			}
 		}

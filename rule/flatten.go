@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/klamm-gateway/klamm/scan"
@@ -21,8 +22,7 @@ const maxEventDepth = scan.Depth
 type value struct {
 	kind       byte  // '"', '0', 't', 'f', 'n'
 	start, end int32 // of its JSON text
-	text       int32 // 1 + where its decoded text is, if that is not its source
-	number     int32 // 1 + where its number is, once somebody asked
+	more       int32 // 1 + where the text of a string is, if that is not its source, or the figure of a number
 	element    int32 // the innermost array element that it lies in, 0 for none
 	next       int32 // 1 + the next value at the same path
 }
@@ -56,16 +56,36 @@ type scalar struct {
 	hasFolded bool
 }
 
-// number is the value of a number.
-func (v *scalar) number() number {
+// figure is what is known of a number.
+func (v *scalar) figure() *figure {
 	s := v.values
-	if n := s.values[v.at].number; n > 0 {
-		return s.numbers[n-1]
+	n := &s.values[v.at].more
+	if *n == 0 {
+		s.figures = append(s.figures, figureOf(parseNumber(v.text)))
+		*n = int32(len(s.figures))
 	}
-	n := parseNumber(v.text)
-	s.numbers = append(s.numbers, n)
-	s.values[v.at].number = int32(len(s.numbers))
-	return n
+	return &s.figures[*n-1]
+}
+
+// key orders numbers. It says little of a number that is not exact.
+func (v *scalar) key() uint64 {
+	f := v.figure()
+	if f.known == digitsOnly {
+		f.settle(v.text)
+	}
+	return f.word
+}
+
+// exact says whether a number is compared by value.
+func (v *scalar) exact() bool {
+	f := v.figure()
+	if f.known == digitsOnly {
+		f.settle(v.text)
+	}
+	if f.known == keyOnly {
+		f.prove(v.text)
+	}
+	return f.known == isExact
 }
 
 // address is the value of a string that is an IP address.
@@ -85,19 +105,22 @@ func (v *scalar) address() (netip.Addr, bool) {
 // folded is a string in the form that all spellings share (ignore_case.go).
 func (v *scalar) folded() []byte {
 	if !v.hasFolded {
-		v.folding = appendFold(v.folding[:0], v.text)
+		v.folding = appendFold(slices.Grow(v.folding[:0], len(v.text)), v.text)
 		v.hasFolded = true
 	}
 	return v.folding
 }
+
+// effort is what one test of a value takes.
+func (v *scalar) effort() int { return 1 + len(v.text)/32 }
 
 // load makes s.scalar the value with an index.
 func (s *search) load(at int32) *scalar {
 	v, c := &s.values[at], &s.scalar
 	c.kind, c.at, c.parsed, c.hasFolded = v.kind, at, 0, false
 	switch {
-	case v.text > 0:
-		c.text = s.texts[v.text-1]
+	case v.kind == '"' && v.more > 0:
+		c.text = s.texts[v.more-1]
 	case v.kind == '"':
 		c.text = s.doc[v.start+1 : v.end-1]
 	default:
@@ -141,15 +164,9 @@ func (s *search) object(i int, n *names, depth int) (int, bool) {
 		if i >= len(b) || b[i] != '"' {
 			return i, false
 		}
-		end, escaped, ok := scan.String(b, i)
+		below, end, ok := n.read(b, i)
 		if !ok {
 			return end, false
-		}
-		var below *names
-		if escaped {
-			below = n.find(decode(b[i:end], true))
-		} else {
-			below = n.find(b[i+1 : end-1])
 		}
 		if i = end; i >= len(b) || b[i] != ':' {
 			if i = scan.Space(b, i); i >= len(b) || b[i] != ':' {
@@ -205,9 +222,22 @@ func (s *search) value(i int, n *names, depth int) (int, bool) {
 // keep adds the scalar that begins at doc[i] to the values.
 func (s *search) keep(i int, path int32) (end int, ok bool) {
 	v := value{kind: s.doc[i], start: int32(i)}
-	escaped := false
 	if v.kind == '"' {
-		end, escaped, ok = scan.String(s.doc, i)
+		if end, ok = plainString(s.doc, i); !ok {
+			v.more, end, ok = s.text(i)
+		}
+	} else if v.kind == '-' || v.kind >= '0' && v.kind <= '9' {
+		v.kind = '0'
+		var d decimal
+		if d, end, ok = readDecimal(s.doc, i); ok {
+			if len(s.figures) == cap(s.figures) {
+				s.figures = slices.Grow(s.figures, max(64, len(s.figures)))
+			}
+			s.figures = append(s.figures, figure{word: d.mantissa, exponent: int8(d.exponent), negative: d.negative})
+			v.more = int32(len(s.figures))
+		} else {
+			end, ok = scan.Value(s.doc, i)
+		}
 	} else {
 		end, ok = scan.Value(s.doc, i)
 	}
@@ -215,15 +245,11 @@ func (s *search) keep(i int, path int32) (end int, ok bool) {
 		return end, false
 	}
 	v.end = int32(end)
-	switch {
-	case v.kind == '-' || v.kind >= '0' && v.kind <= '9':
-		v.kind = '0'
-	case v.kind == '"' && (escaped || !utf8.Valid(s.doc[i:end])):
-		s.texts = append(s.texts, decode(s.doc[i:end], escaped))
-		v.text = int32(len(s.texts))
-	}
 	if len(s.frames) > 0 {
 		v.element = s.enclosing()
+	}
+	if len(s.values) == cap(s.values) {
+		s.values = slices.Grow(s.values, max(64, len(s.values)))
 	}
 	s.values = append(s.values, v)
 	n := int32(len(s.values))
@@ -235,6 +261,17 @@ func (s *search) keep(i int, path int32) (end int, ok bool) {
 	}
 	s.last[path] = n
 	return end, true
+}
+
+// text reads a string of any kind and keeps its text where that is not its
+// source; number is 1 + its place then.
+func (s *search) text(i int) (number int32, end int, ok bool) {
+	end, escaped, ok := scan.String(s.doc, i)
+	if ok && (escaped || !utf8.Valid(s.doc[i:end])) {
+		s.texts = append(s.texts, decode(s.doc[i:end], escaped))
+		number = int32(len(s.texts))
+	}
+	return number, end, ok
 }
 
 // array walks the array that begins at doc[i].

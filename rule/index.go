@@ -11,18 +11,19 @@ import (
 // the like, the sizes in use are kept, and a value is looked up once for each.
 // It is immutable.
 type index struct {
-	edges vector[edge]
-	size  int32 // the numbers in use are below
+	kinds  uint32 // of hints, by bits: those in use
+	sieve  sieve  // of filed
+	filed  table[file, []entry]
+	ranges *ranges
+	tested []entry // matchers of no kind, and those of clauses with very many
+	edges  vector[edge]
+	absent []int32       // edges whose clauses have exists:false
+	sizes  [kinds][]size // by kind of hint
+
+	size  int32 // the numbers of edges in use are below
 	free  *free
 	count int
 	names table[string, int32] // edges by the names of their clauses
-
-	filed   table[file, []entry]
-	sizes   [kinds][]size // by kind of hint
-	ranges  *ranges
-	tested  []entry // matchers of no kind, and those of clauses with very many
-	absent  []int32 // edges whose clauses have exists:false
-	folding bool    // some hint is of a folded kind
 }
 
 const kinds = inRange + 1
@@ -138,6 +139,11 @@ func (x *index) file(edge int32, m *matcher) {
 	hash := hashFile(h.kind, hashText(h.text))
 	old, _ := x.filed.get(hash, f)
 	x.filed = x.filed.with(hash, f, append(slices.Clip(slices.Clone(old)), e))
+	if x.sieve.full() {
+		x.sieve = newSieve(x.filed)
+	} else {
+		x.sieve = x.sieve.with(hash)
+	}
 	x.resize(h, 1)
 }
 
@@ -186,57 +192,76 @@ func (x *index) resize(h hint, by int) {
 		sizes = slices.Delete(sizes, at, at+1)
 	}
 	x.sizes[h.kind] = sizes
-	x.folding = len(x.sizes[folded])+len(x.sizes[foldedPrefix])+len(x.sizes[foldedSuffix]) > 0
+	if x.kinds &^= bitOf(h.kind); len(sizes) > 0 {
+		x.kinds |= bitOf(h.kind)
+	}
 }
+
+func bitOf(k hintKind) uint32 { return 1 << k }
+
+// has says whether one of some kinds is in use.
+func (x *index) has(bits uint32) bool { return x.kinds&bits != 0 }
 
 func hashFile(kind hintKind, hash uint64) uint64 { return hash + uint64(kind)*0x9E3779B97F4A7C15 }
 
 // satisfied appends the edges that a value satisfies, some perhaps twice.
 func (x *index) satisfied(v *scalar, edges []int32) []int32 {
-	for i := range x.tested {
-		if x.tested[i].test(v) {
-			edges = append(edges, x.tested[i].edge)
-		}
-	}
+	edges = v.pass(x.tested, edges)
 	edges = x.look(anyValue, nil, v, edges)
 	switch v.kind {
 	case '"':
 		return x.satisfiedString(v, edges)
 	case '0':
-		n := v.number()
-		if !n.exact {
-			return x.look(someInexact, v.text, v, edges)
-		}
-		var b [8]byte
-		edges = x.look(someNumber, n.appendName(b[:0]), v, edges)
-		return x.ranges.around(n.key, edges)
+		return x.satisfiedNumber(v, edges)
 	}
 	return x.look(someLiteral, []byte{v.kind}, v, edges)
 }
 
+// satisfiedNumber asks last whether the number is exact, which takes the longest
+// to find out.
+func (x *index) satisfiedNumber(v *scalar, edges []int32) []int32 {
+	before := len(edges)
+	if x.has(bitOf(someNumber)) {
+		var b [8]byte
+		edges = x.look(someNumber, appendKey(b[:0], v.key()), v, edges)
+	}
+	if x.ranges != nil {
+		edges = x.ranges.around(v.key(), edges)
+	}
+	if len(edges) > before && !v.exact() {
+		edges = edges[:before]
+	}
+	if x.has(bitOf(someInexact)) && !v.exact() {
+		edges = x.look(someInexact, v.text, v, edges)
+	}
+	return edges
+}
+
 func (x *index) satisfiedString(v *scalar, edges []int32) []int32 {
 	edges = x.look(someString, v.text, v, edges)
-	for _, s := range x.sizes[withPrefix] {
-		if s.length > len(v.text) {
-			break
+	if x.has(bitOf(withPrefix)) {
+		for _, s := range x.sizes[withPrefix] {
+			if s.length > len(v.text) {
+				break
+			}
+			edges = x.look(withPrefix, v.text[:s.length], v, edges)
 		}
-		edges = x.look(withPrefix, v.text[:s.length], v, edges)
 	}
-	for _, s := range x.sizes[withSuffix] {
-		if s.length > len(v.text) {
-			break
+	if x.has(bitOf(withSuffix)) {
+		for _, s := range x.sizes[withSuffix] {
+			if s.length > len(v.text) {
+				break
+			}
+			edges = x.look(withSuffix, v.text[len(v.text)-s.length:], v, edges)
 		}
-		edges = x.look(withSuffix, v.text[len(v.text)-s.length:], v, edges)
 	}
-	if x.folding {
+	if x.has(1<<folded | 1<<foldedPrefix | 1<<foldedSuffix) {
 		edges = x.satisfiedFolded(v, edges)
 	}
-	for _, s := range x.sizes[withPart] {
-		for i := 0; i+s.length <= len(v.text); i++ {
-			edges = x.look(withPart, v.text[i:i+s.length], v, edges)
-		}
+	if x.has(bitOf(withPart)) {
+		edges = x.satisfiedParts(v, edges)
 	}
-	if len(x.sizes[someAddress]) > 0 {
+	if x.has(bitOf(someAddress)) {
 		if a, ok := v.address(); ok {
 			edges = x.satisfiedAddress(a, v, edges)
 		}
@@ -273,20 +298,65 @@ func (x *index) satisfiedAddress(a netip.Addr, v *scalar, edges []int32) []int32
 	return edges
 }
 
-// look looks one file up.
-func (x *index) look(kind hintKind, text []byte, v *scalar, edges []int32) []int32 {
-	if len(x.sizes[kind]) == 0 {
-		return edges
-	}
-	for l := x.filed.at(hashFile(kind, maphash.Bytes(seed, text))); l != nil; l = l.next {
-		if l.key.kind != kind || l.key.text != string(text) {
-			continue
-		}
-		for i := range l.value {
-			if e := &l.value[i]; e.test == nil || e.test(v) {
-				edges = append(edges, e.edge)
+// satisfiedParts looks for parts everywhere in a text. A part may be there very
+// often, but what is filed under it needs only one test.
+func (x *index) satisfiedParts(v *scalar, edges []int32) []int32 {
+	tried := v.values.tried
+	for _, s := range x.sizes[withPart] {
+		for i := 0; i+s.length <= len(v.text); i++ {
+			entries := x.at(withPart, v.text[i:i+s.length])
+			if entries == nil {
+				continue
+			}
+			if _, ok := tried[&entries[0]]; !ok {
+				tried[&entries[0]] = struct{}{}
+				edges = v.pass(entries, edges)
 			}
 		}
+		v.values.left -= len(v.text) / 4
+	}
+	if len(tried) > keepAtMost {
+		v.values.tried = map[*entry]struct{}{}
+	} else {
+		clear(tried)
+	}
+	return edges
+}
+
+// look appends what is filed under a name and passes its test.
+func (x *index) look(kind hintKind, text []byte, v *scalar, edges []int32) []int32 {
+	if !x.has(bitOf(kind)) {
+		return edges
+	}
+	v.values.left -= len(text) / 256
+	return v.pass(x.at(kind, text), edges)
+}
+
+// at returns what is filed under a name.
+func (x *index) at(kind hintKind, text []byte) []entry {
+	hash := hashFile(kind, maphash.Bytes(seed, text))
+	if !x.sieve.may(hash) {
+		return nil
+	}
+	for l := x.filed.at(hash); l != nil; l = l.next {
+		if l.key.kind == kind && l.key.text == string(text) {
+			return l.value
+		}
+	}
+	return nil
+}
+
+// pass appends the edges of the entries whose tests a value passes.
+func (v *scalar) pass(entries []entry, edges []int32) []int32 {
+	for i := range entries {
+		e := &entries[i]
+		if e.test != nil {
+			v.values.left -= v.effort()
+			if !e.test(v) {
+				continue
+			}
+		}
+		edges = append(edges, e.edge)
 	}
 	return edges
 }

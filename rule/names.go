@@ -2,10 +2,14 @@ package rule
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/klamm-gateway/klamm/scan"
 )
 
 // names is the tree of the paths that a machine looks at, by the names between
@@ -15,6 +19,8 @@ type names struct {
 	uses int   // how many clauses have that path
 	data data  // of a record's key and value themselves
 
+	lengths uint64 // that the names below have, or had: bit n for n bytes, the last for all longer ones
+
 	few  []name                // up to fewNames
 	many table[string, *names] // otherwise
 	size int                   // how many are in many
@@ -22,20 +28,39 @@ type names struct {
 
 type name struct {
 	text string
+	word uint64 // its first bytes (wordOf)
 	next *names
 }
 
 const fewNames = 8
+
+// lengthBit is the bit of a length in names.lengths.
+func lengthBit(n int) uint64 { return 1 << min(n, 63) }
+
+// wordOf returns up to eight bytes that a text begins with, the first lowest.
+func wordOf[T string | []byte](text T) (w uint64) {
+	for i := range min(len(text), 8) {
+		w |= uint64(text[i]) << (8 * i)
+	}
+	return w
+}
 
 func hashText(s string) uint64 { return maphash.String(seed, s) }
 
 func hashBytes(b []byte) uint64 { return maphash.Bytes(seed, b) }
 
 // child returns the names below one, which has no dots; nil if there are none.
-func (n *names) child(segment []byte) *names {
+func (n *names) child(segment []byte) *names { return n.childOf(segment, wordOf(segment)) }
+
+// childOf is child for a caller who knows the segment's word.
+func (n *names) childOf(segment []byte, word uint64) *names {
+	if n.lengths&lengthBit(len(segment)) == 0 {
+		return nil
+	}
 	for i := range n.few {
-		if string(segment) == n.few[i].text {
-			return n.few[i].next
+		m := &n.few[i]
+		if m.word == word && len(m.text) == len(segment) && (len(segment) <= 8 || m.text[8:] == string(segment[8:])) {
+			return m.next
 		}
 	}
 	if n.size == 0 {
@@ -47,6 +72,39 @@ func (n *names) child(segment []byte) *names {
 		}
 	}
 	return nil
+}
+
+// read reads an event's key, which begins with the quote b[i], and returns the
+// names below it. Keys of plain ASCII without dots are by far the most.
+func (n *names) read(b []byte, i int) (below *names, end int, ok bool) {
+	start, first := i+1, uint64(0)
+	for at := start; at+8 <= len(b); at += 8 {
+		w := binary.LittleEndian.Uint64(b[at:])
+		odd := oddBytes(w) | firstZero(w^ones*'.')
+		quote := firstZero(w ^ ones*'"')
+		quote &= -quote
+		if odd&(quote-1) != 0 {
+			break
+		}
+		if at == start {
+			first = w
+		}
+		if quote != 0 {
+			if at == start {
+				first &= quote>>7 - 1
+			}
+			end = at + bits.TrailingZeros64(quote)/8
+			return n.childOf(b[start:end], first), end + 1, true
+		}
+	}
+	end, escaped, ok := scan.String(b, i)
+	switch {
+	case !ok:
+		return nil, end, false
+	case escaped:
+		return n.find(decode(b[i:end], true)), end, true
+	}
+	return n.find(b[start : end-1]), end, true
 }
 
 // find returns the names below an event's key, which may have dots.
@@ -148,6 +206,9 @@ func (n *names) mark(d data) *names {
 // put returns a copy of n with other names below a segment.
 func (n *names) put(segment string, next *names) *names {
 	c := *n
+	if next != nil {
+		c.lengths |= lengthBit(len(segment))
+	}
 	if c.size > 0 {
 		h := hashText(segment)
 		_, had := c.many.get(h, segment)
@@ -171,9 +232,9 @@ func (n *names) put(segment string, next *names) *names {
 	case i >= 0:
 		c.few[i].next = next
 	case len(c.few) < fewNames:
-		c.few = append(c.few, name{segment, next})
+		c.few = append(c.few, name{segment, wordOf(segment), next})
 	default:
-		for _, m := range append(c.few, name{segment, next}) {
+		for _, m := range append(c.few, name{segment, wordOf(segment), next}) {
 			c.many = c.many.with(hashText(m.text), m.text, m.next)
 		}
 		c.few, c.size = nil, fewNames+1

@@ -1,160 +1,18 @@
 package rule
 
-import (
-	"encoding/binary"
-	"math"
-	"strconv"
-)
-
-// A number is a JSON number. It is exact if its decimal can be recovered from
-// the double; only then is it compared by value, and otherwise by its text.
-type number struct {
-	key   uint64 // orders exact numbers
-	exact bool
-}
-
-// keyOf maps doubles to integers of the same order; both zeros are one.
-func keyOf(f float64) uint64 {
-	if f == 0 {
-		f = 0
-	}
-	b := math.Float64bits(f)
-	if b>>63 != 0 {
-		return ^b
-	}
-	return b | 1<<63
-}
-
-// appendName appends the name of an exact number in an index.
-func (n number) appendName(dst []byte) []byte { return binary.BigEndian.AppendUint64(dst, n.key) }
-
-// smallestNormal is where doubles begin to have fewer digits.
-const smallestNormal = 0x1p-1022
-
-// parseNumber reads a JSON number, which must be valid.
-func parseNumber[T string | []byte](text T) number {
-	d, ok := parseDecimal(text)
-	if !ok || d.digits > 17 {
-		return number{}
-	}
-	if d.digits == 0 {
-		return number{keyOf(0), true}
-	}
-	f, fast := d.double()
-	if !fast {
-		var err error
-		if f, err = strconv.ParseFloat(string(text), 64); err != nil || math.IsInf(f, 0) {
-			return number{}
-		}
-	}
-	if d.digits > 15 || math.Abs(f) < smallestNormal {
-		var b [32]byte
-		short, _ := parseDecimal(strconv.AppendFloat(b[:0], f, 'e', -1, 64))
-		if short != d {
-			return number{}
-		}
-	}
-	return number{keyOf(f), true}
-}
-
-// A decimal is a number's one decimal form: mantissa times a power of ten, the
-// mantissa without zeros at its end.
-type decimal struct {
-	negative bool
-	mantissa uint64
-	digits   int // of the mantissa; beyond 18 the mantissa is cut off
-	exponent int
-}
-
-// maxExponent is beyond what any double has, and far from overflow.
-const maxExponent = 1 << 30
-
-// parseDecimal is false for exponents that are out of all bounds.
-func parseDecimal[T string | []byte](text T) (d decimal, ok bool) {
-	i, zeros, fraction := 0, 0, false
-	if len(text) > 0 && text[0] == '-' {
-		d.negative = true
-		i++
-	}
-mantissa:
-	for ; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '.':
-			fraction = true
-			continue
-		case c == '0':
-			if d.digits > 0 {
-				zeros++
-			}
-		case c > '0' && c <= '9':
-			for ; zeros > 0; zeros-- {
-				d.digit(0)
-			}
-			d.digit(uint64(c - '0'))
-		default:
-			break mantissa
-		}
-		if fraction {
-			d.exponent--
-		}
-	}
-	d.exponent += zeros
-	if i < len(text) { // e or E
-		i++
-		negative := false
-		if i < len(text) && (text[i] == '+' || text[i] == '-') {
-			negative = text[i] == '-'
-			i++
-		}
-		e := 0
-		for ; i < len(text); i++ {
-			if e = e*10 + int(text[i]-'0'); e > maxExponent {
-				return d, d.digits == 0
-			}
-		}
-		if negative {
-			e = -e
-		}
-		d.exponent += e
-	}
-	return d, true
-}
-
-func (d *decimal) digit(n uint64) {
-	if d.digits < 18 {
-		d.mantissa = d.mantissa*10 + n
-	}
-	d.digits++
-}
-
-var powers = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
-
-// double converts the decimals for which one rounding is enough, because both
-// mantissa and power are doubles themselves.
-func (d decimal) double() (f float64, ok bool) {
-	if d.mantissa >= 1<<53 || d.digits > 17 || d.exponent < -22 || d.exponent > 22 {
-		return 0, false
-	}
-	if f = float64(d.mantissa); d.negative {
-		f = -f
-	}
-	if d.exponent < 0 {
-		return f / powers[-d.exponent], true
-	}
-	return f * powers[d.exponent], true
-}
+import "math"
 
 // numberMatcher is a plain number of a pattern.
 func numberMatcher(n number, text string) matcher {
 	if n.exact {
 		return matcher{
-			hint: hint{kind: someNumber, text: string(n.appendName(nil)), span: span{n.key, n.key}}, sure: true,
-			test: func(v *scalar) bool { return v.kind == '0' && v.number() == n },
+			hint: hint{kind: someNumber, text: string(appendKey(nil, n.key)), span: span{n.key, n.key}}, sure: true,
+			test: func(v *scalar) bool { return v.kind == '0' && v.key() == n.key && v.exact() },
 		}
 	}
 	return matcher{
 		hint: hint{kind: someInexact, text: text}, sure: true,
-		test: func(v *scalar) bool { return v.kind == '0' && !v.number().exact && string(v.text) == text },
+		test: func(v *scalar) bool { return v.kind == '0' && string(v.text) == text && !v.exact() },
 	}
 }
 
@@ -165,7 +23,7 @@ func compileNumeric(n *node) (matcher, error) {
 	}
 	return matcher{
 		hint: hint{kind: inRange, span: s}, sure: true,
-		test: func(v *scalar) bool { return v.kind == '0' && s.contains(v.number()) },
+		test: func(v *scalar) bool { return v.kind == '0' && s.contains(v.key()) && v.exact() },
 	}, nil
 }
 

@@ -41,7 +41,7 @@ const (
 	anyValue     hintKind = iota // every value
 	someLiteral                  // true, false or null: text
 	someString                   // text
-	someNumber                   // text: number.appendName
+	someNumber                   // text: appendKey
 	someInexact                  // numbers by their source text
 	someAddress                  // text: addressKey, a network or one address
 	withPrefix                   // strings that begin with text

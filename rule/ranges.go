@@ -3,7 +3,7 @@ package rule
 // A span is a range of numbers by their keys (number.key), both ends included.
 type span struct{ low, high uint64 }
 
-func (s span) contains(n number) bool { return n.exact && n.key >= s.low && n.key <= s.high }
+func (s span) contains(key uint64) bool { return key >= s.low && key <= s.high }
 
 // ranges is an immutable set of spans that finds those around a number: a search
 // tree by span and edge, a heap by weight, which keeps it shallow, and most is

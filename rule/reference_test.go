@@ -93,32 +93,55 @@ func (f *refFlattener) walk(path []string, v any, at map[int]int) {
 	}
 }
 
-// refMatch says whether a valid pattern matches an event.
-func refMatch(pattern, event []byte) (matched, ok bool) {
+// A refPattern is a pattern's alternatives: the matchers by path.
+type refPattern []map[string][]any
+
+// A refEvent is an event's values by path.
+type refEvent map[string][]refValue
+
+func refCompile(pattern []byte) (refPattern, bool) {
 	p, ok := refParse(pattern)
 	if !ok {
-		return false, false
+		return nil, false
 	}
+	return refExpand(p.(refObject), nil, []map[string][]any{{}}), true
+}
+
+func refFlatten(event []byte) (refEvent, bool) {
 	e, ok := refParse(event)
 	if !ok {
-		return false, false
+		return nil, false
 	}
 	if _, ok = e.(refObject); !ok {
-		return false, false
+		return nil, false
 	}
 	f := refFlattener{values: map[string][]refValue{}}
 	f.walk(nil, e, map[int]int{})
-	for _, alternative := range refExpand(p.(refObject), nil, []map[string][]any{{}}) {
+	return f.values, true
+}
+
+// refMatch says whether a valid pattern matches an event.
+func refMatch(pattern, event []byte) (matched, ok bool) {
+	p, ok := refCompile(pattern)
+	if !ok {
+		return false, false
+	}
+	e, ok := refFlatten(event)
+	return ok && p.matches(e), ok
+}
+
+func (p refPattern) matches(e refEvent) bool {
+	for _, alternative := range p {
 		var paths []string
 		for path := range alternative {
 			paths = append(paths, path)
 		}
 		sort.Strings(paths)
-		if refSearch(alternative, paths, f.values, map[int]int{}) {
-			return true, true
+		if refSearch(alternative, paths, e, map[int]int{}) {
+			return true
 		}
 	}
-	return false, true
+	return false
 }
 
 // refExpand adds an object's fields to each alternative so far.
@@ -222,9 +245,9 @@ func refMatches(m, v any) bool {
 	if nested, ok := operand.(refObject); ok {
 		fold := refFold(nested[0].value.(string))
 		if name == "prefix" {
-			return regexp.MustCompile(`(?s)^` + fold).MatchString(text)
+			return refRegexp(`(?s)^` + fold).MatchString(text)
 		}
-		return regexp.MustCompile(`(?s)` + fold + `$`).MatchString(text)
+		return refRegexp(`(?s)` + fold + `$`).MatchString(text)
 	}
 	s := operand.(string)
 	switch name {
@@ -233,11 +256,26 @@ func refMatches(m, v any) bool {
 	case "suffix":
 		return strings.HasSuffix(text, s)
 	case "equals-ignore-case":
-		return regexp.MustCompile(`(?s)^` + refFold(s) + `$`).MatchString(text)
+		return refRegexp(`(?s)^` + refFold(s) + `$`).MatchString(text)
 	case "wildcard":
-		return regexp.MustCompile(refWildcard(s)).MatchString(text)
+		return refRegexp(refWildcard(s)).MatchString(text)
 	}
 	panic(name)
+}
+
+// refRegexps are kept, because they take long to compile. The tests that use them
+// do so one after the other, each in a process of its own when fuzzing.
+var refRegexps = map[string]*regexp.Regexp{}
+
+func refRegexp(text string) *regexp.Regexp {
+	r := refRegexps[text]
+	if r == nil {
+		r = regexp.MustCompile(text)
+		if len(refRegexps) < 10_000 {
+			refRegexps[text] = r
+		}
+	}
+	return r
 }
 
 func refAnythingBut(operand, v any) bool {

@@ -38,7 +38,7 @@ type search struct {
 	head, last []int32 // by path, 1 + the first and last value
 	touched    []int32 // the paths that have values
 	texts      [][]byte
-	numbers    []number
+	figures    []figure
 	elements   []element
 	frames     []frame
 	arrays     int32
@@ -46,10 +46,11 @@ type search struct {
 	shapes     [3]shape
 
 	scalar  scalar
-	chosen  []int32 // by array, 1 + the index of the element chosen
-	undo    []int32 // the arrays of which one is chosen, in order
-	edges   []int32 // scratch
-	hits    []hit   // scratch; a stack, since the search recurs
+	chosen  []int32             // by array, 1 + the index of the element chosen
+	undo    []int32             // the arrays of which one is chosen, in order
+	edges   []int32             // scratch
+	hits    []hit               // scratch; a stack, since the search recurs
+	tried   map[*entry]struct{} // scratch: files by their first entries
 	visited int
 	left    int // of the effort
 	tired   bool
@@ -68,7 +69,7 @@ type situation struct {
 }
 
 var searches = sync.Pool{New: func() any {
-	s := new(search)
+	s := &search{tried: map[*entry]struct{}{}}
 	s.scalar.values = s
 	return s
 }}
@@ -109,7 +110,7 @@ func (s *search) done() {
 	}
 	clear(s.texts)
 	s.machine, s.all, s.doc, s.seen, s.until, s.scalar.text = nil, false, nil, nil, nil, nil
-	s.values, s.touched, s.texts, s.numbers = s.values[:0], s.touched[:0], s.texts[:0], s.numbers[:0]
+	s.values, s.touched, s.texts, s.figures = s.values[:0], s.touched[:0], s.texts[:0], s.figures[:0]
 	s.elements, s.frames, s.arrays, s.undo = s.elements[:0], s.frames[:0], 0, s.undo[:0]
 	s.edges, s.hits, s.ends = s.edges[:0], s.hits[:0], s.ends[:0]
 	s.visited, s.tired, s.first, s.shapes = 0, false, [3]byte{}, [3]shape{}
@@ -227,11 +228,12 @@ func (s *search) tryEdge(e *edge, head int32) (stop bool) {
 		if in == tried || !s.fits(in) {
 			continue
 		}
-		if s.left--; s.left < 0 {
+		v := s.load(at - 1)
+		if s.left -= 1 + len(e.clause.others)*v.effort(); s.left < 0 {
 			s.tired = true
 			return true
 		}
-		if !e.clause.matches(s.load(at - 1)) {
+		if !e.clause.matches(v) {
 			continue
 		}
 		tried = in
@@ -251,7 +253,7 @@ func (s *search) tryIndex(x *index, head int32) (stop bool) {
 			continue
 		}
 		s.edges = x.satisfied(s.load(at-1), s.edges[:0])
-		s.left -= 1 + len(x.tested) + 2*len(s.edges)
+		s.left -= 1 + 2*len(s.edges)
 		for _, i := range s.edges {
 			s.hits = append(s.hits, hit{i, in})
 		}

@@ -1,15 +1,15 @@
 //go:build unix
 
-package rule
+package bench
 
 import (
 	"syscall"
 	"time"
 )
 
-// processorTime is how long the process has been running on some processor, or
-// 0 if the system does not tell.
-func processorTime() time.Duration {
+// ownTime is how long this process has been running on some processor, or 0 if
+// the system does not tell.
+func ownTime() time.Duration {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
 		return 0
