@@ -7,7 +7,7 @@
 // nothing but its document and the time it is given.
 //
 //	Spec --Compile--> tree of paths   (path.go)     Apply: walk the document once,
-//	                  list of parts   (template.go)        note where each path ends up (walk.go),
+//	                  list of parts   (template.go)        note where each path ends up (walk.go, skip.go),
 //	                                                       write the parts (render.go)
 //
 // The tree holds every path of a template. One pass over the document follows

@@ -30,7 +30,7 @@ func (t *Transform) render(w *walk, dst, document []byte, now time.Time) ([]byte
 			return dst, ErrDocument
 		case !isJSON:
 			clear(w.spans)
-			w.spans[t.root.slot] = scan.AppendString(nil, string(document))
+			w.spans[t.root.slot] = span{scan.AppendString(nil, string(document)), true}
 		}
 	}
 	r := result{out: dst, base: len(dst)}
@@ -45,7 +45,7 @@ func (t *Transform) render(w *walk, dst, document []byte, now time.Time) ([]byte
 		case putInput:
 			err = r.value(t, p, t.lookup(w, p), `null`)
 		case putEventJSON:
-			var v []byte
+			var v span
 			if isJSON && !p.quoted {
 				v = t.lookup(w, p)
 			}
@@ -68,22 +68,23 @@ func (t *Transform) render(w *walk, dst, document []byte, now time.Time) ([]byte
 	return r.out, nil
 }
 
-// lookup returns the value that a part puts, nil if there is none.
-func (t *Transform) lookup(w *walk, p *part) []byte {
+// lookup returns the value that a part puts.
+func (t *Transform) lookup(w *walk, p *part) span {
 	if p.spread > 0 {
 		return w.spans[p.at.spread[p.spread-1].slot]
 	}
 	v := w.spans[p.at.slot]
-	if v != nil && t.encoded && p.at == t.root && p.act != putEvent {
-		w.made = w.appendDecoded(w.made[:0], v)
-		return w.made
+	if v.text != nil && t.encoded && p.at == t.root && p.act != putEvent {
+		w.made = w.appendDecoded(w.made[:0], v.text)
+		return span{text: w.made}
 	}
 	return v
 }
 
 // value writes a JSON value where a placeholder stands, or what stands for a
 // missing one (event-bus.md 5.1).
-func (r *result) value(t *Transform, p *part, v []byte, missing string) error {
+func (r *result) value(t *Transform, p *part, found span, missing string) error {
+	v := found.text
 	if len(r.out)-r.base+len(v) > MaxResult {
 		return ErrTooLarge
 	}
@@ -110,9 +111,9 @@ func (r *result) value(t *Transform, p *part, v []byte, missing string) error {
 		r.out = unescape(r.out, v)
 	case v == nil:
 		r.out = append(r.out, missing...)
-	case p.alone && composite:
+	case p.alone == asText && composite:
 		r.out = append(appendBare(append(r.out, '"'), v), '"')
-	case composite:
+	case composite && !found.compact && p.alone != verbatim:
 		r.out = appendCompact(r.out, v)
 	default:
 		r.out = append(r.out, v...)
@@ -133,16 +134,16 @@ func (r *result) busEvent(w *walk, p *part) error {
 	r.out = append(r.out, '{')
 	for i, f := range busEvent {
 		v := w.spans[p.fields[i].slot]
-		if v == nil {
+		if v.text == nil {
 			continue
 		}
-		if len(r.out)-r.base+len(v) > MaxResult {
+		if len(r.out)-r.base+len(v.text) > MaxResult {
 			return ErrTooLarge
 		}
 		if r.out[len(r.out)-1] != '{' {
 			r.out = append(r.out, ',')
 		}
-		r.out = appendCompact(append(append(append(r.out, '"'), f.name...), '"', ':'), v)
+		r.out = appendCompact(append(append(append(r.out, '"'), f.name...), '"', ':'), v.text)
 	}
 	r.out = append(r.out, '}')
 	return nil

@@ -13,13 +13,21 @@ import (
 type part struct {
 	act    act
 	quoted bool    // the placeholder stands inside a quoted string
-	alone  bool    // the placeholder is all there is, and not lenient
+	alone  alone   // whether a path is all there is in a pipe template
 	text   []byte  // of a literal
 	name   string  // of the placeholder, for errors
 	at     *node   // where the path leads, up to its first [*]
 	spread int     // which of the spreads there is the rest, from 1; 0 if none
 	fields []*node // of the event without its detail, as busEvent has them
 }
+
+type alone uint8
+
+const (
+	notAlone alone = iota
+	asText         // an object or array becomes a string without its quotes (pipes.md 9)
+	verbatim       // it stays as it is, white space included
+)
 
 type act uint8
 
@@ -85,9 +93,15 @@ func (t *Transform) compileTemplate(spec Spec, vars Vars) error {
 		if err := c.checkJSON(); err != nil {
 			return err
 		}
-	} else if !spec.Lenient && c.placeholders == 1 && c.last == trimmed {
+	} else if d.paths == nil && c.placeholders == 1 && c.last == trimmed {
 		for i := range t.parts {
-			t.parts[i].alone = t.parts[i].act == putPath
+			switch {
+			case t.parts[i].act != putPath:
+			case spec.Lenient:
+				t.parts[i].alone = verbatim
+			default:
+				t.parts[i].alone = asText
+			}
 		}
 	}
 	return nil

@@ -46,8 +46,8 @@ type Spec struct {
 	// 8192 characters.
 	JQ string `yaml:"jq" json:"jq,omitempty"`
 	// Lenient lets a template that is nothing but one path deliver an object or
-	// array as it is. Otherwise it becomes a string without its quotes, as in
-	// EventBridge Pipes.
+	// array as it is, white space included.
+	// Otherwise it becomes a string without its quotes, as in EventBridge Pipes.
 	Lenient bool `yaml:"lenient" json:"lenient,omitempty"`
 	// Encoded says that the members key and value of the documents are base64,
 	// as in the records of EventBridge Pipes (pipes.md 4). Where their bytes are
@@ -118,7 +118,7 @@ var ErrTooLarge = fmt.Errorf("the result would have more than %d MiB", MaxResult
 // Compile prepares a Spec. Every error is a *SpecError.
 func Compile(spec Spec, vars Vars) (*Transform, error) {
 	t := &Transform{root: &node{}, encoded: spec.Encoded}
-	t.walks.New = func() any { return &walk{spans: make([][]byte, t.slots), hits: make([][]byte, t.spreads)} }
+	t.walks.New = func() any { return &walk{spans: make([]span, t.slots), hits: make([][]byte, t.spreads)} }
 	if err := oneForm(spec); err != nil {
 		return nil, err
 	}
@@ -209,8 +209,9 @@ func (t *Transform) Fields() (names []string, all bool) {
 }
 
 // Apply appends what the transform makes of a document to dst and returns the
-// extended slice; the result shares no memory with the document. now is the
-// time that the transform received the event, for the variables that tell it.
+// extended slice; the result shares no memory with the document. now is for the
+// variables that tell a time: of a pipe when the transform received the event
+// (pipes.md 9), of a rule when the bus took it in (event-bus.md 5.2).
 //
 // Every error is permanent, since the same document fails again, and leaves
 // dst as it was: *InvalidJSONError if the result must be JSON and is not,

@@ -76,14 +76,23 @@ func TestPipeTemplates(t *testing.T) {
 
 func TestLenientTemplate(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
-		{"object", `{"value": {"id": 7}}`, `{"id":7}`},
+		{"object", `{"value": {"id": 7, "a": [1,  2]} }`, `{"id": 7, "a": [1,  2]}`},
+		{"array", `{"value":[ ]}`, `[ ]`},
 		{"string", `{"value": "a"}`, `"a"`},
+		{"nothing", `{}`, `""`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := apply(t, Spec{Template: `<$.value>`, Lenient: true}, Vars{}, c.in); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
+	}
+	record := `{"value":"` + b64(` {"id": 7}`) + `"}`
+	if got, want := apply(t, Spec{Template: ` <$.value>`, Lenient: true, Encoded: true}, Vars{}, record), ` {"id": 7}`; got != want {
+		t.Errorf("a record in base64: got %s, want %s", got, want)
+	}
+	if got, want := apply(t, Spec{Template: `{"v": <$.value>}`, Lenient: true, Encoded: true}, Vars{}, record), `{"v":{"id":7}}`; got != want {
+		t.Errorf("not alone: got %s, want %s", got, want)
 	}
 }
 
@@ -120,6 +129,10 @@ func TestInputTransformer(t *testing.T) {
 		{"time", `{"at":<aws.events.event.ingestion-time>}`, `{"at":"2026-08-01T12:00:00.123Z"}`},
 		{"event", `{"e":<aws.events.event.json>}`, `{"e":` + doc + `}`},
 		{"event without detail", `{"e":<aws.events.event>}`, `{"e":` + bare + `}`},
+		{"object alone", `<acc>`, `{"acc":"1"}`},
+		{"array alone", `<list2>`, `["A","B"]`},
+		{"string alone", `<dt>`, `"order"`},
+		{"nothing alone", `<missing>`, `""`},
 		{"not a placeholder", `"a <b c> </id> <"`, `"a <b c> </id> <"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -203,30 +203,34 @@ func isName(text []byte, escaped bool, name string) bool {
 	return string(text) == name
 }
 
-// appendHits appends what steps lead to from the value that begins at b[i], each
-// with a comma before it unless dst ends in the bracket of the array that is
-// being made, and returns where the value ends, or false if it is not valid.
-// Hits beyond most bytes are dropped, but one too many is kept to show it.
+// appendHits appends what steps lead to from the value that begins at b[i],
+// compact, each with a comma before it unless dst ends in the bracket of the
+// array that is being made, and returns where the value ends, or false if it is
+// not valid. Hits beyond most bytes are dropped, but one too many is kept to show
+// it.
 func appendHits(dst, b []byte, i int, steps []step, most int) (out []byte, end int, ok bool) {
 	if i >= len(b) {
 		return dst, i, false
 	}
+	compact := false
 	if len(steps) == 0 {
-		end, ok = scan.Value(b, i)
-		if ok && len(dst) <= most {
-			if dst[len(dst)-1] != '[' {
-				dst = append(dst, ',')
-			}
-			dst = append(dst, b[i:end]...)
+		if end, compact, ok = skip(b, i, nil); ok {
+			dst = appendHit(dst, b[i:end], compact, most)
 		}
 		return dst, end, ok
 	}
 	s, mark := steps[0], len(dst)
 	switch {
+	case s.kind == member && b[i] == '{' && len(steps) == 1:
+		seek := sought{name: s.name}
+		if end, compact, ok = skip(b, i, &seek); ok && seek.end > 0 {
+			dst = appendHit(dst, b[seek.start:seek.end], compact, most)
+		}
 	case s.kind == member && b[i] == '{':
 		end, ok = eachMember(b, i, func(name []byte, escaped bool, at int) (end int, ok bool) {
 			if !isName(name, escaped, s.name) {
-				return scan.Value(b, at)
+				end, _, ok = skip(b, at, nil)
+				return end, ok
 			}
 			dst, end, ok = appendHits(dst[:mark], b, at, steps[1:], most) // the last one counts
 			return end, ok
@@ -234,15 +238,30 @@ func appendHits(dst, b []byte, i int, steps []step, most int) (out []byte, end i
 	case s.kind != member && b[i] == '[':
 		end, ok = eachElement(b, i, func(index, at int) (end int, ok bool) {
 			if s.kind == element && index != s.index {
-				return scan.Value(b, at)
+				end, _, ok = skip(b, at, nil)
+				return end, ok
 			}
 			dst, end, ok = appendHits(dst, b, at, steps[1:], most)
 			return end, ok
 		})
 	default:
-		end, ok = scan.Value(b, i)
+		end, _, ok = skip(b, i, nil)
 	}
 	return dst, end, ok
+}
+
+// appendHit appends one hit to an array that is being made.
+func appendHit(dst, v []byte, compact bool, most int) []byte {
+	if len(dst) > most {
+		return dst
+	}
+	if dst[len(dst)-1] != '[' {
+		dst = append(dst, ',')
+	}
+	if compact {
+		return append(dst, v...)
+	}
+	return appendCompact(dst, v)
 }
 
 // decodeJSON decodes the base64 in a JSON string into a buffer and says whether

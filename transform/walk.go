@@ -7,12 +7,18 @@ import (
 // A walk is one pass over a document along the tree of paths, and the memory
 // that it needs, which is used again for the next document.
 type walk struct {
-	spans   [][]byte  // by slot: the JSON text found there, nil if none
+	spans   []span    // by slot: what was found there
 	hits    [][]byte  // by number: the array that a path with [*] gives
 	size    int       // of all hits
 	decoded [2][]byte // the bytes of key and value where those are base64
 	unread  []byte    // a name without its escapes, for a moment
 	made    []byte    // an event with key and value decoded
+}
+
+// A span is a JSON value of a document.
+type span struct {
+	text    []byte // nil: there is none
+	compact bool   // there is no white space between its tokens, as far as is known
 }
 
 // largestKept bounds the memory that a walk keeps for the next document.
@@ -50,6 +56,7 @@ func (w *walk) value(b []byte, i int, n *node) (end int, ok bool) {
 	if i >= len(b) {
 		return i, false
 	}
+	compact := false
 	switch {
 	case b[i] == '{' && len(n.names) > 0:
 		end, ok = w.object(b, i, n)
@@ -57,7 +64,7 @@ func (w *walk) value(b []byte, i int, n *node) (end int, ok bool) {
 		end, ok = w.array(b, i, n)
 	case b[i] == '[' && len(n.spread) > 0: // below
 	default:
-		end, ok = scan.Value(b, i)
+		end, compact, ok = skip(b, i, nil)
 		if ok && n.encoded > 0 && b[i] == '"' && w.inside(b[i:end], n) {
 			return end, true
 		}
@@ -70,7 +77,7 @@ func (w *walk) value(b []byte, i int, n *node) (end int, ok bool) {
 		}
 	}
 	if ok && n.wanted {
-		w.spans[n.slot] = b[i:end]
+		w.spans[n.slot] = span{b[i:end], compact}
 	}
 	return end, ok
 }
@@ -83,7 +90,8 @@ func (w *walk) object(b []byte, i int, n *node) (end int, ok bool) {
 		}
 		to := n.named(name)
 		if to == nil {
-			return scan.Value(b, at)
+			end, _, ok := skip(b, at, nil)
+			return end, ok
 		}
 		clear(w.spans[to.slot:to.next])
 		return w.value(b, at, to)
@@ -94,7 +102,8 @@ func (w *walk) array(b []byte, i int, n *node) (end int, ok bool) {
 	want := n.elements
 	return eachElement(b, i, func(index, at int) (int, bool) {
 		if len(want) == 0 || want[0].index != index {
-			return scan.Value(b, at)
+			end, _, ok := skip(b, at, nil)
+			return end, ok
 		}
 		to := want[0].to
 		want = want[1:]
@@ -110,7 +119,7 @@ func (w *walk) collect(b []byte, i int, s spread) (end int, ok bool) {
 	list = append(list, ']')
 	w.hits[s.number] = list
 	w.size += len(list)
-	w.spans[s.slot] = list
+	w.spans[s.slot] = span{list, true}
 	return end, ok
 }
 
