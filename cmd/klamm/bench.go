@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,44 +33,80 @@ func benchCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, true) },
 	}
-	cmd.AddCommand(
-		&cobra.Command{
-			Use:   "front",
-			Short: "Measure only requests that come in and become records",
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, false) },
-		},
-		&cobra.Command{
-			Use:   "pipe",
-			Short: "Measure only records that are read and become requests",
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, false, true) },
-		},
-		benchRoleCommand(),
-	)
-	flags := cmd.PersistentFlags()
+	front := &cobra.Command{
+		Use:   "front",
+		Short: "Measure only the HTTP APIs: requests that become records, and records that are read",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, false) },
+	}
+	pipe := &cobra.Command{
+		Use:   "pipe",
+		Short: "Measure only records that are read and become requests",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, false, true) },
+	}
+	for _, c := range []*cobra.Command{cmd, front, pipe} {
+		benchFlags(c, &o, &output)
+	}
+	cmd.AddCommand(front, pipe, benchRulesCommand(), benchRoleCommand())
+	return cmd
+}
+
+func benchFlags(cmd *cobra.Command, o *bench.Options, output *string) {
+	flags := cmd.Flags()
+	flags.StringSliceVar(&o.Cases, "cases", nil, "what to measure, some of "+strings.Join(bench.CaseNames(), ",")+" (default: all)")
 	flags.StringSliceVar(&o.Brokers, "brokers", nil, "bootstrap servers, HOST:PORT,... (default: an embedded broker with its data in a temporary directory)")
 	flags.IntVar(&o.Rounds, "runs", o.Rounds, "how often each side is measured, in turn")
 	flags.IntVar(&o.Seconds, "seconds", o.Seconds, "how long one measurement at the front door lasts")
-	flags.IntVar(&o.Records, "records", o.Records, "backlog of one measurement of a pipe, five times as much for batches (default 40,000 for each of --seconds)")
+	flags.IntVar(&o.Records, "records", o.Records, "what a pipe or a reader finds, five times as much for a pipe with batches (default 40,000 for each of --seconds)")
 	flags.IntVar(&o.Connections, "connections", o.Connections, "requests under way at once")
 	flags.IntVar(&o.ValueBytes, "value-bytes", o.ValueBytes, "length of a record's value")
 	flags.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of a topic")
+	flags.StringVarP(output, "output", "o", "table", "table or json")
+}
+
+func runBench(cmd *cobra.Command, o bench.Options, output string) error {
+	o.Progress = cmd.ErrOrStderr()
+	return report(cmd, output, o.Validate(), func(ctx context.Context) (tableWriter, error) { return bench.Run(ctx, o) })
+}
+
+// benchRulesCommand measures event patterns.
+func benchRulesCommand() *cobra.Command {
+	o := bench.DefaultRules()
+	var output string
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "Measure how many events a second patterns are matched against",
+		Long: "Matches GeoJSON features of about 800 bytes against sets of event patterns, of each kind and of several sizes, in this\n" +
+			"process and on one core. docs/patterns.md tells what event patterns are.",
+		Example: "  klamm bench rules\n  klamm bench rules --runs 9 -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Progress = cmd.ErrOrStderr()
+			return report(cmd, output, o.Validate(), func(ctx context.Context) (tableWriter, error) { return bench.Rules(ctx, o) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.Runs, "runs", o.Runs, "how often each set is measured, in turn")
+	flags.IntVar(&o.Millis, "millis", o.Millis, "how many milliseconds one measurement lasts")
 	flags.StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
 }
 
-func runBench(cmd *cobra.Command, o bench.Options, output string) error {
+// A tableWriter is the result of a benchmark.
+type tableWriter interface{ WriteTable(io.Writer) error }
+
+// report runs a benchmark, unless its options are invalid, and prints the result.
+func report(cmd *cobra.Command, output string, invalid error, run func(context.Context) (tableWriter, error)) error {
 	if output != "table" && output != "json" {
 		return &exitError{2, fmt.Errorf("--output %q: want table or json", output)}
 	}
-	if err := o.Validate(); err != nil {
-		return &exitError{2, err}
+	if invalid != nil {
+		return &exitError{2, invalid}
 	}
-	o.Progress = cmd.ErrOrStderr()
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	report, err := bench.Run(ctx, o)
+	report, err := run(ctx)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("bench: interrupted")

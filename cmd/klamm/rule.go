@@ -20,16 +20,17 @@ import (
 func ruleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rule",
-		Short: "Try event patterns without a server",
+		Short: "Try event patterns on events and on topics",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return &exitError{2, errors.New("rule needs a subcommand: test or explain")}
+			return &exitError{2, errors.New("rule needs a subcommand: test, explain or backtest")}
 		},
 	}
 	cmd.AddCommand(
 		ruleSubcommand("test", "Say whether a pattern matches an event", "Prints match or no match.", (*ruleCall).printVerdict),
 		ruleSubcommand("explain", "Say why a pattern matches an event or does not", "Prints match or no match, and for each clause of the pattern whether it is satisfied and by which values.",
 			(*ruleCall).printExplanation),
+		ruleBacktestCommand(),
 	)
 	return cmd
 }

@@ -106,8 +106,8 @@ func TestTransformManual(t *testing.T) {
 	for i := 1; i < len(blocks); i += 2 {
 		kind, text, _ := strings.Cut(blocks[i], "\n")
 		switch {
-		case strings.HasPrefix(kind, "json "):
-			if err := os.WriteFile(strings.TrimPrefix(kind, "json "), []byte(text), 0o600); err != nil {
+		case strings.HasPrefix(kind, "json "), strings.HasPrefix(kind, "text "):
+			if err := os.WriteFile(kind[len("json "):], []byte(text+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		case kind == "yaml":
