@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,6 +88,9 @@ type Delivery struct {
 	// Order is what is kept in order: key (the default; records of one key
 	// within a partition), partition, or none.
 	Order string `yaml:"order" json:"order,omitempty"`
+	// Log says which attempts the delivery log keeps: failed (the default), all,
+	// or none.
+	Log string `yaml:"log" json:"log,omitempty"`
 	// DeadLetter is the topic for records that are given up; empty means
 	// klamm.dlq.NAME.
 	DeadLetter string `yaml:"dead_letter" json:"dead_letter,omitempty"`
@@ -144,6 +148,7 @@ func (p Pipe) WithDefaults() Pipe {
 	set(&d.Batch.Format, "json")
 	set(&d.InFlight, 64)
 	set(&d.Order, OrderKey)
+	set(&d.Log, "failed")
 	set(&d.DeadLetter, "klamm.dlq."+p.Name)
 	return p
 }
@@ -205,12 +210,25 @@ func (p Pipe) Validate(report func(path, problem string)) {
 		report("target", "a pipe needs a target, such as webhook")
 	}
 	p.Delivery.validate(func(path, problem string) { report("delivery."+path, problem) })
+	if to := p.feeds(); to != "" && slices.Contains(p.Topics, to) {
+		report("target", fmt.Sprintf("topic %s is read by this very pipe: its records would come back to it without end", to))
+	}
 	loop := p.Delivery.DeadLetter
 	for _, t := range p.Topics {
 		if t != "" && (t == loop || loop == "" && t == "klamm.dlq."+p.Name) {
 			report("delivery.dead_letter", fmt.Sprintf("topic %s is read by this very pipe: its dead letters would come back to it", t))
 		}
 	}
+}
+
+// feeds returns the topic of klamm's own cluster that the pipe writes to; empty:
+// none.
+func (p Pipe) feeds() string {
+	var topic struct{ Name string }
+	if p.Target.Kind != "topic" || json.Unmarshal(p.Target.Config, &topic) != nil {
+		return ""
+	}
+	return topic.Name
 }
 
 // validate reports what is wrong with a delivery.
@@ -242,6 +260,9 @@ func (d Delivery) validate(report func(path, problem string)) {
 	within("in_flight", int64(d.InFlight), 1, 10_000)
 	if o := d.Order; o != "" && o != OrderKey && o != OrderPartition && o != OrderNone {
 		report("order", "want key, partition or none")
+	}
+	if l := d.Log; l != "" && l != "all" && l != "failed" && l != "none" {
+		report("log", "want all, failed or none")
 	}
 	if d.DeadLetter != "" {
 		if problem := TopicProblem(d.DeadLetter); problem != "" {

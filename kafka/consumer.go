@@ -35,6 +35,9 @@ type Membership struct {
 	Group  string
 	Topics []string
 	Start  Start
+	// FetchBytes is how much is fetched ahead and waits in memory, about; zero
+	// means 8 MiB.
+	FetchBytes int
 	// Assigned is told of partitions that the consumer has got. It must not
 	// block.
 	Assigned func(map[string][]int32)
@@ -44,10 +47,26 @@ type Membership struct {
 	// Lost is told of partitions that others may have already. It must not
 	// block, and nothing can be committed for them.
 	Lost func(map[string][]int32)
+	// Begun says whether the group has had a committed offset of a partition
+	// before. If it has, and there is none, the offset has vanished: Join fails
+	// with ErrOffsetsVanished, and a running consumer tells Vanished. Nil: it
+	// never has.
+	Begun func(t Topic, partition int32) bool
+	// Began is told of partitions whose start has just been committed.
+	Began func(partitions map[string][]int32)
+	// Vanished is told that the committed offset of a partition has vanished
+	// under a running consumer, before anything is fetched of it. It must not
+	// block.
+	Vanished func(topic string, partition int32)
 	// Gone is told that retention removed count records of a partition before
 	// the group had read them. It must not block.
 	Gone func(topic string, partition int32, count int64)
 }
+
+// ErrOffsetsVanished says that a group which has read a topic before has no
+// committed offsets any more. To begin anew would deliver again what retention
+// has left, or pass over what was written since.
+var ErrOffsetsVanished = errors.New("the committed offsets of the group have vanished")
 
 // A Consumer is one membership of a consumer group. Poll and Resume belong to
 // one goroutine; the other methods may be called from any.
@@ -75,6 +94,10 @@ func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Co
 	}
 	consumer := &Consumer{cluster: c, m: m, log: log, begun: make(chan struct{})}
 	consumer.begin = sync.OnceFunc(func() { close(consumer.begun) })
+	fetch := m.FetchBytes
+	if fetch == 0 {
+		fetch = 8 << 20
+	}
 	client, err := kgo.NewClient(append(c.options(),
 		kgo.ConsumerGroup(m.Group),
 		kgo.ConsumeTopics(m.Topics...),
@@ -83,15 +106,17 @@ func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Co
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(sessionTimeout),
-		kgo.HeartbeatInterval(2*time.Second),
+		kgo.HeartbeatInterval(3*time.Second),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
 		// What has been fetched waits in memory while a target is down.
-		kgo.FetchMaxBytes(8<<20),
-		kgo.FetchMaxPartitionBytes(2<<20),
+		kgo.FetchMaxBytes(int32(fetch)),
+		kgo.FetchMaxPartitionBytes(int32(min(fetch, 2<<20))),
 		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
-		kgo.FetchMaxWait(time.Second),
+		// A fetch is answered as soon as there is something; a thousand idle
+		// groups should not ask every second.
+		kgo.FetchMaxWait(5*time.Second),
 		kgo.AdjustFetchOffsetsFn(consumer.skipGone),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
 			<-consumer.begun
@@ -135,6 +160,9 @@ func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return fmt.Errorf("committed offsets of group %q: %w", m.Group, c.unreachable(err))
 	}
+	if err := c.checkBegun(ctx, m, committed); err != nil {
+		return err
+	}
 	for _, topic := range m.Topics {
 		if len(committed[topic]) > 0 {
 			return nil
@@ -166,6 +194,33 @@ func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 	}
 	if err != nil {
 		return fmt.Errorf("commit the start of group %q: %w", m.Group, c.unreachable(err))
+	}
+	if m.Began != nil {
+		began := map[string][]int32{}
+		start.Each(func(o kadm.Offset) { began[o.Topic] = append(began[o.Topic], o.Partition) })
+		m.Began(began)
+	}
+	return nil
+}
+
+// checkBegun returns ErrOffsetsVanished if a partition has lost its offset.
+func (c *Cluster) checkBegun(ctx context.Context, m Membership, committed kadm.OffsetResponses) error {
+	if m.Begun == nil {
+		return nil
+	}
+	for _, name := range m.Topics {
+		topic, err := c.Topic(ctx, name)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, p := range topic.Partitions {
+			if o, ok := committed.Lookup(name, p.ID); (!ok || o.At < 0) && m.Begun(topic, p.ID) {
+				return fmt.Errorf("%w: group %s, topic %s, partition %d", ErrOffsetsVanished, m.Group, name, p.ID)
+			}
+		}
 	}
 	return nil
 }
@@ -199,6 +254,7 @@ func (c *Cluster) startOffsets(ctx context.Context, topic string, start Start) (
 func (c *Consumer) skipGone(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	<-c.begun
 	for topic, partitions := range offsets {
+		c.reportVanished(ctx, topic, partitions)
 		ranges, err := c.cluster.Ranges(ctx, topic)
 		if err != nil {
 			continue // kgo starts at the earliest record by itself; only the count is lost
@@ -213,6 +269,30 @@ func (c *Consumer) skipGone(ctx context.Context, offsets map[string]map[int32]kg
 		}
 	}
 	return offsets, nil
+}
+
+// reportVanished tells of partitions that have no committed offset and have had
+// one before.
+func (c *Consumer) reportVanished(ctx context.Context, name string, partitions map[int32]kgo.Offset) {
+	if c.m.Begun == nil {
+		return
+	}
+	var topic Topic
+	for partition, offset := range partitions {
+		if offset.EpochOffset().Offset >= 0 {
+			continue
+		}
+		if topic.Name == "" {
+			var err error
+			if topic, err = c.cluster.Topic(ctx, name); err != nil {
+				c.log.Warn("it is not known whether the offsets of a topic have vanished", "topic", name, "err", err)
+				return
+			}
+		}
+		if c.m.Begun(topic, partition) {
+			c.m.Vanished(name, partition)
+		}
+	}
 }
 
 // Poll waits for records and returns at most most of them, in the order of their

@@ -181,11 +181,15 @@ func (f *flow) finished(items []*item) {
 	for _, it := range items {
 		p := it.part
 		p.track.finish(it.number)
+		if f.tally != nil && f.tally.done != nil {
+			f.tally.done(it.Record)
+		}
 		if p.records > 0 { // not forgotten in the meantime
 			p.records--
 			p.bytes -= it.size
 			f.records--
 			f.bytes -= it.size
+			f.runner.held.add(-it.size)
 		}
 		if p.paused && p.track.span() < widestSpan/2 && !p.let {
 			p.paused = false

@@ -31,6 +31,9 @@ func (f *flow) commitUntil(stop <-chan struct{}) {
 			}
 		}
 		cancel()
+		if fresh := f.unremembered(); len(fresh) > 0 {
+			f.began(fresh)
+		}
 		select {
 		case <-stop:
 			f.wakeCommitter()
@@ -69,4 +72,18 @@ func (f *flow) commit(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unremembered returns the partitions that have a committed offset, as far as it
+// is not yet remembered that they have one.
+func (f *flow) unremembered() map[string][]int32 {
+	fresh := map[string][]int32{}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for at, p := range f.parts {
+		if p.committed > 0 && !p.begun {
+			fresh[at.topic] = append(fresh[at.topic], at.number)
+		}
+	}
+	return fresh
 }

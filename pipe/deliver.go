@@ -76,8 +76,15 @@ func (f *flow) attempt(b *batch) {
 	if first := events[0]; first.ID == "" {
 		first.ID = deliveryID(f.def.Name, first.Record)
 	}
-	err := f.deliver(b.part.ctx, events)
-	f.metrics.attempt(err, time.Since(now))
+	ctx := b.part.ctx
+	var report *target.Report
+	if mode := f.def.Delivery.Log; mode == "all" || mode == "failed" && b.attempt > 1 {
+		report = &target.Report{}
+		ctx = target.WithReport(ctx, report)
+	}
+	err := f.deliver(ctx, events)
+	took := time.Since(now)
+	f.metrics.attempt(err, took)
 
 	var partial *target.PartialError
 	if errors.As(err, &partial) {
@@ -85,7 +92,8 @@ func (f *flow) attempt(b *batch) {
 	}
 	b.err = err
 	if err == nil {
-		f.metrics.delivered.Add(float64(len(b.items)))
+		f.countDelivered(len(b.items))
+		f.logAttempt(b, outcomeDelivered, now, took, nil, report, 0)
 		f.mu.Lock()
 		f.govern(b, well, nil)
 		f.settled(b)
@@ -98,6 +106,7 @@ func (f *flow) attempt(b *batch) {
 	f.mu.Unlock()
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
 	if failure.Final || f.exhausted(b, wait) {
+		f.logAttempt(b, outcomeDead, now, took, err, report, 0)
 		if f.def.Delivery.Bisect && len(b.items) > 1 {
 			f.bisect(b)
 			return
@@ -106,6 +115,7 @@ func (f *flow) attempt(b *batch) {
 		f.giveUp(b)
 		return
 	}
+	f.logAttempt(b, outcomeFailed, now, took, err, report, wait)
 	f.log.Debug("delivery failed", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset, "attempt", b.attempt, "again_in", wait, "err", err)
 	f.again(b, wait)
 }
@@ -159,7 +169,7 @@ func (f *flow) keepFailed(b *batch, partial *target.PartialError) (first error) 
 			kept = append(kept, it)
 		}
 	}
-	f.metrics.delivered.Add(float64(len(done)))
+	f.countDelivered(len(done))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.finished(done)
@@ -168,6 +178,13 @@ func (f *flow) keepFailed(b *batch, partial *target.PartialError) (first error) 
 	f.dispatch()
 	f.wakeCommitter()
 	return first
+}
+
+func (f *flow) countDelivered(n int) {
+	f.metrics.delivered.Add(float64(n))
+	if f.tally != nil {
+		f.tally.delivered.Add(int64(n))
+	}
 }
 
 // newVerdict gives up after a failure.

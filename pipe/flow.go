@@ -39,17 +39,21 @@ const (
 // transforms, one commits, and up to InFlight deliver.
 type flow struct {
 	def          catalog.Pipe
+	runner       *Runner
 	cluster      *kafka.Cluster
 	target       target.Target
 	pattern      *rule.RecordPattern  // nil: everything passes
 	transform    *transform.Transform // nil: the value as it is
 	enrichment   *enrichment          // nil: none
+	where        *rule.RecordPattern  // beside pattern, of a feed; nil: everything passes
+	tally        *tally               // counts for a feed; nil: this is none
 	fields       event.Fields         // of the document that pattern and transform see
 	metrics      *series
 	log          *slog.Logger
 	consumer     *kafka.Consumer
-	scratch      []byte      // for documents; the polling goroutine's
-	lettersReady atomic.Bool // the dead-letter topic exists
+	scratch      []byte        // for documents; the polling goroutine's
+	lettersReady atomic.Bool   // the dead-letter topic exists
+	halted       chan struct{} // closed with vanished set
 
 	room  chan struct{} // has a token when memory was freed
 	dirty chan struct{} // has a token when something can be committed
@@ -62,6 +66,7 @@ type flow struct {
 	active         int    // goroutines that deliver
 	records, bytes int    // held in memory
 	draining       bool   // no further attempt begins
+	vanished       error  // why the pipe must halt; nil: it need not
 	working        sync.WaitGroup
 }
 
@@ -69,8 +74,8 @@ type flow struct {
 func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 	def = def.WithDefaults()
 	f := &flow{
-		def: def, cluster: r.cfg.Cluster, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
-		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), parts: map[place]*partition{}, governor: newGovernor(def.Delivery.InFlight),
+		def: def, runner: r, cluster: r.cfg.Cluster, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
+		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), halted: make(chan struct{}), parts: map[place]*partition{}, governor: newGovernor(def.Delivery.InFlight),
 	}
 	var err error
 	if len(def.Filter) > 0 {
@@ -112,8 +117,11 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 // join becomes a member of the pipe's group.
 func (f *flow) join(ctx context.Context) error {
 	m := kafka.Membership{
-		Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
-		Assigned: f.assigned, Revoked: f.revoked, Lost: f.lost, Gone: f.gone,
+		FetchBytes: f.runner.held.fetchBytes(), Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
+		Assigned: f.assigned, Revoked: f.revoked, Lost: f.lost, Gone: f.gone, Began: f.began, Vanished: f.offsetVanished,
+	}
+	m.Begun = func(t kafka.Topic, partition int32) bool {
+		return f.runner.memory.begun(f.def.Name, f.def.Group).knows(t, partition)
 	}
 	if at, ok := f.def.StartTime(); ok {
 		m.Start.At = at
@@ -131,6 +139,15 @@ func (f *flow) run(ctx context.Context, grace time.Duration) {
 	go func() {
 		defer close(committer)
 		f.commitUntil(stop)
+	}()
+	ctx, stopPolling := context.WithCancel(ctx)
+	defer stopPolling()
+	go func() {
+		select {
+		case <-f.halted:
+			stopPolling()
+		case <-ctx.Done():
+		}
 	}()
 	for f.waitForRoom(ctx) {
 		records, err := f.consumer.Poll(ctx, pollRecords)
@@ -212,12 +229,18 @@ func (f *flow) waitForRoom(ctx context.Context) bool {
 	for {
 		f.mu.Lock()
 		full := f.records >= f.heldRecords() || f.bytes >= heldBytes
+		crowded := !full && f.runner.held.crowded(f.bytes)
 		f.mu.Unlock()
-		if !full {
+		if !full && !crowded {
 			return ctx.Err() == nil
+		}
+		var others <-chan time.Time
+		if crowded { // others give memory back without telling this pipe
+			others = time.After(50 * time.Millisecond)
 		}
 		select {
 		case <-f.room:
+		case <-others:
 		case <-ctx.Done():
 			return false
 		}
@@ -246,7 +269,7 @@ func (f *flow) accept(records []*kgo.Record) {
 		if p == nil || p.topic != r.Topic || p.number != r.Partition {
 			p = f.parts[place{r.Topic, r.Partition}]
 		}
-		if p == nil || p.let {
+		if p == nil || p.let || f.vanished != nil {
 			continue // given to somebody else since it was fetched
 		}
 		number := p.track.add(r.Offset)
@@ -257,10 +280,11 @@ func (f *flow) accept(records []*kgo.Record) {
 		it.part, it.number = p, number
 		f.records, p.records = f.records+1, p.records+1
 		f.bytes, p.bytes = f.bytes+it.size, p.bytes+it.size
+		f.runner.held.add(it.size)
 		f.put(it)
 	}
 	for _, p := range f.parts {
-		if p.track.span() > widestSpan && !p.paused {
+		if f.consumer != nil && p.track.span() > widestSpan && !p.paused {
 			p.paused = true
 			f.consumer.Pause(p.topic, p.number)
 		}
@@ -272,6 +296,15 @@ func (f *flow) accept(records []*kgo.Record) {
 	f.wakeCommitter()
 }
 
+// passes says whether a record is to be delivered.
+func (f *flow) passes(r *kgo.Record) bool {
+	if f.pattern == nil && f.where == nil {
+		return true
+	}
+	doc, key, value := event.AppendDocument(nil, r, f.fields)
+	return (f.where == nil || f.matches(f.where, doc, key, value)) && (f.pattern == nil || f.matches(f.pattern, doc, key, value))
+}
+
 // make turns a record into an item, or into nil if the filter drops it.
 func (f *flow) make(r *kgo.Record) *item {
 	it := &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
@@ -281,7 +314,7 @@ func (f *flow) make(r *kgo.Record) *item {
 		if cap(f.scratch) > 1<<20 {
 			f.scratch = nil
 		}
-		if f.pattern != nil && !f.matches(doc, key, value) {
+		if f.pattern != nil && !f.matches(f.pattern, doc, key, value) {
 			f.metrics.filtered.Inc()
 			return nil
 		}
@@ -375,6 +408,7 @@ func (f *flow) forget(leaving []*partition) {
 		p.cancel()
 		f.records -= p.records
 		f.bytes -= p.bytes
+		f.runner.held.add(-p.bytes)
 		p.records, p.bytes = 0, 0
 		if f.parts[p.place] == p {
 			delete(f.parts, p.place)
@@ -384,6 +418,37 @@ func (f *flow) forget(leaving []*partition) {
 	heap.Init(&f.ready)
 	f.metrics.partitions.Set(float64(len(f.parts)))
 	f.wakePoller()
+}
+
+// began remembers partitions that have a committed offset now. What cannot be
+// remembered now is tried again with a later commit.
+func (f *flow) began(partitions map[string][]int32) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := f.runner.memory.remember(ctx, f.def.Name, f.def.Group, partitions); err != nil {
+		f.log.Warn("that the pipe has begun cannot be noted yet", "err", err)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic, numbers := range partitions {
+		for _, n := range numbers {
+			if p := f.parts[place{topic, n}]; p != nil {
+				p.begun = true
+			}
+		}
+	}
+}
+
+// offsetVanished halts the pipe: going on from the beginning would be a silent
+// replay.
+func (f *flow) offsetVanished(topic string, partition int32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.vanished == nil {
+		f.vanished = fmt.Errorf("%w: group %s, topic %s, partition %d", kafka.ErrOffsetsVanished, f.def.Group, topic, partition)
+		close(f.halted)
+	}
 }
 
 // gone reports records that retention removed before they were read.

@@ -42,6 +42,9 @@ func (f *flow) giveUp(b *batch) {
 		return
 	}
 	f.metrics.dead.Add(float64(len(letters)))
+	if f.tally != nil {
+		f.tally.dead.Add(int64(len(letters)))
+	}
 	first := b.items[0].Record
 	f.log.Warn("records given up", "topic", first.Topic, "partition", first.Partition, "offset", first.Offset, "records", len(letters),
 		"attempts", v.attempts, "dead_letter", f.def.Delivery.DeadLetter, "err", v.err)

@@ -16,6 +16,8 @@ type Metrics struct {
 	open           *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
 	gone           *prometheus.CounterVec
+	halted         *prometheus.GaugeVec
+	unlogged       prometheus.Counter
 	commitFailures *prometheus.CounterVec
 	letterFailures *prometheus.CounterVec
 }
@@ -47,14 +49,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"pipe"}),
 	}
-	r.MustRegister(m.seconds)
+	m.halted = gauge("klamm_pipe_halted", "1 while a pipe has halted itself and waits for an operator.")
+	m.unlogged = prometheus.NewCounter(prometheus.CounterOpts{Name: "klamm_delivery_log_dropped_total", Help: "Entries of the delivery log that could not be written."})
+	r.MustRegister(m.seconds, m.unlogged)
 	return m
 }
 
 // series are the series of one pipe. Looking them up costs more than counting.
 type series struct {
 	delivered, filtered, dead, gone, commitFailures, letterFailures, ok, failed prometheus.Counter
-	waiting, partitions, open, limit                                            prometheus.Gauge
+	waiting, partitions, open, limit, halted                                    prometheus.Gauge
 	seconds                                                                     prometheus.Observer
 }
 
@@ -69,6 +73,7 @@ func (m *Metrics) of(pipe string) *series {
 		partitions:     m.partitions.WithLabelValues(pipe),
 		open:           m.open.WithLabelValues(pipe),
 		limit:          m.limit.WithLabelValues(pipe),
+		halted:         m.halted.WithLabelValues(pipe),
 		gone:           m.gone.WithLabelValues(pipe),
 		commitFailures: m.commitFailures.WithLabelValues(pipe),
 		letterFailures: m.letterFailures.WithLabelValues(pipe),

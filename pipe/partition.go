@@ -72,6 +72,7 @@ type partition struct {
 	lanes     map[uint64]*lane // of the keys that are under way, by the hash of the key
 	open      *batch           // the batch being filled; nil: none
 	paused    bool             // fetching is paused, because span has grown too large
+	begun     bool             // it is remembered that this partition has a committed offset
 
 	records, bytes int    // of this partition held in memory
 	underway       int    // batches being attempted right now

@@ -9,6 +9,7 @@ package pipe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,6 +44,9 @@ type Runner struct {
 	metrics *Metrics
 	pipes   []catalog.Pipe
 	first   []*flow // compiled by New, for the first run of each pipe
+	memory  *memory
+	held    budget
+	journal *journal
 	joined  sync.WaitGroup
 }
 
@@ -50,6 +54,9 @@ type Runner struct {
 // cannot work and says why.
 func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 	r := &Runner{cfg: cfg, metrics: cfg.Metrics, pipes: pipes}
+	r.memory = &memory{runner: r, changed: make(chan struct{})}
+	r.held.pipes = int64(max(len(pipes), 1))
+	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
 	for _, p := range pipes {
 		f, err := newFlow(p, r)
 		if err != nil {
@@ -59,6 +66,16 @@ func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 	}
 	r.joined.Add(len(pipes))
 	return r, nil
+}
+
+// definition returns a pipe with its defaults; the error is ErrNoPipe.
+func (r *Runner) definition(name string) (catalog.Pipe, error) {
+	for _, p := range r.pipes {
+		if p.Name == name {
+			return p.WithDefaults(), nil
+		}
+	}
+	return catalog.Pipe{}, fmt.Errorf("%w: %q", ErrNoPipe, name)
 }
 
 // open makes a target of its kind.
@@ -87,6 +104,15 @@ func (r *Runner) Joined(ctx context.Context) {
 // Run runs the pipes until ctx ends, and returns when deliveries have ended,
 // offsets are committed and the groups are left.
 func (r *Runner) Run(ctx context.Context) {
+	defer r.memory.close()
+	defer r.journal.end()
+	if len(r.first) > 0 && !r.openMemory(ctx) {
+		for _, f := range r.first {
+			f.closeTargets()
+			r.joined.Done()
+		}
+		return
+	}
 	starting := make(chan struct{}, 16) // so many pipes ask the cluster at once
 	var running sync.WaitGroup
 	for i := range r.first {
@@ -95,38 +121,130 @@ func (r *Runner) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// keep runs one pipe and starts it again when it has stopped by itself.
+// openMemory waits until what pipes remember can be read; false means that ctx
+// has ended first.
+func (r *Runner) openMemory(ctx context.Context) bool {
+	for attempt := 1; ; attempt++ {
+		_, err := r.memory.open(ctx)
+		if err == nil {
+			return true
+		}
+		wait := backoff(restart, attempt, 0)
+		if ctx.Err() == nil {
+			r.cfg.Log.Error("pipes cannot run yet: what they remember cannot be read", "topic", MemoryTopic, "again_in", wait, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
+}
+
+// restart is the wait before a pipe that could not run is tried again.
+var restart = catalog.Backoff{Min: time.Second, Max: 30 * time.Second}
+
+// keep runs one pipe whenever it is to run, and starts it again when it has
+// stopped by itself.
 func (r *Runner) keep(ctx context.Context, f *flow, starting chan struct{}) {
+	def, log := f.def, f.log
 	announce := sync.OnceFunc(r.joined.Done)
 	defer announce()
 	for attempt := 1; ctx.Err() == nil; attempt++ {
+		if s, changed := r.memory.standing(def.Name); s.State != Running {
+			announce()
+			log.Warn("pipe does not run", "state", s.State, "reason", s.Reason, "since", s.Since)
+			f.metrics.halted.Set(boolean(s.State == Halted))
+			r.awaitChange(ctx, def.Name, s, changed)
+			attempt = 0
+			continue
+		}
+		f.metrics.halted.Set(0)
 		starting <- struct{}{}
 		err := f.join(ctx)
 		<-starting
 		announce()
+		if errors.Is(err, kafka.ErrOffsetsVanished) {
+			r.halt(ctx, f, err)
+			continue
+		}
 		if err == nil {
 			attempt = 0
-			f.log.Info("pipe running", "topics", f.def.Topics, "group", f.def.Group)
-			f.run(ctx, r.cfg.Grace)
-			if ctx.Err() != nil {
-				return
+			log.Info("pipe running", "topics", def.Topics, "group", def.Group)
+			r.runWhileWanted(ctx, f)
+			if f.vanished != nil {
+				r.halt(ctx, f, f.vanished)
 			}
-			again, err := newFlow(f.def, r)
+			again, err := newFlow(def, r)
 			if err == nil {
 				f = again
 				continue
 			}
-			f.log.Error("pipe cannot be started again", "err", err)
+			log.Error("pipe cannot be started again", "err", err)
 			return
 		}
-		wait := backoff(catalog.Backoff{Min: time.Second, Max: 30 * time.Second}, attempt, 0)
-		f.log.Error("pipe cannot run yet", "again_in", wait, "err", err)
+		wait := backoff(restart, attempt, 0)
+		log.Error("pipe cannot run yet", "again_in", wait, "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		}
 	}
 	f.closeTargets()
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// awaitChange waits until a pipe's state is another one.
+func (r *Runner) awaitChange(ctx context.Context, pipe string, was standing, changed <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		var now standing
+		if now, changed = r.memory.standing(pipe); now != was {
+			return
+		}
+	}
+}
+
+// runWhileWanted runs a flow until ctx ends or the pipe is to stop.
+func (r *Runner) runWhileWanted(ctx context.Context, f *flow) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { // ends with the flow
+		s, changed := r.memory.standing(f.def.Name)
+		if s.State == Running {
+			r.awaitChange(ctx, f.def.Name, s, changed)
+		}
+		stop()
+	}()
+	f.run(ctx, r.cfg.Grace)
+}
+
+// halt stops a pipe in all processes until an operator has looked at it. It goes
+// on trying until that is noted: meanwhile the pipe does not run here.
+func (r *Runner) halt(ctx context.Context, f *flow, reason error) {
+	f.metrics.halted.Set(1)
+	f.log.Error("pipe halted; say where it shall go on with klamm pipe seek", "err", reason)
+	for attempt := 1; ctx.Err() == nil; attempt++ {
+		err := r.memory.stop(ctx, f.def.Name, Halted, reason.Error())
+		if err == nil {
+			return
+		}
+		f.log.Error("that the pipe has halted cannot be noted yet", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff(restart, attempt, 0)):
+		}
+	}
 }
 
 // fieldsOf returns the fields of a record's document that are looked at.
@@ -149,10 +267,10 @@ func fieldsOf(p *rule.RecordPattern, t *transform.Transform) event.Fields {
 	return want
 }
 
-// matches asks the filter. A key or value in a form that the pattern cannot look
+// matches asks a filter. A key or value in a form that the pattern cannot look
 // into passes, as far as the rest matches (event-patterns.md 11).
-func (f *flow) matches(doc []byte, key, value event.Form) bool {
-	ok, err := f.pattern.Match(doc, forms[key], forms[value])
+func (f *flow) matches(p *rule.RecordPattern, doc []byte, key, value event.Form) bool {
+	ok, err := p.Match(doc, forms[key], forms[value])
 	if err != nil {
 		f.log.Error("the filter failed; the record is delivered", "err", err)
 		return true

@@ -94,6 +94,13 @@ func (*noConfig) Validate(func(path, problem string)) {}
 // run runs a pipe to the ledger until the returned function is called.
 func (l *ledger) run(t testing.TB, c *kafka.Cluster, def catalog.Pipe) (stop func()) {
 	t.Helper()
+	_, stop = l.start(t, c, def)
+	return stop
+}
+
+// start is run that gives the runner too.
+func (l *ledger) start(t testing.TB, c *kafka.Cluster, def catalog.Pipe) (r *pipe.Runner, stop func()) {
+	t.Helper()
 	def.Target = catalog.Target{Kind: "ledger"}
 	egress, _ := target.NewEgress(nil, true)
 	log := slog.New(slog.DiscardHandler)
@@ -112,7 +119,7 @@ func (l *ledger) run(t testing.TB, c *kafka.Cluster, def catalog.Pipe) (stop fun
 	go func() { defer close(done); r.Run(ctx) }()
 	stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(stop)
-	return stop
+	return r, stop
 }
 
 func topic(t testing.TB, c *kafka.Cluster, partitions int32) string {

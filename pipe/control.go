@@ -1,0 +1,298 @@
+package pipe
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// The states of a pipe.
+const (
+	Running = "running"
+	Paused  = "paused" // by an operator
+	Halted  = "halted" // by itself, with a reason
+)
+
+// A Status is what is known of a pipe in the whole cluster.
+type Status struct {
+	Pipe    string    `json:"pipe"`
+	Topics  []string  `json:"topics"`
+	Group   string    `json:"group"`
+	Target  string    `json:"target"` // the kind
+	State   string    `json:"state"`  // Running, Paused or Halted
+	Reason  string    `json:"reason,omitempty"`
+	Since   time.Time `json:"since,omitzero"` // of the state, where it is not Running
+	Members int       `json:"members"`        // of the group
+	Lag     int64     `json:"lag"`            // offsets that are not yet committed
+	// Partitions are in the order of topics and numbers.
+	Partitions []PartitionStatus `json:"partitions"`
+}
+
+// A PartitionStatus is how far a pipe has come in a partition.
+type PartitionStatus struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Committed int64  `json:"committed"` // -1: nothing yet
+	Start     int64  `json:"start"`     // of the log
+	End       int64  `json:"end"`       // of the log
+	Lag       int64  `json:"lag"`
+	Member    string `json:"member,omitempty"` // client id of who reads it
+}
+
+// A Move is what a seek does to one partition.
+type Move struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      int64  `json:"from"` // -1: nothing was committed
+	To        int64  `json:"to"`
+	// Records is how many offsets are delivered again; below zero, how many are
+	// passed over.
+	Records int64 `json:"records"`
+}
+
+// List returns the status of every pipe, by name.
+func (r *Runner) List(ctx context.Context) ([]Status, error) {
+	all := make([]Status, 0, len(r.pipes))
+	for _, p := range r.pipes {
+		s, err := r.Status(ctx, p.Name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Status) int { return strings.Compare(a.Pipe, b.Pipe) })
+	return all, nil
+}
+
+// Status returns what is known of a pipe.
+func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
+	def, err := r.definition(pipe)
+	if err != nil {
+		return Status{}, err
+	}
+	if _, err := r.memory.open(ctx); err != nil {
+		return Status{}, err
+	}
+	state, _ := r.memory.standing(pipe)
+	s := Status{Pipe: pipe, Topics: def.Topics, Group: def.Group, Target: def.Target.Kind, State: state.State, Reason: state.Reason, Since: state.Since}
+	group, err := r.cfg.Cluster.Group(ctx, def.Group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return Status{}, err
+	}
+	s.Members = len(group.Members)
+	owners := map[kafka.TopicPartition]string{}
+	for _, m := range group.Members {
+		for _, p := range m.Assigned {
+			owners[p] = m.ClientID
+		}
+	}
+	positions, err := r.positions(ctx, def)
+	if err != nil {
+		return Status{}, err
+	}
+	for _, p := range positions {
+		lag := max(p.log.End-max(p.committed, p.log.Start), 0)
+		s.Lag += lag
+		s.Partitions = append(s.Partitions, PartitionStatus{p.at.Topic, p.at.Partition, p.committed, p.log.Start, p.log.End, lag, owners[p.at]})
+	}
+	return s, nil
+}
+
+// A position is how far a pipe's group is in a partition.
+type position struct {
+	at        kafka.TopicPartition
+	log       kafka.Range
+	committed int64 // -1: nothing
+}
+
+// positions returns those of all partitions that exist.
+func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, error) {
+	var all []position
+	for _, topic := range def.Topics {
+		ranges, err := r.cfg.Cluster.Ranges(ctx, topic)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range slices.Sorted(maps.Keys(ranges)) {
+			all = append(all, position{kafka.TopicPartition{Topic: topic, Partition: p}, ranges[p], -1})
+		}
+	}
+	asked := make([]kafka.TopicPartition, len(all))
+	for i, p := range all {
+		asked[i] = p.at
+	}
+	committed, err := r.cfg.Cluster.CommittedOffsets(ctx, def.Group, asked)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, err
+	}
+	at := map[kafka.TopicPartition]int64{}
+	for _, c := range committed {
+		at[c.TopicPartition] = c.Offset
+	}
+	for i := range all {
+		if o, ok := at[all[i].at]; ok {
+			all[i].committed = o
+		}
+	}
+	return all, nil
+}
+
+// Pause stops a pipe in all processes, within seconds; deliveries under way end
+// and are committed. It stays paused over restarts, until Resume.
+func (r *Runner) Pause(ctx context.Context, pipe, reason string) error {
+	if _, err := r.definition(pipe); err != nil {
+		return err
+	}
+	return r.memory.stop(ctx, pipe, Paused, reason)
+}
+
+// Resume lets a pipe that is paused or halted run again.
+func (r *Runner) Resume(ctx context.Context, pipe string) error {
+	if _, err := r.definition(pipe); err != nil {
+		return err
+	}
+	return r.memory.start(ctx, pipe)
+}
+
+// Seek moves the group of a pipe that is paused or halted, and lets one that is
+// halted run again. Where to is "earliest", "latest", a time in RFC 3339 (the
+// first record of that time or later), or offsets as in "orders/0=17,orders/1=4".
+// A dry run moves nothing, and may be asked of a running pipe too. The error is
+// ErrNotPaused while somebody still reads for the pipe.
+func (r *Runner) Seek(ctx context.Context, pipe, to string, dryRun bool) ([]Move, error) {
+	def, err := r.definition(pipe)
+	if err != nil {
+		return nil, err
+	}
+	positions, err := r.positions(ctx, def)
+	if err != nil {
+		return nil, err
+	}
+	moves, err := r.moves(ctx, positions, to)
+	if err != nil || dryRun || len(moves) == 0 {
+		return moves, err
+	}
+	if _, err := r.memory.open(ctx); err != nil {
+		return nil, err
+	}
+	state, _ := r.memory.standing(pipe)
+	if state.State == Running {
+		return nil, fmt.Errorf("%w: pause it first", ErrNotPaused)
+	}
+	if err := r.awaitNoMembers(ctx, def.Group); err != nil {
+		return nil, err
+	}
+	commits := make([]kafka.Commit, len(moves))
+	partitions := map[string][]int32{}
+	for i, m := range moves {
+		commits[i] = kafka.Commit{TopicPartition: kafka.TopicPartition{Topic: m.Topic, Partition: m.Partition}, Offset: m.To}
+		partitions[m.Topic] = append(partitions[m.Topic], m.Partition)
+	}
+	if err := r.cfg.Cluster.CommitOffsets(ctx, def.Group, commits); err != nil {
+		return nil, err
+	}
+	if err := r.memory.remember(ctx, pipe, def.Group, partitions); err != nil {
+		return nil, err
+	}
+	if state.State == Halted {
+		return moves, r.memory.start(ctx, pipe)
+	}
+	return moves, nil
+}
+
+// awaitNoMembers waits, for at most 30 seconds, until nobody reads for a group.
+func (r *Runner) awaitNoMembers(ctx context.Context, group string) error {
+	for until := time.Now().Add(30 * time.Second); ; {
+		g, err := r.cfg.Cluster.Group(ctx, group)
+		if errors.Is(err, kerr.GroupIDNotFound) || err == nil && len(g.Members) == 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%w: its group %s still has %d members", ErrNotPaused, group, len(g.Members))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// moves says what a seek does.
+func (r *Runner) moves(ctx context.Context, positions []position, to string) ([]Move, error) {
+	target, err := r.seekTarget(ctx, positions, to)
+	if err != nil {
+		return nil, err
+	}
+	var moves []Move
+	for _, p := range positions {
+		offset, ok := target[p.at]
+		if !ok {
+			continue
+		}
+		offset = min(max(offset, p.log.Start), p.log.End)
+		from := max(p.committed, p.log.Start)
+		moves = append(moves, Move{p.at.Topic, p.at.Partition, p.committed, offset, from - offset})
+	}
+	return moves, nil
+}
+
+// seekTarget reads what a seek is asked for.
+func (r *Runner) seekTarget(ctx context.Context, positions []position, to string) (map[kafka.TopicPartition]int64, error) {
+	target := map[kafka.TopicPartition]int64{}
+	if at, err := time.Parse(time.RFC3339, to); err == nil {
+		topics := map[string]map[int32]int64{}
+		for _, p := range positions {
+			if topics[p.at.Topic] == nil {
+				if topics[p.at.Topic], err = r.cfg.Cluster.OffsetsAfter(ctx, p.at.Topic, at.UnixMilli()); err != nil {
+					return nil, err
+				}
+			}
+			target[p.at] = topics[p.at.Topic][p.at.Partition]
+		}
+		return target, nil
+	}
+	for _, p := range positions {
+		switch to {
+		case "earliest":
+			target[p.at] = p.log.Start
+		case "latest":
+			target[p.at] = p.log.End
+		}
+	}
+	if len(target) == len(positions) && len(target) > 0 {
+		return target, nil
+	}
+	for part := range strings.SplitSeq(to, ",") {
+		where, text, ok := strings.Cut(part, "=")
+		cut := strings.LastIndexByte(where, '/')
+		offset, err := strconv.ParseInt(text, 10, 64)
+		if !ok || cut < 0 || err != nil || offset < 0 {
+			return nil, fmt.Errorf("%w: %q is not where a pipe can go; want earliest, latest, a time such as 2026-01-31T12:00:00Z, or TOPIC/PARTITION=OFFSET,...", ErrBadRequest, cmp.Or(part, to))
+		}
+		number, err := strconv.ParseInt(where[cut+1:], 10, 32)
+		at := kafka.TopicPartition{Topic: where[:cut], Partition: int32(number)}
+		if err != nil || !slices.ContainsFunc(positions, func(p position) bool { return p.at == at }) {
+			return nil, fmt.Errorf("%w: the pipe does not read a partition %s", ErrBadRequest, where)
+		}
+		target[at] = offset
+	}
+	return target, nil
+}

@@ -1,0 +1,283 @@
+package pipe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/table"
+)
+
+// MemoryTopic is the compacted topic that holds what pipes must remember beside
+// their offsets.
+const MemoryTopic = "klamm.pipes"
+
+// memory is what pipes must remember beside their offsets, shared by all
+// processes of the cluster:
+//
+//	state/PIPE              paused or halted, and why; no entry: running
+//	begun/PIPE              the partitions that have a committed offset
+//	settled/PIPE/PARTITION  which dead letters are redriven or discarded
+//
+// Without begun/PIPE, offsets that have vanished would look like those of a pipe
+// that never ran.
+type memory struct {
+	runner *Runner
+
+	mu      sync.Mutex
+	table   *table.Table
+	changed chan struct{} // closed and replaced when a state changes
+}
+
+// open returns the table, and opens it first if nobody has.
+func (m *memory) open(ctx context.Context) (*table.Table, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.table != nil {
+		return m.table, nil
+	}
+	log := m.runner.cfg.Log
+	t, err := table.Open(ctx, m.runner.cfg.Cluster, MemoryTopic, table.Options{Log: log, Alarm: func(err error) {
+		log.Error("what pipes remember is lost; pipes go on, and pausing, seeking and redriving do not work until klamm is started again", "topic", MemoryTopic, "err", err)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	m.table = t
+	t.Watch(func([]table.Change) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		close(m.changed)
+		m.changed = make(chan struct{})
+	})
+	return t, nil
+}
+
+func (m *memory) close() {
+	m.mu.Lock()
+	t := m.table
+	m.mu.Unlock()
+	if t != nil {
+		t.Close()
+	}
+}
+
+// A standing is why a pipe does not run.
+type standing struct {
+	State  string    `json:"state"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+// standing returns the state of a pipe, and a channel that is closed when it may
+// have changed.
+func (m *memory) standing(pipe string) (s standing, changed <-chan struct{}) {
+	m.mu.Lock()
+	t := m.table
+	changed = m.changed
+	m.mu.Unlock()
+	s.State = Running
+	if t == nil {
+		return s, changed
+	}
+	if e, ok := t.Get("state/" + pipe); ok {
+		if err := json.Unmarshal(e.Value, &s); err != nil {
+			s = standing{State: Halted, Reason: "its state in " + MemoryTopic + " cannot be read: " + err.Error(), Since: e.Time}
+		}
+	}
+	return s, changed
+}
+
+// stop keeps a pipe from running. One that has stopped already keeps its reason.
+func (m *memory) stop(ctx context.Context, pipe, state, reason string) error {
+	t, err := m.open(ctx)
+	if err != nil {
+		return err
+	}
+	value, err := json.Marshal(standing{state, reason, time.Now().UTC().Truncate(time.Millisecond)})
+	if err != nil {
+		return err
+	}
+	return t.Update(ctx, func(tx *table.Tx) error {
+		if _, ok := tx.Get("state/" + pipe); !ok {
+			tx.Put("state/"+pipe, value)
+		}
+		return nil
+	})
+}
+
+// start lets a pipe run.
+func (m *memory) start(ctx context.Context, pipe string) error {
+	t, err := m.open(ctx)
+	if err != nil {
+		return err
+	}
+	return t.Delete(ctx, "state/"+pipe, table.Any)
+}
+
+// begun is what is remembered of a pipe's group.
+type begun struct {
+	Group  string                `json:"group"`
+	Topics map[string]begunTopic `json:"topics"`
+}
+
+type begunTopic struct {
+	ID         []byte  `json:"id"` // another topic of the same name has another one
+	Partitions []int32 `json:"partitions"`
+}
+
+func (m *memory) begun(pipe, group string) (b begun) {
+	m.mu.Lock()
+	t := m.table
+	m.mu.Unlock()
+	if t != nil {
+		if e, ok := t.Get("begun/" + pipe); ok {
+			_ = json.Unmarshal(e.Value, &b) // what cannot be read is as if it were not there
+		}
+	}
+	if b.Group != group {
+		b = begun{Group: group}
+	}
+	if b.Topics == nil {
+		b.Topics = map[string]begunTopic{}
+	}
+	return b
+}
+
+// knows says whether a partition has had a committed offset.
+func (b begun) knows(t kafka.Topic, partition int32) bool {
+	have, ok := b.Topics[t.Name]
+	return ok && string(have.ID) == string(t.ID[:]) && slices.Contains(have.Partitions, partition)
+}
+
+// remember notes partitions that have a committed offset now.
+func (m *memory) remember(ctx context.Context, pipe, group string, partitions map[string][]int32) error {
+	t, err := m.open(ctx)
+	if err != nil {
+		return err
+	}
+	was := m.begun(pipe, group)
+	missing := false
+	ids := map[string]kafka.Topic{}
+	for name, numbers := range partitions {
+		topic, err := m.runner.cfg.Cluster.Topic(ctx, name)
+		if err != nil {
+			return err
+		}
+		ids[name] = topic
+		for _, n := range numbers {
+			missing = missing || !was.knows(topic, n)
+		}
+	}
+	if !missing {
+		return nil
+	}
+	return t.Update(ctx, func(tx *table.Tx) error {
+		b := begun{Group: group, Topics: map[string]begunTopic{}}
+		if e, ok := tx.Get("begun/" + pipe); ok {
+			var have begun
+			if json.Unmarshal(e.Value, &have) == nil && have.Group == group && have.Topics != nil {
+				b = have
+			}
+		}
+		for name, topic := range ids {
+			have := b.Topics[name]
+			if string(have.ID) != string(topic.ID[:]) {
+				have = begunTopic{ID: topic.ID[:]}
+			}
+			have.Partitions = append(have.Partitions, partitions[name]...)
+			slices.Sort(have.Partitions)
+			have.Partitions = slices.Compact(have.Partitions)
+			b.Topics[name] = have
+		}
+		value, err := json.Marshal(b)
+		if err != nil {
+			return err
+		}
+		tx.Put("begun/"+pipe, value)
+		return nil
+	})
+}
+
+// A settled says which letters of a partition of a dead-letter topic are done
+// with: half-open ranges of offsets, ascending and apart from each other.
+type settled [][2]int64
+
+func (s settled) has(offset int64) bool {
+	i, found := slices.BinarySearchFunc(s, offset, func(r [2]int64, offset int64) int {
+		switch {
+		case r[1] <= offset:
+			return -1
+		case r[0] > offset:
+			return 1
+		default:
+			return 0
+		}
+	})
+	_ = i
+	return found
+}
+
+// with returns the ranges with more offsets; from start on, what lies before is
+// forgotten, since it is not in the topic any more.
+func (s settled) with(start int64, offsets ...int64) settled {
+	all := slices.Clone(s)
+	for _, o := range offsets {
+		all = append(all, [2]int64{o, o + 1})
+	}
+	slices.SortFunc(all, func(a, b [2]int64) int { return int(min(max(a[0]-b[0], -1), 1)) })
+	var out settled
+	for _, r := range all {
+		switch last := len(out) - 1; {
+		case r[1] <= start:
+		case last >= 0 && r[0] <= out[last][1]:
+			out[last][1] = max(out[last][1], r[1])
+		default:
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func settledKey(pipe string, partition int32) string {
+	return fmt.Sprintf("settled/%s/%d", pipe, partition)
+}
+
+// settledOf returns which letters of a partition are done with.
+func (m *memory) settledOf(ctx context.Context, pipe string, partition int32) (s settled, err error) {
+	t, err := m.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e, ok := t.Get(settledKey(pipe, partition)); ok {
+		err = json.Unmarshal(e.Value, &s)
+	}
+	return s, err
+}
+
+// settle notes that letters are done with. The start is that of the partition's
+// log.
+func (m *memory) settle(ctx context.Context, pipe string, partition int32, start int64, offsets ...int64) error {
+	t, err := m.open(ctx)
+	if err != nil {
+		return err
+	}
+	return t.Update(ctx, func(tx *table.Tx) error {
+		var have settled
+		if e, ok := tx.Get(settledKey(pipe, partition)); ok {
+			if err := json.Unmarshal(e.Value, &have); err != nil {
+				return err
+			}
+		}
+		value, err := json.Marshal(have.with(start, offsets...))
+		if err != nil {
+			return err
+		}
+		tx.Put(settledKey(pipe, partition), value)
+		return nil
+	})
+}
