@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +19,9 @@ import (
 type Options struct {
 	// Front and Pipe choose the doors.
 	Front, Pipe bool
+	// Cases chooses what is measured at the doors by name, see CaseNames; none
+	// is all.
+	Cases []string
 	// Brokers are bootstrap servers; none starts the embedded broker.
 	Brokers []string
 	// Rounds is how often each side is measured, 1 to 100.
@@ -26,8 +29,9 @@ type Options struct {
 	// Seconds is how long one measurement at the front door lasts, 1 to 600.
 	Seconds int
 	// Records is the backlog of a measurement at the back door that delivers
-	// one record a request; 0 takes 40,000 for each of Seconds. Batches get
-	// five times as many, because they take about a fifth of the time.
+	// one record a request, and what readers at the front door find; 0 takes
+	// 40,000 for each of Seconds. Batches get five times as many, because they
+	// take about a fifth of the time.
 	Records int
 	// Connections is how many requests are under way at once, 1 to 10,000; at
 	// the back door it is the pipe's in_flight.
@@ -46,6 +50,20 @@ type Options struct {
 // Default returns the options of klamm bench without flags.
 func Default() Options {
 	return Options{Front: true, Pipe: true, Rounds: 3, Seconds: 5, Connections: 64, ValueBytes: 1024, Partitions: 4}
+}
+
+// CaseNames returns the names of what can be measured at the doors.
+func CaseNames() []string { return []string{"one", "batch", "stream", "read"} }
+
+// wants says whether a case is chosen.
+func (o Options) wants(name string) bool { return len(o.Cases) == 0 || slices.Contains(o.Cases, name) }
+
+// backlog is how many records are there before they are read.
+func (o Options) backlog() int64 {
+	if o.Records > 0 {
+		return int64(o.Records)
+	}
+	return recordsASecond * int64(o.Seconds)
 }
 
 // ErrOptions says that an option is out of its range.
@@ -70,6 +88,11 @@ func (o Options) Validate() error {
 			return fmt.Errorf("%w: --%s %d: want %d to %d", ErrOptions, v.flag, v.value, v.least, v.most)
 		}
 	}
+	for _, name := range o.Cases {
+		if !slices.Contains(CaseNames(), name) {
+			return fmt.Errorf("%w: --cases %s: want some of %s", ErrOptions, name, strings.Join(CaseNames(), ","))
+		}
+	}
 	return nil
 }
 
@@ -89,29 +112,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if !supported {
-		_, err := peakMemory(0)
-		return nil, err
-	}
-	if o.Executable == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find the running program: %w", err)
-		}
-		o.Executable = self
-	}
-	crew, err := newCrew(o.Executable)
+	c, err := o.assemble(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer crew.dismiss()
-	c := &conductor{Options: o, crew: crew, run: fmt.Sprintf("%s%x-", topicPrefix, time.Now().UnixNano())}
-	if err := c.connect(ctx); err != nil {
-		return nil, err
-	}
-	defer c.disconnect()
+	defer c.end()
 	r := &Report{
-		Machine:    Machine{CPUs: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version()},
+		Machine:    thisMachine(),
 		Broker:     c.brokerName(),
 		ValueBytes: o.ValueBytes,
 		Seconds:    o.Seconds,
@@ -133,6 +140,37 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		r.Cases = append(r.Cases, cases...)
 	}
 	return r, nil
+}
+
+// assemble makes a conductor with a crew and brokers.
+func (o Options) assemble(ctx context.Context) (*conductor, error) {
+	if !supported {
+		_, err := peakMemory(0)
+		return nil, err
+	}
+	if o.Executable == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the running program: %w", err)
+		}
+		o.Executable = self
+	}
+	crew, err := newCrew(o.Executable)
+	if err != nil {
+		return nil, err
+	}
+	c := &conductor{Options: o, crew: crew, run: fmt.Sprintf("%s%x-", topicPrefix, time.Now().UnixNano())}
+	if err := c.connect(ctx); err != nil {
+		crew.dismiss()
+		return nil, err
+	}
+	return c, nil
+}
+
+// end removes what the conductor left and ends its processes.
+func (c *conductor) end() {
+	c.disconnect()
+	c.crew.dismiss()
 }
 
 // A conductor starts what measures and what is measured.
@@ -184,10 +222,12 @@ func (c *conductor) disconnect() {
 		c.progress("left topics %s* behind: %v", c.run, err)
 		return
 	}
-	for _, t := range topics.Names() {
-		if strings.HasPrefix(t, c.run) {
-			c.deleteTopic(ctx, t)
-		}
+	names := slices.DeleteFunc(topics.Names(), func(t string) bool { return !strings.HasPrefix(t, c.run) })
+	if len(names) == 0 {
+		return
+	}
+	if _, err := c.admin.DeleteTopics(ctx, names...); err != nil {
+		c.progress("left topics %s* behind: %v", c.run, err)
 	}
 }
 
@@ -206,9 +246,14 @@ func (c *conductor) progress(format string, args ...any) {
 
 // createTopic makes a topic and waits until it has leaders.
 func (c *conductor) createTopic(ctx context.Context, topic string) error {
+	return c.createTopicWith(ctx, topic, nil)
+}
+
+// createTopicWith is createTopic with settings of the topic.
+func (c *conductor) createTopicWith(ctx context.Context, topic string, settings map[string]*string) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	resp, err := c.admin.CreateTopic(ctx, int32(c.Partitions), -1, nil, topic)
+	resp, err := c.admin.CreateTopic(ctx, int32(c.Partitions), -1, settings, topic)
 	if err == nil {
 		err = resp.Err
 	}

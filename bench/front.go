@@ -34,34 +34,54 @@ func (c *conductor) front(ctx context.Context) ([]Case, error) {
 	if _, err := c.turn(ctx, c.run+"warm", yardstick); err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)
 	}
-	one := Case{Door: "front", Name: "one", Title: fmt.Sprintf("one record a request, %d connections", c.Connections)}
-	one, err = c.rounds(ctx, one, []contender{
-		yardstick,
-		{"klamm raw", false, c.requests(klamm, klammAddr, mediaPlain, 1)},
-		{"klamm v2", false, c.requests(klamm, klammAddr, mediaV2JSON, 1)},
-	})
-	if err != nil {
-		return nil, err
-	}
 	const batch = 100
-	many := Case{Door: "front", Name: "batch", Title: fmt.Sprintf("%d records a request, %d connections", batch, c.Connections)}
-	many, err = c.rounds(ctx, many, []contender{
-		yardstick,
-		{"native", true, c.native(batch)},
-		{"klamm v2", false, c.requests(klamm, klammAddr, mediaV2JSON, batch)},
-	})
-	if err != nil {
-		return nil, err
+	measures := []struct {
+		name, title string
+		sides       []contender
+	}{
+		{"one", fmt.Sprintf("one record a request, %d connections", c.Connections), []contender{
+			yardstick,
+			{"klamm raw", false, c.requests(klamm, klammAddr, mediaPlain, 1)},
+			{"klamm v2", false, c.requests(klamm, klammAddr, mediaV2JSON, 1)},
+		}},
+		{"batch", fmt.Sprintf("%d records a request, %d connections", batch, c.Connections), []contender{
+			yardstick,
+			{"native", true, c.native(batch)},
+			{"klamm v2", false, c.requests(klamm, klammAddr, mediaV2JSON, batch)},
+		}},
+		{"stream", "one record after the other, one connection", []contender{
+			{"native", true, c.nativeStream()},
+			{"klamm v3", false, c.stream(klamm, klammAddr)},
+		}},
 	}
-	return []Case{one, many}, nil
+	var cases []Case
+	for _, m := range measures {
+		if !c.wants(m.name) {
+			continue
+		}
+		result, err := c.rounds(ctx, Case{Door: "front", Name: m.name, Title: m.title}, m.sides, c.turn)
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, result)
+	}
+	if c.wants("read") {
+		result, err := c.reads(ctx, klamm, klammAddr)
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, result)
+	}
+	return cases, nil
 }
 
-// rounds lets all contenders work in turn, round by round, and compares.
-func (c *conductor) rounds(ctx context.Context, result Case, contenders []contender) (Case, error) {
+// rounds lets all contenders work in turn, round by round, and compares. Each
+// turn is given a name of its own for a topic.
+func (c *conductor) rounds(ctx context.Context, result Case, contenders []contender, turn func(context.Context, string, contender) (Figures, error)) (Case, error) {
 	result.Sides = make([]Side, len(contenders))
 	for round := range c.Rounds {
 		for i, side := range contenders {
-			f, err := c.turn(ctx, fmt.Sprintf("%sfront-%s-%d-%d", c.run, result.Name, round, i), side)
+			f, err := turn(ctx, fmt.Sprintf("%sfront-%s-%d-%d", c.run, result.Name, round, i), side)
 			if err != nil {
 				return result, fmt.Errorf("%s, %s: %w", result.Title, side.name, err)
 			}
@@ -115,13 +135,8 @@ func (c *conductor) requests(server *child, addr, media string, records int) fun
 			Stretch: c.stretch(), Addr: addr, Topic: topic, Media: media, Records: records, Size: c.ValueBytes,
 			Connections: c.Connections, PID: server.pid(),
 		}
-		var r loadResult
-		load, err := c.crew.role("load", config)
+		r, err := c.perform(ctx, "load", config, config.Stretch.timeout())
 		if err != nil {
-			return r, err
-		}
-		defer load.kill()
-		if err := load.result(ctx, config.Stretch.timeout(), &r); err != nil {
 			return r, err
 		}
 		r.Figures.PeakBytes, err = peakMemory(server.pid())
@@ -135,14 +150,41 @@ func (c *conductor) native(records int) func(context.Context, string) (loadResul
 		config := nativeYardstick{
 			Stretch: c.stretch(), Brokers: c.brokers, Topic: topic, Records: records, Size: c.ValueBytes, Connections: c.Connections,
 		}
-		var r loadResult
-		p, err := c.crew.role("yardstick-native", config)
+		return c.perform(ctx, "yardstick-native", config, config.Stretch.timeout())
+	}
+}
+
+// stream is a side that answers a produce stream of v3.
+func (c *conductor) stream(server *child, addr string) func(context.Context, string) (loadResult, error) {
+	return func(ctx context.Context, topic string) (loadResult, error) {
+		config := streamRole{Stretch: c.stretch(), Addr: addr, Topic: topic, Size: c.ValueBytes, PID: server.pid()}
+		r, err := c.perform(ctx, "load-stream", config, config.Stretch.timeout())
 		if err != nil {
 			return r, err
 		}
-		defer p.kill()
-		return r, p.result(ctx, config.Stretch.timeout(), &r)
+		r.Figures.PeakBytes, err = peakMemory(server.pid())
+		return r, err
 	}
+}
+
+// nativeStream is a side that produces one record after the other by itself.
+func (c *conductor) nativeStream() func(context.Context, string) (loadResult, error) {
+	return func(ctx context.Context, topic string) (loadResult, error) {
+		config := streamYardstick{Stretch: c.stretch(), Brokers: c.brokers, Topic: topic, Size: c.ValueBytes}
+		return c.perform(ctx, "yardstick-stream", config, config.Stretch.timeout())
+	}
+}
+
+// perform runs a role until it has its result.
+func (c *conductor) perform(ctx context.Context, name string, config any, timeout time.Duration) (loadResult, error) {
+	var r loadResult
+	p, err := c.crew.role(name, config)
+	if err != nil {
+		return r, err
+	}
+	defer p.kill()
+	err = p.result(ctx, timeout, &r)
+	return r, err
 }
 
 // startKlamm starts klamm serve, with a configuration file if file is not

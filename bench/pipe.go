@@ -37,19 +37,18 @@ type haul struct {
 
 // pipe measures the back door: records that are read and become requests.
 func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
-	backlog := int64(c.Records)
-	if backlog == 0 {
-		backlog = recordsASecond * int64(c.Seconds)
-	}
 	var cases []Case
 	for _, batch := range []int{1, 100} {
 		result := Case{Door: "pipe", Name: "one", Title: fmt.Sprintf("one record a request, %d in flight", c.Connections)}
-		h := haul{backlogTopic: c.run + "backlog", backlog: backlog, live: livePerSecond * liveSeconds, batch: batch}
+		h := haul{backlogTopic: c.run + "backlog", backlog: c.backlog(), live: livePerSecond * liveSeconds, batch: batch}
 		if batch > 1 {
 			result.Name = "batch"
 			result.Title = fmt.Sprintf("batches of up to %d records, %d in flight", batch, c.Connections)
 			h.backlogTopic += "-batch"
 			h.backlog *= batchFactor
+		}
+		if !c.wants(result.Name) {
+			continue
 		}
 		if err := c.fillBacklog(ctx, h); err != nil {
 			return nil, err

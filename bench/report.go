@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -26,6 +27,11 @@ type Machine struct {
 	OS   string `json:"os"`
 	Arch string `json:"arch"`
 	Go   string `json:"go"`
+}
+
+// thisMachine describes where the program runs.
+func thisMachine() Machine {
+	return Machine{CPUs: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version()}
 }
 
 // A Case is one kind of work, done by several sides in turn.

@@ -37,10 +37,20 @@ func Role(ctx context.Context, name, config string, out io.Writer) error {
 		return role(ctx, config, out, runFrontYardstick)
 	case "yardstick-native":
 		return role(ctx, config, out, runNativeYardstick)
+	case "yardstick-stream":
+		return role(ctx, config, out, runStreamYardstick)
+	case "yardstick-read":
+		return role(ctx, config, out, runReadYardstick)
+	case "yardstick-native-read":
+		return role(ctx, config, out, runNativeReadYardstick)
 	case "yardstick-pipe":
 		return role(ctx, config, out, runPipeYardstick)
 	case "load":
 		return role(ctx, config, out, runLoad)
+	case "load-stream":
+		return role(ctx, config, out, runStream)
+	case "load-read":
+		return role(ctx, config, out, runRead)
 	case "fill":
 		return role(ctx, config, out, runFill)
 	case "sink":
