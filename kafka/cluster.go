@@ -136,6 +136,9 @@ func (c *Cluster) options() []kgo.Opt {
 		kgo.RetryTimeout(adminTimeout),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Minute),
+		// Pushing telemetry to the brokers would cost a thousand idle groups
+		// half a gigabyte of compressors.
+		kgo.DisableClientMetrics(),
 	}
 }
 
