@@ -58,6 +58,10 @@ imports: ## only the rules for who may import whom
 test-kafka: ## the integration tests on Apache Kafka, started for them
 	deploy/kafka/run -- $(GO) test -count=1 -p 1 $(integration)
 
+.PHONY: test-clients
+test-clients: build ## clients of the original APIs, unmodified, against klamm (needs Node and npm)
+	deploy/clients/run $(BIN)
+
 .PHONY: kafka
 kafka: ## Apache Kafka on 127.0.0.1:9092 until Ctrl-C
 	deploy/kafka/run --port 9092
