@@ -60,6 +60,7 @@ problem in it with line and column.
 - **Precedence.** A flag wins over the environment, the environment over the file, the file over the default. The variable of a flag
   is its name in capitals: ` + "`--kafka-listen` is `KLAMM_KAFKA_LISTEN`" + `, an empty one counts as absent.
 - **Times** have a unit, as in 500ms, 10s or 1h30m. **Sizes** are bytes or have one of the units KB, MB, GB, KiB, MiB and GiB.
+- **Secrets** are named, not written: ` + "`{env: NAME}`, `{file: PATH}`" + `, or for trials ` + "`{value: TEXT}`" + `.
 - **Sharing.** Anchors, aliases and merge keys work (` + "`&name`, `*name`, `<<`" + `); tags do not.
 - **Bounds.** A file has at most 4 MiB, 64 levels and 1000 keys side by side.
 

@@ -50,6 +50,7 @@ func TestExampleShowsEveryKey(t *testing.T) {
 // keysOf lists the keys of a section and of all sections in it.
 func keysOf(t reflect.Type) (all []string) {
 	switch {
+	case isSecret(t):
 	case isTarget(t):
 		for kind, config := range kinds() {
 			all = append(append(all, kind), keysOf(config)...)

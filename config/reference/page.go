@@ -68,6 +68,8 @@ func (p *page) section(path string, t reflect.Type) error {
 // inner writes the sections below a key.
 func (p *page) inner(path string, t reflect.Type) error {
 	switch {
+	case isSecret(t):
+		return nil
 	case isTarget(t):
 		types := kinds()
 		for _, kind := range slices.Sorted(maps.Keys(types)) {
@@ -78,6 +80,8 @@ func (p *page) inner(path string, t reflect.Type) error {
 		return nil
 	case t.Kind() == reflect.Pointer:
 		return p.inner(path, t.Elem())
+	case t.Kind() == reflect.Slice && isSecret(t.Elem()):
+		return nil
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		return p.inner(path+"[]", t.Elem())
 	case t.Kind() == reflect.Struct:
@@ -89,6 +93,9 @@ func (p *page) inner(path string, t reflect.Type) error {
 // isTarget says whether a type is catalog.Target, which has no keys of its own.
 func isTarget(t reflect.Type) bool { return t.String() == "catalog.Target" }
 
+// isSecret says whether a type names a secret; the introduction says how.
+func isSecret(t reflect.Type) bool { return t.String() == "secret.Ref" }
+
 // valueOf says what a key takes.
 func valueOf(f reflect.StructField) string {
 	t := f.Type
@@ -96,6 +103,12 @@ func valueOf(f reflect.StructField) string {
 	case isTarget(t):
 		names := slices.Sorted(maps.Keys(kinds()))
 		return "one of `" + strings.Join(names, "`, `") + "`"
+	case isSecret(t):
+		return "secret"
+	case t.Kind() == reflect.Map && isSecret(t.Elem()):
+		return "secrets by name"
+	case t.Kind() == reflect.Slice && isSecret(t.Elem()):
+		return "list of secrets"
 	case t == reflect.TypeFor[time.Duration]():
 		return "time"
 	case t == reflect.TypeFor[json.RawMessage]():

@@ -3,6 +3,7 @@ package webhook
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -15,6 +16,24 @@ var (
 	lines  = []string{"application/x-ndjson"}
 	agent  = []string{"klamm"}
 )
+
+// reserved are the headers that HTTP itself depends on.
+var reserved = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Upgrade": true, "Te": true, "Trailer": true}
+
+// untemplated says whether a header must not depend on a record, because
+// receivers and those between decide by it who may do what (event-bus.md 6).
+func untemplated(canonical string) bool {
+	switch canonical {
+	case "Authorization", "Proxy-Authorization", "Content-Encoding", "Cookie", "Forwarded", "Host", "Max-Forwards", "Via", "Www-Authenticate":
+		return true
+	}
+	for _, prefix := range []string{"Klamm-", "X-Amz", "X-Forwarded-", "Proxy-"} {
+		if strings.HasPrefix(canonical, prefix) {
+			return true
+		}
+	}
+	return false
+}
 
 // head makes the request headers. Names are written in their canonical form, so
 // that nothing has to be canonicalized for each request.
@@ -52,6 +71,9 @@ func (w *webhook) head(events []*event.Event) http.Header {
 		if w.format == "ndjson" {
 			h["Content-Type"] = lines
 		}
+	}
+	if w.plan.body != nil {
+		h["Content-Type"] = []string{w.plan.contentType}
 	}
 	for name, value := range w.headers {
 		h[name] = value

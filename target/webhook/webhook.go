@@ -1,9 +1,15 @@
 // Package webhook is the target that sends events as HTTP requests
-// (interface.md 4).
+// (interface.md 4), and the API destination of EventBridge (event-bus.md 6, 7).
+//
+// A configuration becomes a plan: what is always the same, and texts with
+// placeholders (template.go, url.go, body.go, headers.go). For each delivery the
+// plan gives a request; a vault adds what is secret (credentials.go), tokens of
+// OAuth come from a source of their own (oauth.go), and the status of the answer
+// says what became of it (answer.go).
 //
 // An event on its own is the request's body, byte for byte; a batch is a JSON
 // array or a value a line. Coordinates, key and headers of the record travel as
-// request headers. The status of the answer says what became of it.
+// request headers.
 package webhook
 
 import (
@@ -15,209 +21,312 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
+	"golang.org/x/time/rate"
 
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/transform"
 )
 
-// Config is the configuration of a webhook.
-type Config struct {
-	// URL is where the requests go: http or https.
-	URL string `yaml:"url" json:"url"`
-	// Method is POST (the default), PUT, PATCH, GET or DELETE.
-	Method string `yaml:"method" json:"method,omitempty"`
-	// Headers are sent with every request, and win over klamm's own.
-	Headers map[string]string `yaml:"headers" json:"headers,omitempty"`
-}
-
-// Kind returns the webhook kind.
+// Kind returns the webhook kind. Its targets answer: each is a target.Invoker.
 func Kind() target.Kind {
 	return target.Kind{Name: "webhook", Config: func() target.Config { return &Config{} }, Open: open}
 }
 
-// Validate reports each problem with the field it lies in.
-func (c *Config) Validate(report func(path, problem string)) {
-	u, err := url.Parse(c.URL)
-	switch {
-	case c.URL == "":
-		report("url", "a webhook needs a url")
-	case err != nil:
-		report("url", "not a URL")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		report("url", "want http://HOST/PATH or https://HOST/PATH")
-	case u.User != nil:
-		report("url", "credentials do not belong into a URL; use headers")
-	}
-	switch c.Method {
-	case "", "POST", "PUT", "PATCH", "GET", "DELETE":
-	default:
-		report("method", "want POST, PUT, PATCH, GET or DELETE")
-	}
-	for name, value := range c.Headers {
-		switch {
-		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
-			report("headers."+name, "not a valid HTTP header")
-		case reserved[http.CanonicalHeaderKey(name)]:
-			report("headers."+name, "this header is klamm's to set")
-		}
-	}
-}
-
-// reserved are the headers that HTTP itself depends on.
-var reserved = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Upgrade": true, "Te": true, "Trailer": true}
-
 type webhook struct {
-	url       *url.URL
+	plan      *plan
+	url       *url.URL // nil: it is made for each request
 	method    string
 	host      string
-	headers   http.Header
+	headers   http.Header // always the same
 	format    string
 	pipe      []string
+	conflict  bool // 409 is retried
+	partial   bool
 	transport http.RoundTripper
+	limiter   *rate.Limiter // nil: no limit
+	vault     *vault        // nil: there are no secrets
+	tokens    *tokens       // nil: no OAuth
+	now       func() time.Time
+	documents sync.Pool // of *[]byte
 }
 
-func open(config json.RawMessage, env target.Env) (target.Target, error) {
-	var c Config
-	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("webhook: %w", err)
-	}
-	u, err := url.Parse(c.URL)
+// openTimeout bounds the first look-up of secrets.
+const openTimeout = 10 * time.Second
+
+func open(raw json.RawMessage, env target.Env) (target.Target, error) {
+	c, p, err := configOf(raw)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	if err := env.Egress.CheckHost(u.Hostname()); err != nil {
-		return nil, fmt.Errorf("webhook %s: %w", u.Redacted(), err)
+	p.seal()
+	if err := env.Egress.CheckHost(p.base.Hostname()); err != nil {
+		return nil, fmt.Errorf("webhook %s: %w", p.name, err)
 	}
-	w := &webhook{url: u, method: c.Method, headers: http.Header{}, format: env.Batch, pipe: []string{env.Pipe}, transport: env.Transport}
+	if env.Batch != "" {
+		if p.body != nil {
+			return nil, fmt.Errorf("webhook %s: body makes a body of one record; use delivery: {batch: {records: 1}}", p.name)
+		}
+		if !p.steady() {
+			return nil, fmt.Errorf("webhook %s: placeholders other than <$.topic> and <$.partition> need delivery: {batch: {records: 1}}", p.name)
+		}
+	}
+	w := &webhook{
+		plan: p, method: c.Method, headers: p.fixed, format: env.Batch, pipe: []string{env.Pipe}, conflict: c.RetryConflict,
+		partial: c.Partial, transport: env.Transport, now: time.Now,
+	}
+	w.documents.New = func() any { return new([]byte) }
 	if w.method == "" {
 		w.method = http.MethodPost
 	}
-	for name, value := range c.Headers {
-		if http.CanonicalHeaderKey(name) == "Host" {
-			w.host = value
-			continue
+	if host := w.headers["Host"]; host != nil {
+		w.host = host[0]
+		delete(w.headers, "Host")
+	}
+	if c.Rate > 0 {
+		// A hundredth of a second's requests at once, so that late timers do not
+		// cost throughput.
+		w.limiter = rate.NewLimiter(rate.Limit(c.Rate), max(1, c.Rate/100))
+	}
+	switch {
+	case !p.made:
+		w.url = p.base
+	case !p.moving && !p.short:
+		if w.url, err = p.url(nil); err != nil {
+			return nil, fmt.Errorf("webhook %s: %w", p.name, err)
 		}
-		w.headers.Set(name, value)
+	}
+	if c.needsSecrets() {
+		v := &vault{config: c, lookup: env.Secret, egress: env.Egress, log: env.Log, now: time.Now}
+		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+		defer cancel()
+		first, err := v.load(ctx, nil)
+		if err != nil {
+			return nil, fmt.Errorf("webhook %s: %w", p.name, err)
+		}
+		v.keep(first)
+		w.vault = v
+	}
+	if c.Auth != nil && c.Auth.OAuth != nil {
+		if w.tokens, err = newTokens(c.Auth.OAuth, env); err != nil {
+			return nil, fmt.Errorf("webhook %s: %w", p.name, err)
+		}
 	}
 	return w, nil
 }
 
-// Close has nothing to do: the transport is shared.
-func (w *webhook) Close() error { return nil }
+// Close ends what is under way with the token endpoint. The transport is shared
+// unless there are certificates.
+func (w *webhook) Close() error {
+	if w.tokens != nil {
+		w.tokens.close()
+	}
+	if w.vault != nil {
+		w.vault.close()
+	}
+	return nil
+}
 
 // Deliver sends one request for the events.
 func (w *webhook) Deliver(ctx context.Context, events []*event.Event) error {
-	req := &http.Request{
-		Method: w.method, URL: w.url, Host: w.host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: w.head(events),
+	answer, err := w.send(ctx, events, w.partial)
+	if err != nil || !w.partial {
+		return err
 	}
-	body := w.body(events)
-	req.ContentLength = int64(len(body))
+	return w.failures(answer, events)
+}
+
+// Invoke sends one request for the events and returns the body of the answer.
+func (w *webhook) Invoke(ctx context.Context, events []*event.Event) ([]byte, error) {
+	return w.send(ctx, events, true)
+}
+
+// A request is what an attempt sends, without what is secret.
+type request struct {
+	id      string // of the delivery
+	url     *url.URL
+	headers http.Header
+	body    []byte
+}
+
+// send makes one attempt; keep says whether the answer's body is wanted.
+func (w *webhook) send(ctx context.Context, events []*event.Event, keep bool) ([]byte, error) {
+	if w.plan.short {
+		return nil, refusal("the URL has more * than there are path parameters")
+	}
+	r := request{id: events[0].ID, url: w.url, headers: w.head(events)}
+	if err := w.fill(&r, events[0]); err != nil {
+		return nil, err
+	}
+	if w.plan.body == nil {
+		r.body = w.payload(events)
+	}
+	return w.exchange(ctx, &r, keep)
+}
+
+// fill makes what has placeholders.
+func (w *webhook) fill(r *request, e *event.Event) error {
+	if w.plan.paths.Len() == 0 && w.plan.body == nil {
+		return nil
+	}
+	buffer := w.documents.Get().(*[]byte)
+	*buffer = w.plan.document((*buffer)[:0], e)
+	err := w.plan.paths.Find(*buffer, func(values [][]byte) (err error) {
+		if r.url == nil {
+			if r.url, err = w.plan.url(values); err != nil {
+				return err
+			}
+		}
+		if w.plan.body != nil {
+			if r.body, err = w.plan.render(values); err != nil {
+				return err
+			}
+		}
+		for _, h := range w.plan.headers {
+			value, err := h.header(values)
+			switch {
+			case err != nil:
+				return err
+			case value == "":
+				delete(r.headers, h.name)
+			default:
+				r.headers[h.name] = []string{value}
+			}
+		}
+		return nil
+	})
+	if cap(*buffer) <= 1<<20 {
+		w.documents.Put(buffer)
+	}
+	if errors.Is(err, transform.ErrDocument) || errors.Is(err, transform.ErrTooLarge) {
+		return refusal("%w", err)
+	}
+	return err
+}
+
+// exchange sends a request and reads the answer. When the receiver refuses the
+// credentials and there are newer ones, it is sent once more with those.
+func (w *webhook) exchange(ctx context.Context, r *request, keep bool) ([]byte, error) {
+	report := target.ReportOf(ctx)
+	if report != nil {
+		watch := &stopwatch{}
+		ctx = watch.trace(ctx)
+		defer watch.into(report)
+	}
+	var c *credentials
+	if w.vault != nil {
+		c = w.vault.get(ctx)
+	}
+	for again := false; ; again = true {
+		var t *token
+		if w.tokens != nil {
+			var err error
+			if t, err = w.tokens.get(ctx); err != nil {
+				return nil, fmt.Errorf("%s %s: %w", w.method, w.plan.name, err)
+			}
+		}
+		if err := w.turn(ctx); err != nil {
+			return nil, err
+		}
+		resp, err := w.via(c).RoundTrip(w.request(ctx, r, c, t))
+		if err != nil {
+			return nil, w.failed(ctx, err)
+		}
+		if refused := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusProxyAuthRequired; refused && !again {
+			if fresh, better := w.renew(ctx, c, t); better {
+				c = fresh
+				finish(resp, 0)
+				_ = resp.Body.Close()
+				continue
+			}
+		}
+		return w.outcome(ctx, resp, keep, report)
+	}
+}
+
+// renew says whether there are newer credentials than those that were refused.
+func (w *webhook) renew(ctx context.Context, c *credentials, t *token) (fresh *credentials, better bool) {
+	fresh = c
+	if c != nil {
+		fresh, better = w.vault.renew(ctx, c)
+	}
+	if t != nil && w.tokens.refused(t) {
+		better = true
+	}
+	return fresh, better
+}
+
+// turn waits until the rate allows another request.
+func (w *webhook) turn(ctx context.Context) error {
+	if w.limiter == nil {
+		return nil
+	}
+	turn := w.limiter.Reserve()
+	wait := turn.Delay()
+	if wait == 0 {
+		return nil
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+		turn.Cancel()
+		return target.RetryAfter(fmt.Errorf("%s %s: its rate leaves no turn in time", w.method, w.plan.name), wait)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		turn.Cancel()
+		return ctx.Err()
+	}
+}
+
+// via returns the transport for a request.
+func (w *webhook) via(c *credentials) http.RoundTripper {
+	if c != nil && c.transport != nil {
+		return c.transport
+	}
+	return w.transport
+}
+
+// request puts a request together with what is secret.
+func (w *webhook) request(ctx context.Context, r *request, c *credentials, t *token) *http.Request {
+	body, u, headers := r.body, r.url, r.headers
+	if c != nil || t != nil {
+		headers = headers.Clone()
+	}
+	if c != nil {
+		for name, value := range c.headers {
+			headers[name] = value
+		}
+		body = withMembers(body, c.members)
+		if len(c.keys) > 0 {
+			sign(headers, c.keys, r.id, w.now(), body)
+		}
+		u = withQuery(u, c.query)
+	}
+	if t != nil {
+		headers["Authorization"] = []string{t.header}
+	}
+	req := http.Request{
+		Method: w.method, URL: u, Host: w.host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: headers, ContentLength: int64(len(body)), Body: http.NoBody,
+	}
 	if len(body) > 0 {
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	} else {
-		req.Body = http.NoBody
 	}
-	resp, err := w.transport.RoundTrip(req.WithContext(ctx))
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.New("no answer in time")
-		}
-		return fmt.Errorf("%s %s: %w", w.method, w.url.Redacted(), err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		drain(resp.Body)
-		return nil
-	}
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, excerpt))
-	drain(resp.Body)
-	f := &target.Failure{Status: resp.StatusCode, Response: said, Final: !retried(resp.StatusCode)}
-	f.Err = fmt.Errorf("%s %s: HTTP status %d", w.method, w.url.Redacted(), resp.StatusCode)
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
-		f.After = retryAfter(resp.Header.Get("Retry-After"), time.Now())
-	}
-	return f
+	return req.WithContext(ctx)
 }
 
-const (
-	excerpt = 1 << 10
-	// drained is how much of an answer is read so that its connection can be
-	// used again.
-	drained = 64 << 10
-)
-
-func drain(r io.Reader) { _, _ = io.CopyN(io.Discard, r, drained) }
-
-// retried says whether a status that is no success is worth another attempt
-// (interface.md 4).
-func retried(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
+// failed says that there was no answer, or not all of it.
+func (w *webhook) failed(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = errors.New("no answer in time")
 	}
-	return status >= 500
-}
-
-// retryAfter reads a Retry-After header, seconds or a date; anything else, and
-// a time that has passed, is 0.
-func retryAfter(text string, now time.Time) time.Duration {
-	if text == "" {
-		return 0
-	}
-	if seconds, err := strconv.Atoi(strings.TrimSpace(text)); err == nil {
-		return time.Duration(min(max(seconds, 0), 24*3600)) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(at.Sub(now), 0), 24*time.Hour)
-	}
-	return 0
-}
-
-// body joins the payloads of the events.
-func (w *webhook) body(events []*event.Event) []byte {
-	if w.format == "" {
-		return events[0].Payload()
-	}
-	size := 2
-	for _, e := range events {
-		size += len(e.Payload()) + 8
-	}
-	b := make([]byte, 0, size)
-	if w.format == "ndjson" {
-		for _, e := range events {
-			b = append(appendLine(b, e), '\n')
-		}
-		return b
-	}
-	b = append(b, '[')
-	for i, e := range events {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = e.AppendJSON(b)
-	}
-	return append(b, ']')
-}
-
-// appendLine appends a payload as one line: JSON that spans several lines is
-// compacted.
-func appendLine(b []byte, e *event.Event) []byte {
-	start := len(b)
-	b = e.AppendJSON(b)
-	if bytes.IndexByte(b[start:], '\n') < 0 && bytes.IndexByte(b[start:], '\r') < 0 {
-		return b
-	}
-	var line bytes.Buffer
-	if err := json.Compact(&line, b[start:]); err != nil {
-		return b
-	}
-	return append(b[:start], line.Bytes()...)
+	return fmt.Errorf("%s %s: %w", w.method, w.plan.name, err)
 }

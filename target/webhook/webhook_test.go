@@ -116,7 +116,7 @@ func TestStatusDecides(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for text, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "-1": 0, "x": 0, "1.5": 0, "999999999": 24 * time.Hour,
+		"": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "-1": -time.Second, "-99999999999999999999": -time.Second, "99999999999999999999": 24 * time.Hour, "x": 0, "1.5": 0, "999999999": 24 * time.Hour,
 		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute, "Fri, 02 Jan 2026 03:03:05 GMT": 0,
 	} {
 		if got := retryAfter(text, now); got != want {
@@ -216,7 +216,7 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 func FuzzHeaders(f *testing.F) {
 	f.Add([]byte("key"), "name", []byte("value"))
 	f.Fuzz(func(t *testing.T, key []byte, name string, value []byte) {
-		w := &webhook{headers: http.Header{}, pipe: []string{"p"}}
+		w := &webhook{plan: &plan{}, headers: http.Header{}, pipe: []string{"p"}}
 		e := targettest.Event(1, string(key), "1")
 		e.Record.Headers = []kgo.RecordHeader{{Key: name, Value: value}}
 		req := &http.Request{Method: "POST", URL: nil, Header: w.head([]*event.Event{e})}
