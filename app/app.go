@@ -116,7 +116,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 // dialects lists the HTTP APIs that klamm speaks.
 func (a *App) dialects(registry *prometheus.Registry, links front.Links) []front.Dialect {
 	v2 := a.cfg.Rest.V2
-	v2.Links = links
+	v2.Links, v2.Ready = links, a.ready
 	return []front.Dialect{
 		confluent2.Dialect(a.gate, v2),
 		confluent3.Dialect(a.gate, confluent3.Config{RecordBytes: a.cfg.Sizes.Body, Links: links}),

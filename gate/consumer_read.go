@@ -39,6 +39,8 @@ type Reading struct {
 	// Timeout is how long to wait for records; zero, and anything longer than
 	// the instance's own, stands for that.
 	Timeout time.Duration
+	// Longer lets Timeout exceed the instance's own.
+	Longer bool
 	// MaxBytes is what keys and values of an answer stay below; zero stands for
 	// 64 MiB, which is also the most.
 	MaxBytes int
@@ -99,7 +101,7 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 		}
 	}()
 	d := u.definition()
-	if q.Timeout <= 0 || q.Timeout > d.Config.Timeout {
+	if q.Timeout <= 0 || q.Timeout > d.Config.Timeout && !q.Longer {
 		q.Timeout = d.Config.Timeout
 	}
 	if q.MaxBytes <= 0 || q.MaxBytes > mostBytes {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,19 +32,24 @@ var masks = []fronttest.Mask{
 	{Pattern: regexp.MustCompile(`"leader":\d+`), Text: `"leader":ID`},
 	{Pattern: regexp.MustCompile(`"broker":\d+`), Text: `"broker":ID`},
 	{Pattern: regexp.MustCompile(`"brokers":\[\d+(,\d+)*\]`), Text: `"brokers":[IDS]`},
+	{Pattern: regexp.MustCompile(`(?s)^\{\n "openapi": "3\.1\..*`), Text: `{"openapi":...}`},
+	{Pattern: regexp.MustCompile(`"process_uptime_sec":\d+,"karapace_version":"[^"]+"`), Text: `"process_uptime_sec":N,"karapace_version":"VERSION"`},
 	{Pattern: regexp.MustCompile(`"timestamp":(170[1-9]|17[1-9]\d|1[89]\d\d|[2-9]\d\d\d)\d{9}\b`), Text: `"timestamp":NOW`},
 }
 
 func TestTranscripts(t *testing.T) {
+	t.Parallel()
 	fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{})}).Transcripts(t, "testdata/lenient", masks...)
 }
 
 func TestStrictTranscripts(t *testing.T) {
+	t.Parallel()
 	cfg := confluent2.Config{StrictMediaTypes: true, TopicNotFoundCode: 40401, RecordExtras: true, Profile: "confluent"}
 	fronttest.Start(t, fronttest.Setup{Dialects: with(cfg)}).Transcripts(t, "testdata/strict", masks...)
 }
 
 func TestConforms(t *testing.T) {
+	t.Parallel()
 	fronttest.Conform(t, fronttest.Subject{
 		Dialects: with(confluent2.Config{}),
 		Unknown:  "/nothing/here",
@@ -80,10 +87,17 @@ func (d deny) Check(_ context.Context, c *gate.Call) error {
 }
 
 func TestDeniedTranscripts(t *testing.T) {
+	t.Parallel()
 	fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{}), Policies: []gate.Policy{deny("missing-")}}).Transcripts(t, "testdata/denied", masks...)
 }
 
+func TestClosedTranscripts(t *testing.T) {
+	t.Parallel()
+	fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{}), Closed: true}).Transcripts(t, "testdata/closed", masks...)
+}
+
 func TestTopicsAreSortedAndWithoutKafkasOwn(t *testing.T) {
+	t.Parallel()
 	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{}), Policies: []gate.Policy{deny("secret-")}})
 	unique := strconv.FormatInt(time.Now().UnixNano(), 36)
 	for _, name := range []string{"b-", "secret-", "_a-", "a-"} {
@@ -97,6 +111,28 @@ func TestTopicsAreSortedAndWithoutKafkasOwn(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestKarapacesListHasKafkasOwnTopics reads with a group first, so that there is
+// one.
+func TestKarapacesListHasKafkasOwnTopics(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("KLAMM_TEST_BROKERS") == "" {
+		t.Skip("the embedded broker has no topics of its own")
+	}
+	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{Profile: "karapace"})})
+	if status, said := post(t, s.URL+"/consumers/own", "application/json", strings.NewReader(`{"name":"a"}`)); status != 200 && status != 409 {
+		t.Fatalf("got %d %s", status, said)
+	}
+	offsets := `{"offsets":[{"topic":"own","partition":0,"offset":1}]}`
+	s.Topic(t, "own", 1)
+	if status, said := post(t, s.URL+"/consumers/own/instances/a/offsets", "application/json", strings.NewReader(offsets)); status != 204 {
+		t.Fatalf("got %d %s", status, said)
+	}
+	var names []string
+	if ask(t, s.URL+"/topics", &names); !slices.Contains(names, "__consumer_offsets") {
+		t.Errorf("got %q", names)
 	}
 }
 
@@ -139,6 +175,7 @@ func post(t *testing.T, url, contentType string, body io.Reader) (int, string) {
 const mediaJSON = "application/vnd.kafka.json.v2+json"
 
 func TestARecordBeyondTheTopicsLimitFailsAlone(t *testing.T) {
+	t.Parallel()
 	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{})})
 	topic, limit := "small-"+strconv.FormatInt(time.Now().UnixNano(), 36), "20000"
 	if err := s.Cluster.EnsureTopic(t.Context(), topic, 2, map[string]*string{"max.message.bytes": &limit}); err != nil {
@@ -158,51 +195,8 @@ func TestARecordBeyondTheTopicsLimitFailsAlone(t *testing.T) {
 	}
 }
 
-func TestNobodyWaitsLongForBrokersThatAreGone(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the producer's whole patience")
-	}
-	t.Parallel()
-	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{}), Brokers: []string{"127.0.0.1:1"}})
-	var all sync.WaitGroup
-	for _, c := range []struct {
-		name, method, path, contentType, body string
-		status                                int
-		said                                  string
-	}{
-		{"a plain record", "POST", "/topics/x", "text/plain", "x", 503, `{"error_code":50003,`},
-		{"v2", "POST", "/topics/x", mediaJSON, `{"records":[{"value":1},{"value":2}]}`, 200, `{"offsets":[{"partition":null,"offset":null,"error_code":50003,`},
-		{"metadata", "GET", "/topics", "", "", 500, `{"error_code":50003,`},
-		{"a read", "GET", "/topics/x/records", "", "", 500, `{"error_code":50003,`},
-		{"async", "POST", "/topics/x?async=true", mediaJSON, `{"records":[{"value":1}]}`, 204, ``},
-	} {
-		all.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
-			defer cancel()
-			req, err := http.NewRequestWithContext(ctx, c.method, s.URL+c.path, strings.NewReader(c.body))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if c.contentType != "" {
-				req.Header.Set("Content-Type", c.contentType)
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Errorf("%s: %v", c.name, err)
-				return
-			}
-			defer resp.Body.Close()
-			said, _ := io.ReadAll(resp.Body)
-			if resp.StatusCode != c.status || !strings.HasPrefix(string(said), c.said) {
-				t.Errorf("%s: got %d %s, want %d %s", c.name, resp.StatusCode, said, c.status, c.said)
-			}
-		})
-	}
-	all.Wait()
-}
-
 func TestAReadWaitsForTheFirstRecord(t *testing.T) {
+	t.Parallel()
 	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{})})
 	topic := "late-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	s.Topic(t, topic, 20)
@@ -231,7 +225,41 @@ func TestAReadWaitsForTheFirstRecord(t *testing.T) {
 	}
 }
 
+// TestAReadThatWaitsHoldsUpNobody lets many reads wait at the end of a topic while
+// others read the same partition.
+func TestAReadThatWaitsHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{})})
+	topic := "busy-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	s.Topic(t, topic, 1)
+	var waiting sync.WaitGroup
+	var over atomic.Int32
+	for range 30 {
+		waiting.Go(func() {
+			defer over.Add(1)
+			resp, err := http.Get(s.URL + "/topics/" + topic + "/records?offset=latest&wait=4s")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+		})
+	}
+	for range 10 {
+		var got []any
+		if ask(t, s.URL+"/topics/"+topic+"/records", &got); len(got) != 0 {
+			t.Errorf("got %v", got)
+		}
+		ask(t, s.URL+"/topics/"+topic+"/partitions/0/records?offset=0&count=1", &got)
+	}
+	if n := over.Load(); n != 0 {
+		t.Errorf("20 reads took as long as %d of those that wait", n)
+	}
+	waiting.Wait()
+}
+
 func TestReadsAreBoundedAndComplete(t *testing.T) {
+	t.Parallel()
 	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{})})
 	topic := "many-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	s.Topic(t, topic, 12)

@@ -1,11 +1,14 @@
 package confluent2
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -22,8 +25,13 @@ type consumerConfig struct {
 	links front.Links     // what the URLs of instances begin with
 }
 
-// defaultIdle is consumer.instance.timeout.ms of the original.
-const defaultIdle = 5 * time.Minute
+const (
+	// defaultIdle is consumer.instance.timeout.ms of the original.
+	defaultIdle = 5 * time.Minute
+	// longestIdle is how long an instance lives at most. Strimzi's live on without
+	// an end; klamm must be able to forget those that nobody ever deletes.
+	longestIdle = 24 * time.Hour
+)
 
 // badRecords reads the switch bad_records.
 func badRecords(text string) (gate.BadRecords, bool) {
@@ -56,62 +64,45 @@ func consumerRoutes(a *api, cfg consumerConfig) []front.Route {
 	return []front.Route{
 		{Name: "consumers.create", Pattern: "POST /consumers/{group}", Serve: k.create},
 		{Name: "consumers.delete", Pattern: "DELETE " + at, Serve: k.remove},
-		{Name: "consumers.subscribe", Pattern: "POST " + at + "/subscription", Serve: k.on(consumerMedia, k.subscribe)},
-		{Name: "consumers.subscription", Pattern: "GET " + at + "/subscription", Serve: k.on(consumerMedia, k.subscription)},
-		{Name: "consumers.unsubscribe", Pattern: "DELETE " + at + "/subscription", Serve: k.on(consumerMedia, k.unsubscribe)},
-		{Name: "consumers.assign", Pattern: "POST " + at + "/assignments", Serve: k.on(consumerMedia, k.assign)},
-		{Name: "consumers.assignment", Pattern: "GET " + at + "/assignments", Serve: k.on(consumerMedia, k.assignment)},
-		{Name: "consumers.seek", Pattern: "POST " + at + "/positions", Serve: k.on(consumerMedia, k.seek)},
-		{Name: "consumers.seekBeginning", Pattern: "POST " + at + "/positions/beginning", Serve: k.on(consumerMedia, k.seekBeginning)},
-		{Name: "consumers.seekEnd", Pattern: "POST " + at + "/positions/end", Serve: k.on(consumerMedia, k.seekEnd)},
-		{Name: "consumers.read", Pattern: "GET " + at + "/records", Serve: k.on(recordMedia, k.records)},
-		{Name: "consumers.commit", Pattern: "POST " + at + "/offsets", Serve: k.on(consumerMedia, k.commit)},
-		{Name: "consumers.committed", Pattern: "GET " + at + "/offsets", Serve: k.on(consumerMedia, k.committed)},
+		{Name: "consumers.subscribe", Pattern: "POST " + at + "/subscription", Serve: k.on(k.accept, consumerMedia, k.subscribe)},
+		{Name: "consumers.subscription", Pattern: "GET " + at + "/subscription", Serve: k.on(k.accept, consumerMedia, k.subscription)},
+		{Name: "consumers.unsubscribe", Pattern: "DELETE " + at + "/subscription", Serve: k.on(k.accept, consumerMedia, k.unsubscribe)},
+		{Name: "consumers.assign", Pattern: "POST " + at + "/assignments", Serve: k.on(k.accept, consumerMedia, k.assign)},
+		{Name: "consumers.assignment", Pattern: "GET " + at + "/assignments", Serve: k.on(k.accept, consumerMedia, k.assignment)},
+		{Name: "consumers.seek", Pattern: "POST " + at + "/positions", Serve: k.on(k.accept, consumerMedia, k.seek)},
+		{Name: "consumers.seekBeginning", Pattern: "POST " + at + "/positions/beginning", Serve: k.on(k.accept, consumerMedia, k.seekBeginning)},
+		{Name: "consumers.seekEnd", Pattern: "POST " + at + "/positions/end", Serve: k.on(k.accept, consumerMedia, k.seekEnd)},
+		{Name: "consumers.read", Pattern: "GET " + at + "/records", Serve: k.on(k.acceptRecords, recordMedia, k.records)},
+		{Name: "consumers.commit", Pattern: "POST " + at + "/offsets", Serve: k.on(k.accept, consumerMedia, k.commit)},
+		{Name: "consumers.committed", Pattern: "GET " + at + "/offsets", Serve: k.on(k.accept, consumerMedia, k.committed)},
 	}
 }
-
-// The types of instances with a schema, which need a schema registry.
-const (
-	mediaAvro       = "application/vnd.kafka.avro.v2+json"
-	mediaJSONSchema = "application/vnd.kafka.jsonschema.v2+json"
-	mediaProtobuf   = "application/vnd.kafka.protobuf.v2+json"
-)
-
-var (
-	consumerMedia = []offer{
-		{mediaV2, 900, false}, {"application/vnd.kafka+json", 800, true}, {mediaPlain, 500, true},
-		{mediaBinary, 100, false}, {mediaJSON, 100, false}, {mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false},
-	}
-	// Without an embedded format a type has always meant binary.
-	recordMedia = []offer{
-		{mediaBinary, 1000, false}, {mediaV2, 900, false}, {"application/vnd.kafka+json", 800, true}, {mediaPlain, 500, true},
-		{mediaJSON, 100, false}, {mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false},
-	}
-)
 
 // A consumerCall is one call of an instance.
 type consumerCall struct {
 	w     http.ResponseWriter
 	r     *http.Request
+	asked string // the type that the request wants
 	media string // of the answer
 	*gate.Consumer
 }
 
 // on stands around the operations of an instance: it negotiates the type, finds
 // the instance and renews it.
-func (k consumerAPI) on(offers []offer, serve func(consumerCall) error) front.Handler {
+func (k consumerAPI) on(accept func(*http.Request, []offer) (string, error), offers []offer, serve func(consumerCall) error) front.Handler {
 	return func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-		media, err := k.accept(r, offers)
+		asked, err := accept(r, offers)
 		if err != nil {
 			return err
 		}
+		media := k.answerType(asked)
 		use, err := k.gate.UseConsumer(r.Context(), who, r.PathValue("group"), r.PathValue("instance"))
 		if err != nil {
-			return k.fail(w, media, err)
+			return k.fail(w, r, media, err)
 		}
 		defer use.Release()
 		k.lease(w, k.cfg.idle)
-		return k.fail(w, media, serve(consumerCall{w, r, media, use}))
+		return k.fail(w, r, media, serve(consumerCall{w, r, asked, media, use}))
 	}
 }
 
@@ -122,7 +113,7 @@ func (k consumerAPI) lease(w http.ResponseWriter, left time.Duration) {
 
 // fail answers an error in the negotiated type; what the log has to know is
 // passed on.
-func (k consumerAPI) fail(w http.ResponseWriter, media string, err error) error {
+func (k consumerAPI) fail(w http.ResponseWriter, r *http.Request, media string, err error) error {
 	var known *refusal
 	var bad *gate.BadRecord
 	var broker *kerr.Error
@@ -134,33 +125,36 @@ func (k consumerAPI) fail(w http.ResponseWriter, media string, err error) error 
 			return err
 		}
 	case errors.Is(err, gate.ErrNoConsumer):
-		known = &refusal{http.StatusNotFound, 40403, gate.ErrNoConsumer.Message}
+		known = &refusal{status: http.StatusNotFound, code: 40403, message: gate.ErrNoConsumer.Message}
 	case errors.Is(err, gate.ErrConsumerExists):
-		known = &refusal{http.StatusConflict, 40902, gate.ErrConsumerExists.Message}
+		known = &refusal{status: http.StatusConflict, code: 40902, message: gate.ErrConsumerExists.Message}
 	case errors.Is(err, gate.ErrConsumerIdle):
-		known = &refusal{http.StatusInternalServerError, 500, gate.ErrConsumerIdle.Message}
-	case errors.As(err, &bad) && bad.TooLarge:
-		known = &refusal{http.StatusRequestEntityTooLarge, 413, bad.Error()}
+		known = &refusal{status: http.StatusInternalServerError, code: 500, message: gate.ErrConsumerIdle.Message}
 	case errors.As(err, &bad):
-		known = &refusal{http.StatusRequestTimeout, 40801, bad.Error()}
+		known = k.badRecord(bad)
 	case gate.Classify(err) == gate.Conflict && !errors.As(err, &broker):
-		known = &refusal{http.StatusConflict, 40903, err.Error()}
+		known = &refusal{status: http.StatusConflict, code: 40903, message: err.Error()}
 	case gate.Classify(err) == gate.Internal && !errors.As(err, &broker), errors.Is(err, front.ErrBodyTooLarge), errors.Is(err, front.ErrBodyTimeout), errors.Is(err, front.ErrBusy):
 		return err
 	default:
 		known = k.refusalOf(err)
 	}
-	body, err := json.Marshal(struct {
-		Code    int    `json:"error_code"`
-		Message string `json:"message"`
-	}{known.code, known.message})
-	if err != nil {
-		return err
+	writeRefusal(w, media, k.said(known, r))
+	return nil
+}
+
+// badRecord is the answer to a read that stops at a record.
+func (k consumerAPI) badRecord(bad *gate.BadRecord) *refusal {
+	strimzi := k.api.cfg.Profile == profileStrimzi
+	switch {
+	case bad.TooLarge && strimzi:
+		return &refusal{status: unprocessable, code: 422, message: bad.Error()}
+	case bad.TooLarge:
+		return &refusal{status: http.StatusRequestEntityTooLarge, code: 413, message: bad.Error()}
+	case strimzi:
+		return &refusal{status: http.StatusNotAcceptable, code: 406, message: bad.Error()}
 	}
-	w.Header()["Content-Type"] = mediaValues(media)
-	w.WriteHeader(known.status)
-	_, err = w.Write(body)
-	return err
+	return &refusal{status: http.StatusRequestTimeout, code: 40801, message: bad.Error()}
 }
 
 // respond answers 200 with a value as JSON.
@@ -184,7 +178,7 @@ func (k consumerAPI) create(w http.ResponseWriter, r *http.Request, who gate.Pri
 	if err != nil {
 		return err
 	}
-	return k.fail(w, media, k.make(w, r, who, media))
+	return k.fail(w, r, media, k.make(w, r, who, media))
 }
 
 func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Principal, media string) error {
@@ -193,9 +187,12 @@ func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Princ
 		return err
 	}
 	defer release()
-	name, cfg, later, err := parseConsumer(body, k.api.cfg.StrictMediaTypes)
-	if err != nil {
+	name, cfg, later, err := parseConsumer(body, k.habits, k.api.cfg.StrictMediaTypes)
+	switch {
+	case err != nil:
 		return err
+	case k.habits.cleanNames && hasControl(name):
+		return errControl
 	}
 	group := r.PathValue("group")
 	if later != nil {
@@ -210,6 +207,9 @@ func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Princ
 		return later
 	}
 	cfg.Idle = k.cfg.idle
+	if name == "" && k.api.cfg.Profile == profileStrimzi {
+		name = bridgeName()
+	}
 	name, err = k.gate.CreateConsumer(r.Context(), who, group, name, cfg)
 	if err != nil {
 		return err
@@ -221,6 +221,14 @@ func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Princ
 	}{name, k.cfg.links.Base(r) + "/consumers/" + url.PathEscape(group) + "/instances/" + url.PathEscape(name)})
 }
 
+// bridgeName is a name as Strimzi's bridge makes them up.
+func bridgeName() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // a random UUID
+	return fmt.Sprintf("kafka-bridge-consumer-%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
 // remove serves DELETE /consumers/{group}/instances/{instance}.
 func (k consumerAPI) remove(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	media, err := k.accept(r, consumerMedia)
@@ -228,7 +236,7 @@ func (k consumerAPI) remove(w http.ResponseWriter, r *http.Request, who gate.Pri
 		return err
 	}
 	if err := k.gate.DeleteConsumer(r.Context(), who, r.PathValue("group"), r.PathValue("instance")); err != nil {
-		return k.fail(w, media, err)
+		return k.fail(w, r, media, err)
 	}
 	k.lease(w, 0)
 	return consumerCall{w: w}.done()
@@ -243,8 +251,11 @@ func (k consumerAPI) subscribe(c consumerCall) error {
 	}
 	defer release()
 	s, err := parseSubscription(body)
+	if err == nil {
+		err = k.checkSubscription(s)
+	}
 	if err != nil {
-		return err
+		return k.refusedSubscription(err)
 	}
 	switch {
 	case s.topics != nil && len(s.topics) == 0: // as Kafka's own client takes it
@@ -255,18 +266,72 @@ func (k consumerAPI) subscribe(c consumerCall) error {
 		err = c.Subscribe(c.r.Context(), nil, s.pattern)
 	}
 	if err != nil {
-		return err
+		return k.refusedSubscription(err)
 	}
 	return c.done()
 }
 
+// checkSubscription refuses a subscription that the profile does not allow.
+func (k consumerAPI) checkSubscription(s subscription) error {
+	if k.habits.cleanNames && hasControl(s.topics...) {
+		return errControl
+	}
+	if !k.habits.oneSubscription {
+		return nil
+	}
+	strimzi := k.api.cfg.Profile == profileStrimzi
+	topics := len(s.topics) > 0 || strimzi && s.topics != nil // an empty list ends a subscription there
+	switch {
+	case topics && s.pattern != "":
+		return refuse(http.StatusConflict, 40903, "Illegal state: topics and topic_pattern exclude each other")
+	case !topics && s.pattern == "" && strimzi:
+		return refuse(unprocessable, 422, "topics or topic_pattern must be there")
+	case !topics && s.pattern == "":
+		return refuse(http.StatusConflict, 40903, "Illegal state: neither topics nor topic_pattern is there")
+	}
+	return nil
+}
+
+// refusedSubscription says an error of a subscription or an assignment as the
+// profile does.
+func (k consumerAPI) refusedSubscription(err error) error {
+	var known *refusal
+	switch {
+	case k.api.cfg.Profile == profileKarapace && errors.As(err, &known) && known.cause == shapeCause:
+		return refuse(unprocessable, 422, "%s", known.message)
+	case k.api.cfg.Profile == profileStrimzi && !errors.As(err, &known) && gate.Classify(err) == gate.Invalid:
+		return refuse(http.StatusInternalServerError, 500, "%s", err.Error())
+	}
+	return err
+}
+
 // subscription serves GET .../subscription.
 func (k consumerAPI) subscription(c consumerCall) error {
+	if k.api.cfg.Profile == profileStrimzi {
+		return k.assigned(c)
+	}
 	topics, err := c.Subscription(c.r.Context())
 	if err != nil {
 		return err
 	}
 	return c.respond(map[string][]string{"topics": topics})
+}
+
+// assigned answers with the topics of the assignment, and their partitions, which
+// is what Strimzi's bridge calls the subscription.
+func (k consumerAPI) assigned(c consumerCall) error {
+	topics, numbers := []string{}, []map[string][]int32{}
+	for _, p := range c.Assignment() { // sorted
+		if n := len(topics); n == 0 || topics[n-1] != p.Topic {
+			topics, numbers = append(topics, p.Topic), append(numbers, map[string][]int32{})
+		}
+		last := numbers[len(numbers)-1]
+		last[p.Topic] = append(last[p.Topic], p.Partition)
+	}
+	return c.respond(struct {
+		Topics     []string             `json:"topics"`
+		Partitions []map[string][]int32 `json:"partitions"`
+	}{topics, numbers})
 }
 
 // unsubscribe serves DELETE .../subscription.
@@ -291,7 +356,7 @@ func (k consumerAPI) assign(c consumerCall) error {
 	}
 	defer release()
 	if err := c.Assign(c.r.Context(), partitions); err != nil {
-		return err
+		return k.refusedSubscription(err)
 	}
 	return c.done()
 }
@@ -332,7 +397,7 @@ func (k consumerAPI) seek(c consumerCall) error {
 		return err
 	}
 	if err := c.Seek(c.r.Context(), points); err != nil {
-		return err
+		return k.refusedSeek(err)
 	}
 	return c.done()
 }
@@ -350,9 +415,18 @@ func (k consumerAPI) seekEnds(c consumerCall, end bool) error {
 	}
 	defer release()
 	if err := c.SeekEnds(c.r.Context(), partitions, end); err != nil {
-		return err
+		return k.refusedSeek(err)
 	}
 	return c.done()
+}
+
+// refusedSeek says an error of a seek as the profile does.
+func (k consumerAPI) refusedSeek(err error) error {
+	var broker *kerr.Error
+	if k.api.cfg.Profile == profileStrimzi && gate.Classify(err) == gate.Conflict && !errors.As(err, &broker) {
+		return refuse(http.StatusNotFound, 404, "%s", strings.TrimPrefix(err.Error(), "Illegal state: "))
+	}
+	return err
 }
 
 // commit serves POST .../offsets: the offset of the last record that was worked
@@ -364,7 +438,7 @@ func (k consumerAPI) commit(c consumerCall) error {
 		return err
 	}
 	defer release()
-	at, all, err := parseCommit(body)
+	at, all, err := parseCommit(body, k.habits)
 	switch {
 	case err != nil:
 		return err
@@ -375,6 +449,9 @@ func (k consumerAPI) commit(c consumerCall) error {
 	}
 	if err != nil {
 		return err
+	}
+	if k.habits.commitIsEmpty {
+		return c.done()
 	}
 	return write(c.w, c.media, []byte("[]"))
 }
@@ -403,14 +480,31 @@ func (k consumerAPI) committed(c consumerCall) error {
 	if err != nil {
 		return err
 	}
-	type committed struct {
-		partitionName
-		Offset   int64  `json:"offset"`
-		Metadata string `json:"metadata"`
+	return c.respond(map[string][]committedOffset{"offsets": k.listed(partitions, at)})
+}
+
+// A committedOffset is what a group has committed on a partition.
+type committedOffset struct {
+	partitionName
+	Offset   int64  `json:"offset"`
+	Metadata string `json:"metadata"`
+}
+
+// listed are the committed offsets in the shape of the profile. They are in the
+// order of the partitions that were asked for.
+func (k consumerAPI) listed(partitions []kafka.TopicPartition, at []kafka.Commit) []committedOffset {
+	offsets := []committedOffset{}
+	for _, p := range partitions {
+		switch {
+		case len(at) > 0 && at[0].TopicPartition == p:
+			o := committedOffset{partitionName{p.Topic, p.Partition}, at[0].Offset, at[0].Metadata}
+			if k.habits.offsets != committedOnly {
+				o.Metadata = ""
+			}
+			offsets, at = append(offsets, o), at[1:]
+		case k.habits.offsets == minusOneIfAbsent:
+			offsets = append(offsets, committedOffset{partitionName{p.Topic, p.Partition}, -1, ""})
+		}
 	}
-	offsets := make([]committed, len(at))
-	for i, o := range at {
-		offsets[i] = committed{partitionName{o.Topic, o.Partition}, o.Offset, o.Metadata}
-	}
-	return c.respond(map[string][]committed{"offsets": offsets})
+	return offsets
 }

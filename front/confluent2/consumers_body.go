@@ -2,6 +2,9 @@ package confluent2
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -49,7 +52,7 @@ func blank(b []byte) bool { return len(bytes.TrimSpace(b)) == 0 }
 // null says whether a body is absent or JSON's null.
 func null(b []byte) bool { return blank(b) || string(bytes.TrimSpace(b)) == "null" }
 
-var errNullBody = refuse(unprocessable, 422, "The request body must not be null (was null)")
+var errNullBody = refuseShape(unprocessable, "The request body must not be null (was null)")
 
 // parseObject reads a body that is one object.
 func parseObject(b []byte, what string, member func(p *parser, name []byte) error) error {
@@ -67,108 +70,167 @@ func parseObject(b []byte, what string, member func(p *parser, name []byte) erro
 const (
 	minFetch, maxFetch = -1, 10_000_000
 	defaultTimeout     = time.Second
+	bridgeTimeout      = 100 * time.Millisecond // of Strimzi's bridge
 	// longestTimeout bounds consumer.request.timeout.ms.
 	longestTimeout = 10 * time.Minute
 )
 
-// parseConsumer reads what an instance is created with. The second error is one
-// that counts only if nothing else is wrong.
-func parseConsumer(b []byte, strict bool) (name string, cfg gate.ConsumerConfig, later, err error) {
-	cfg = gate.ConsumerConfig{Format: "binary", Reset: kafka.ResetLatest, AutoCommit: true, MinBytes: minFetch, Timeout: defaultTimeout}
-	if null(b) {
-		return "", cfg, nil, nil
+// A consumerParser reads what an instance is created with.
+type consumerParser struct {
+	habits habits
+	strict bool
+	name   string
+	id     string // wins over name
+	cfg    gate.ConsumerConfig
+	later  error // counts only if nothing else is wrong
+}
+
+// parseConsumer reads what an instance is created with. The error later counts
+// only if nothing else is wrong.
+func parseConsumer(b []byte, h habits, strict bool) (name string, cfg gate.ConsumerConfig, later, err error) {
+	c := consumerParser{habits: h, strict: strict, cfg: gate.ConsumerConfig{
+		Format: "binary", Reset: cmp.Or(h.reset, kafka.ResetLatest), AutoCommit: !h.manualCommit, MinBytes: minFetch, Timeout: defaultTimeout,
+	}}
+	if h.strictConsumer {
+		c.cfg.Timeout = bridgeTimeout
 	}
-	id := ""
-	err = parseObject(b, "CreateConsumerInstanceRequest", func(p *parser, field []byte) (err error) {
-		switch string(field) {
-		case "id":
-			id, _, err = p.textField(field)
-		case "name":
-			name, _, err = p.textField(field)
-		case "format":
-			cfg.Format, err = p.consumerFormat(field)
-		case "auto.offset.reset":
-			text, given, err := p.textField(field)
-			switch {
-			case err != nil:
-				return err
-			case !given:
-			case text == "earliest" || text == "latest" || text == "none":
-				cfg.Reset = kafka.Reset(text)
-			default:
-				later = invalidConsumer("auto.offset.reset", text)
-			}
-		case "auto.commit.enable", "enable.auto.commit":
-			value, given, err := p.boolean(field)
-			if given {
-				cfg.AutoCommit = value
-			}
-			return err
-		case "fetch.min.bytes", "responseMinBytes":
-			n, given, err := p.integer(field, math.MinInt32, math.MaxInt32)
-			switch {
-			case err != nil:
-				return err
-			case given && (n < minFetch || n > maxFetch):
-				return refuse(unprocessable, 40001, "Invalid consumer configuration. It does not abide by the constraints: fetch.min.bytes must be from %d to %d (was %d)", minFetch, maxFetch, n)
-			case given:
-				cfg.MinBytes = int(n)
-			}
-		case "consumer.request.timeout.ms", "requestWaitMs":
-			n, given, err := p.integer(field, math.MinInt32, math.MaxInt32)
-			wait := time.Duration(n) * time.Millisecond
-			switch {
-			case err != nil:
-				return err
-			case given && (wait <= 0 || wait > longestTimeout):
-				later = invalidConsumer("consumer.request.timeout.ms", strconv.FormatInt(n, 10))
-			case given:
-				cfg.Timeout = wait
-			}
-		case "isolation.level":
-			if strict {
-				return unknownField("isolation.level")
-			}
-			text, given, err := p.textField(field)
-			switch {
-			case err != nil:
-				return err
-			case given && text != "read_committed" && text != "read_uncommitted":
-				later = invalidConsumer("isolation.level", text)
-			case given:
-				cfg.Committed = text == "read_committed"
-			}
-		default:
-			return unknownField(string(field))
-		}
+	if !null(b) {
+		err = parseObject(b, "CreateConsumerInstanceRequest", c.member)
+	}
+	return cmp.Or(c.id, c.name), c.cfg, c.later, err
+}
+
+// member reads one field. Strimzi's bridge has fewer.
+func (c *consumerParser) member(p *parser, field []byte) (err error) {
+	switch name := string(field); {
+	case name == "name":
+		c.name, _, err = p.textField(field)
+	case name == "format":
+		c.cfg.Format, err = p.consumerFormat(field, c.habits)
+	case name == "auto.offset.reset":
+		return c.reset(p, field)
+	case name == "enable.auto.commit", name == "auto.commit.enable" && !c.habits.strictConsumer:
+		return c.autoCommit(p, field)
+	case name == "fetch.min.bytes", name == "responseMinBytes" && !c.habits.strictConsumer:
+		return c.minBytes(p, field)
+	case name == "consumer.request.timeout.ms", name == "requestWaitMs" && !c.habits.strictConsumer:
+		return c.timeout(p, field)
+	case name == "isolation.level" && (!c.strict || c.habits.strictConsumer):
+		return c.isolation(p, field)
+	case name == "id" && !c.habits.strictConsumer:
+		c.id, _, err = p.textField(field)
+	default:
+		return unknownField(name)
+	}
+	return err
+}
+
+func (c *consumerParser) reset(p *parser, field []byte) error {
+	text, given, err := p.textField(field)
+	switch reset := kafka.Reset(text); {
+	case err != nil || !given:
 		return err
-	})
-	if id != "" {
-		name = id
+	case c.habits.onlyDefaults && reset != kafka.ResetEarliest:
+		return refuse(badRequest, 40002, "auto.offset.reset must be earliest")
+	case reset == kafka.ResetEarliest, reset == kafka.ResetLatest, reset == kafka.ResetNone && c.habits.reset == "":
+		c.cfg.Reset = reset
+	default:
+		c.later = invalidConsumer("auto.offset.reset", text, "")
 	}
-	return name, cfg, later, err
+	return nil
+}
+
+func (c *consumerParser) autoCommit(p *parser, field []byte) error {
+	value, given, err := p.boolean(field)
+	var invalid *refusal
+	switch {
+	case errors.As(err, &invalid) && invalid.code == 42204:
+		c.later = err
+	case err != nil || !given:
+		return err
+	case c.habits.onlyDefaults && value:
+		return refuse(badRequest, 40002, "auto.commit.enable must be false")
+	default:
+		c.cfg.AutoCommit = value
+	}
+	return nil
+}
+
+// minBytes reads how much a read gathers. The original returns with more than
+// that; Strimzi's bridge means Kafka's setting, which is satisfied with as much.
+func (c *consumerParser) minBytes(p *parser, field []byte) error {
+	n, given, err := p.integer(field, math.MinInt32, math.MaxInt32)
+	switch {
+	case err != nil || !given:
+		return err
+	case n < minFetch || n > maxFetch || c.habits.strictConsumer && n < 0:
+		return refuse(unprocessable, 40001, "Invalid consumer configuration. It does not abide by the constraints: fetch.min.bytes must be from %d to %d (was %d)", minFetch, maxFetch, n)
+	case c.habits.strictConsumer && n <= 1: // any record will do
+	case c.habits.strictConsumer:
+		c.cfg.MinBytes = int(n) - 1
+	default:
+		c.cfg.MinBytes = int(n)
+	}
+	return nil
+}
+
+// timeout reads how long a read waits. Strimzi's bridge means the requests to the
+// brokers, which klamm bounds by itself.
+func (c *consumerParser) timeout(p *parser, field []byte) error {
+	n, given, err := p.integer(field, math.MinInt32, math.MaxInt32)
+	wait := time.Duration(n) * time.Millisecond
+	switch {
+	case err != nil || !given:
+		return err
+	case wait <= 0 || wait > longestTimeout:
+		c.later = invalidConsumer("consumer.request.timeout.ms", strconv.FormatInt(n, 10), "")
+	case !c.habits.strictConsumer:
+		c.cfg.Timeout = wait
+	}
+	return nil
+}
+
+func (c *consumerParser) isolation(p *parser, field []byte) error {
+	text, given, err := p.textField(field)
+	switch {
+	case err != nil || !given:
+		return err
+	case text != "read_committed" && text != "read_uncommitted":
+		c.later = invalidConsumer("isolation.level", text, "")
+	default:
+		c.cfg.Committed = text == "read_committed"
+	}
+	return nil
 }
 
 // invalidConsumer is the refusal of Kafka's own client.
-func invalidConsumer(field, value string) error {
-	return refuse(unprocessable, 42204, "Invalid consumer configuration: Invalid value %s for configuration %s", excerpt([]byte(value)), field)
+func invalidConsumer(field, value, why string) error {
+	return &refusal{
+		status: unprocessable, code: 42204, cause: formatCause,
+		message: fmt.Sprintf("Invalid consumer configuration: Invalid value %s for configuration %s%s", excerpt([]byte(value)), field, why),
+	}
 }
 
 // consumerFormat reads the format of an instance, in any case.
-func (p *parser) consumerFormat(field []byte) (string, error) {
+func (p *parser) consumerFormat(field []byte, h habits) (string, error) {
 	text, given, err := p.textField(field)
 	if err != nil || !given {
 		return "binary", err
 	}
 	text = strings.ToLower(text)
-	switch text {
-	case "binary", "json", "avro", "jsonschema", "protobuf":
+	switch {
+	case text == "binary", text == "json", text == "text" && h.text:
+		return text, nil
+	case h.onlyDefaults:
+		return "", refuse(badRequest, 40002, "format must be binary or json")
+	case text == "avro", text == "jsonschema", text == "protobuf":
 		return text, nil
 	}
-	return "", refuse(unprocessable, 422, "Invalid format type.")
+	return "", &refusal{status: unprocessable, code: 422, message: "Invalid format type.", cause: formatCause}
 }
 
-// boolean reads true or false, also as strings.
+// boolean reads true or false, also as strings. Another string is what only
+// Kafka's own client refuses.
 func (p *parser) boolean(field []byte) (value, given bool, err error) {
 	switch {
 	case p.literal("null"):
@@ -182,10 +244,13 @@ func (p *parser) boolean(field []byte) (value, given bool, err error) {
 		if err != nil {
 			return false, false, err
 		}
-		if value, err := strconv.ParseBool(strings.ToLower(strings.TrimSpace(text))); err == nil {
-			return value, true, nil
+		switch strings.ToLower(strings.TrimSpace(text)) {
+		case "true":
+			return true, true, nil
+		case "false":
+			return false, true, nil
 		}
-		return false, false, refuse(http.StatusBadRequest, 400, "Cannot deserialize value of type `java.lang.Boolean` from String value (field %s)", strconv.Quote(string(field)))
+		return false, false, invalidConsumer("enable.auto.commit", text, ": Expected value to be either true or false")
 	}
 	return false, false, p.wrongType("java.lang.Boolean", string(field))
 }
@@ -212,7 +277,7 @@ func parseSubscription(b []byte) (s subscription, err error) {
 			return p.array("topics", func() error {
 				topic, given, err := p.textField(field)
 				if err == nil && (!given || topic == "") {
-					return refuse(unprocessable, 422, "topics must not contain null or empty names")
+					return refuseShape(unprocessable, "topics must not contain null or empty names")
 				}
 				s.topics = append(s.topics, topic)
 				return err
@@ -298,18 +363,25 @@ func (p *parser) places(list, wanted string) ([]place, error) {
 		case err != nil:
 			return err
 		case !topic || at.Topic == "":
-			return refuse(unprocessable, 422, "%s[%d].topic must not be empty", list, len(places))
-		case !partition || at.Partition < 0:
-			return refuse(unprocessable, 422, "%s[%d].partition must be greater than or equal to 0", list, len(places))
+			return absent("%s[%d].topic must not be empty", list, len(places))
+		case !partition:
+			return absent("%s[%d].partition must not be null (was null)", list, len(places))
+		case at.Partition < 0:
+			return refuseShape(unprocessable, "%s[%d].partition must be greater than or equal to 0", list, len(places))
 		case wanted != "" && !value:
-			return refuse(unprocessable, 422, "%s[%d].%s must not be null (was null)", list, len(places), wanted)
+			return absent("%s[%d].%s must not be null (was null)", list, len(places), wanted)
 		case wanted == "offset" && (at.offset < 0 || at.offset == math.MaxInt64):
-			return refuse(unprocessable, 422, "%s[%d].offset must be greater than or equal to 0 (was %d)", list, len(places), at.offset)
+			return refuseShape(unprocessable, "%s[%d].offset must be greater than or equal to 0 (was %d)", list, len(places), at.offset)
 		}
 		places = append(places, at)
 		return nil
 	})
 	return places, err
+}
+
+// absent is the answer to an object without a member that it must have.
+func absent(form string, args ...any) error {
+	return &refusal{status: unprocessable, code: 422, message: fmt.Sprintf(form, args...), cause: absentCause}
 }
 
 // instant reads a time of ISO 8601.
@@ -345,7 +417,7 @@ func parsePartitions(b []byte) ([]kafka.TopicPartition, error) {
 		return err
 	})
 	if err == nil && !given {
-		err = refuse(unprocessable, 422, "partitions must not be null (was null)")
+		err = absent("partitions must not be null (was null)")
 	}
 	partitions := make([]kafka.TopicPartition, len(places))
 	for i, at := range places {
@@ -380,22 +452,32 @@ func parsePositions(b []byte) ([]gate.Point, error) {
 }
 
 // parseCommit reads {"offsets": [...]}, which Redpanda calls partitions; all says
-// that everything is to be committed.
-func parseCommit(b []byte) (at []kafka.Commit, all bool, err error) {
+// that everything is to be committed. The offset that is committed is the one
+// behind the last record worked on, unless the habits take it as it is given.
+func parseCommit(b []byte, h habits) (at []kafka.Commit, all bool, err error) {
 	if null(b) {
 		return nil, true, nil
 	}
 	var places []place
+	given := false
 	err = parseObject(b, "ConsumerOffsetCommitRequest", func(p *parser, field []byte) (err error) {
 		switch string(field) {
 		case "offsets", "partitions":
+			given = true
 			places, err = p.places(string(field), "offset")
 			return err
 		}
 		return unknownField(string(field))
 	})
+	if err == nil && !given && h.commitsSomething {
+		err = absent("offsets must not be null (was null)")
+	}
+	behind := int64(1)
+	if h.commitsGiven {
+		behind = 0
+	}
 	for _, p := range places {
-		at = append(at, kafka.Commit{TopicPartition: p.TopicPartition, Offset: p.offset + 1, Metadata: p.metadata})
+		at = append(at, kafka.Commit{TopicPartition: p.TopicPartition, Offset: p.offset + behind, Metadata: p.metadata})
 	}
 	return at, false, err
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -25,21 +26,21 @@ var errFormat = refuse(http.StatusNotAcceptable, 40601, "The requested embedded 
 // takes the whole timeout, and so does this with strict media types. Records that
 // cannot be returned are never passed over silently (interface.md 3).
 func (k consumerAPI) records(c consumerCall) error {
-	if !fits(c.Config.Format, c.media) {
+	if !fits(c.Config.Format, c.asked) {
 		return errFormat
 	}
-	timeout, maxBytes, err := parseRead(c.r.URL.RawQuery)
+	timeout, maxBytes, err := parseRead(c.r.URL.RawQuery, k.habits.positiveReads)
 	if err != nil {
 		return err
 	}
 	got, err := c.Read(c.r.Context(), gate.Reading{
-		Timeout: timeout, MaxBytes: maxBytes, Bad: k.cfg.bad, Patient: k.api.cfg.StrictMediaTypes,
+		Timeout: timeout, MaxBytes: maxBytes, Bad: k.cfg.bad, Patient: k.api.cfg.StrictMediaTypes && !k.habits.longReads, Longer: k.habits.longReads,
 		Check: checks[c.Config.Format], Token: c.r.Header.Get("Klamm-Read"),
 	})
 	if err != nil {
 		return err
 	}
-	return write(c.w, c.media, appendDeliveries(nil, got, c.Config.Format == "json", k.api.cfg.RecordExtras))
+	return writeDeliveries(c.w, c.media, got, c.Config.Format, &k.habits)
 }
 
 // fits says whether a type may read an instance of a format. The formats with
@@ -48,15 +49,17 @@ func fits(format, media string) bool {
 	switch media {
 	case mediaJSON:
 		return format == "json"
+	case mediaText:
+		return format == "text"
 	case mediaAvro, mediaJSONSchema, mediaProtobuf:
-		return format != "json" && format != "binary"
+		return format == "avro" || format == "jsonschema" || format == "protobuf"
 	}
 	return format == "binary"
 }
 
 // parseRead reads the query of a read. What is no number is no path of the
-// original's.
-func parseRead(query string) (timeout time.Duration, maxBytes int, err error) {
+// original's; numbers that are not positive stand for the default, or are refused.
+func parseRead(query string, positive bool) (timeout time.Duration, maxBytes int, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return 0, 0, errNotFound
@@ -67,8 +70,11 @@ func parseRead(query string) (timeout time.Duration, maxBytes int, err error) {
 			return 0
 		}
 		n, parseErr := strconv.ParseInt(text, 10, 64)
-		if parseErr != nil {
+		switch {
+		case parseErr != nil:
 			err = errNotFound
+		case n <= 0 && positive && err == nil:
+			err = refuse(http.StatusInternalServerError, 500, "Invalid request parameter: %s must be positive (was %d)", name, n)
 		}
 		return min(max(n, 0), most)
 	}
@@ -81,6 +87,7 @@ func parseRead(query string) (timeout time.Duration, maxBytes int, err error) {
 var checks = map[string]func(*kgo.Record) error{
 	"binary":     func(*kgo.Record) error { return nil },
 	"json":       checkJSON,
+	"text":       checkText,
 	"avro":       checkSchema,
 	"jsonschema": checkSchema,
 	"protobuf":   checkSchema,
@@ -96,6 +103,16 @@ func checkJSON(r *kgo.Record) error {
 	return nil
 }
 
+func checkText(r *kgo.Record) error {
+	switch {
+	case !utf8.Valid(r.Key):
+		return errors.New("its key is not text in UTF-8")
+	case !utf8.Valid(r.Value):
+		return errors.New("its value is not text in UTF-8")
+	}
+	return nil
+}
+
 func checkSchema(r *kgo.Record) error {
 	if r.Key != nil || r.Value != nil {
 		return errors.New("it needs a schema registry, and none is configured")
@@ -103,16 +120,44 @@ func checkSchema(r *kgo.Record) error {
 	return nil
 }
 
-// appendDeliveries appends the array of an answer.
-func appendDeliveries(b []byte, got []gate.Delivery, asJSON, extras bool) []byte {
+const (
+	// pieceBytes is how much of an answer is gathered before it is written, and
+	// keptPiece the largest memory for it that is used again.
+	pieceBytes = 64 << 10
+	keptPiece  = 1 << 20
+)
+
+var pieces = sync.Pool{New: func() any { b := make([]byte, 0, pieceBytes+4096); return &b }}
+
+// writeDeliveries answers 200 with an array. An answer may have 64 MiB, and most
+// of it is on its way while the rest is still being written.
+func writeDeliveries(w http.ResponseWriter, media string, got []gate.Delivery, format string, h *habits) error {
+	piece := pieces.Get().(*[]byte)
+	b, begun := (*piece)[:0], false
+	defer func() {
+		if cap(b) <= keptPiece {
+			*piece = b
+			pieces.Put(piece)
+		}
+	}()
 	data := appendBase64
-	if asJSON {
+	switch format {
+	case "json":
 		data = appendRaw
+	case "text":
+		data = appendString
 	}
 	b = append(b, '[')
 	for i, d := range got {
 		if i > 0 {
 			b = append(b, ',')
+		}
+		if len(b) >= pieceBytes {
+			w.Header()["Content-Type"] = mediaValues(media)
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			b, begun = b[:0], true
 		}
 		b = append(b, `{"topic":`...)
 		b = appendText(b, d.Record.Topic)
@@ -121,12 +166,15 @@ func appendDeliveries(b []byte, got []gate.Delivery, asJSON, extras bool) []byte
 			continue
 		}
 		b = appendPair(b, d.Record, data)
-		if extras {
-			b = appendExtras(b, d.Record)
-		}
+		b = appendExtras(b, d.Record, h)
 		b = append(b, '}')
 	}
-	return append(b, ']')
+	b = append(b, ']')
+	if begun {
+		_, err := w.Write(b)
+		return err
+	}
+	return write(w, media, b)
 }
 
 // appendRaw appends a key or value that is JSON. The original's deserializer
@@ -155,11 +203,13 @@ func appendBad(b []byte, d gate.Delivery) []byte {
 	return append(b, '}')
 }
 
-// appendExtras appends what Strimzi's bridge adds to a record.
-func appendExtras(b []byte, r *kgo.Record) []byte {
-	b = append(b, `,"timestamp":`...)
-	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 10)
-	if len(r.Headers) == 0 {
+// appendExtras appends what others add to a record, as far as the habits say.
+func appendExtras(b []byte, r *kgo.Record, h *habits) []byte {
+	if h.timestamps {
+		b = append(b, `,"timestamp":`...)
+		b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 10)
+	}
+	if len(r.Headers) == 0 || !h.headers {
 		return b
 	}
 	b = append(b, `,"headers":[`...)

@@ -8,12 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"regexp"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -56,18 +52,13 @@ func startProxy(t testing.TB, cfg Config, consumers consumerConfig) proxy {
 func withConsumers(g *gate.Gate, cfg Config, consumers consumerConfig) front.Dialect {
 	d := Dialect(g, cfg)
 	d.Routes = slices.DeleteFunc(d.Routes, func(r front.Route) bool { return strings.HasPrefix(r.Name, "consumers.") })
-	if cfg.TopicNotFoundCode == 0 {
-		cfg.TopicNotFoundCode = 40403
-	}
-	d.Routes = append(d.Routes, consumerRoutes(&api{gate: g, cfg: cfg}, consumers)...)
+	d.Routes = append(d.Routes, consumerRoutes(newAPI(g, cfg), consumers)...)
 	return d
 }
 
 func TestConsumerTranscripts(t *testing.T) {
 	t.Parallel()
-	startProxy(t, Config{}, consumerConfig{}).server.Transcripts(t, "testdata/consumers",
-		fronttest.Mask{Pattern: regexp.MustCompile(`http://127\.0\.0\.1:\d+`), Text: "URL"},
-		fronttest.Mask{Pattern: regexp.MustCompile(`rest-consumer-[-0-9a-f]{36}`), Text: "rest-consumer-UUID"})
+	startProxy(t, Config{}, consumerConfig{}).server.Transcripts(t, "testdata/consumers", changing...)
 }
 
 // topic creates a topic of its own for a test.
@@ -262,6 +253,7 @@ func eventually(t testing.TB, within time.Duration, what string, try func() bool
 }
 
 func TestLifeOfAnInstance(t *testing.T) {
+	t.Parallel()
 	p := startProxy(t, Config{}, consumerConfig{})
 	r := p.call(t, "POST", "/consumers/g", "", `{"name":"one","format":"JSON","auto.commit.enable":false,"fetch.min.bytes":"1"}`)
 	if want := `{"instance_id":"one","base_uri":"` + p.url + `/consumers/g/instances/one"}`; r.status != 200 || r.body != want || r.header.Get("Klamm-Lease") != "300" || r.header.Get("Content-Type") != mediaV2 {
@@ -282,7 +274,8 @@ func TestLifeOfAnInstance(t *testing.T) {
 		{"minimum", `{"fetch.min.bytes":-2}`, 422, 40001, "fetch.min.bytes"},
 		{"minimum too high", `{"fetch.min.bytes":10000001}`, 422, 40001, "fetch.min.bytes"},
 		{"minimum that is no number", `{"fetch.min.bytes":"x"}`, 400, 400, "Cannot deserialize value of type"},
-		{"switch that is none", `{"auto.commit.enable":"maybe"}`, 400, 400, "Cannot deserialize value of type"},
+		{"switch that is none", `{"auto.commit.enable":"maybe"}`, 422, 42204, "enable.auto.commit"},
+		{"switch of another type", `{"auto.commit.enable":1}`, 400, 400, "Cannot deserialize value of type"},
 		{"unknown field", `{"colour":1}`, 422, 422, "Unrecognized field: colour"},
 		{"no JSON", `{`, 400, 400, ""},
 		{"an array", `[]`, 400, 400, "Cannot deserialize value of type"},
@@ -316,6 +309,7 @@ func TestLifeOfAnInstance(t *testing.T) {
 }
 
 func TestConsumerMediaTypes(t *testing.T) {
+	t.Parallel()
 	for _, strict := range []bool{false, true} {
 		p := startProxy(t, Config{StrictMediaTypes: strict}, consumerConfig{})
 		for _, c := range []struct {
@@ -390,7 +384,7 @@ func TestAnEmptyReadTakesItsTime(t *testing.T) {
 	t.Parallel()
 	p := startProxy(t, Config{}, consumerConfig{})
 	topic := p.topic(t, 1)
-	c := p.create(t, topic, "json", `"consumer.request.timeout.ms":1200`)
+	c := p.create(t, topic, "json", `"consumer.request.timeout.ms":2500`)
 	c.fails("GET", "/records", "", 406, 40601, "")
 	refused(t, "nothing to read", p.call(t, "GET", c.path+"/records", mediaJSON, ""), 500, 500, "not subscribed")
 	c.must(204, "POST", "/assignments", partitions(topic, 0))
@@ -398,7 +392,7 @@ func TestAnEmptyReadTakesItsTime(t *testing.T) {
 	for _, step := range []struct {
 		query       string
 		least, most time.Duration
-	}{{"?timeout=60000", 1150 * time.Millisecond, 3 * time.Second}, {"?timeout=300", 290 * time.Millisecond, 1100 * time.Millisecond}, {"?timeout=0", 1150 * time.Millisecond, 3 * time.Second}} {
+	}{{"?timeout=60000", 2450 * time.Millisecond, 10 * time.Second}, {"?timeout=300", 290 * time.Millisecond, 2400 * time.Millisecond}, {"?timeout=0", 2450 * time.Millisecond, 10 * time.Second}} {
 		start := time.Now()
 		records := c.read(step.query)
 		if took := time.Since(start); len(records) != 0 || took < step.least || took > step.most {
@@ -683,54 +677,57 @@ func TestTwoInstancesShareAGroup(t *testing.T) {
 
 func TestIdleInstancesExpire(t *testing.T) {
 	t.Parallel()
-	p := startProxy(t, Config{}, consumerConfig{idle: time.Second})
+	const idle = 2 * time.Second
+	p := startProxy(t, Config{}, consumerConfig{idle: idle})
 	topic := p.topic(t, 1)
-	kept, idle := p.create(t, topic+"-kept", "json", `"consumer.request.timeout.ms":100`), p.create(t, topic+"-idle", "json", `"consumer.request.timeout.ms":100`)
+	for attempt := 1; !p.expires(t, fmt.Sprintf("%s-%d", topic, attempt), topic, idle); attempt++ {
+		if attempt == 5 {
+			t.Fatal("this machine stops for seconds, again and again")
+		}
+	}
+}
+
+// expires makes an instance that is kept by calls and one that is not. False says
+// that the calls came too late because the whole process stood still.
+func (p proxy) expires(t *testing.T, group, topic string, after time.Duration) bool {
+	t.Helper()
+	kept, idle := p.create(t, group+"-kept", "json", `"consumer.request.timeout.ms":100`), p.create(t, group+"-idle", "json", `"consumer.request.timeout.ms":100`)
+	last := time.Now()
 	for _, c := range []instance{kept, idle} {
-		c.subscribe(topic)
-		c.read("")
+		if r := c.do("POST", "/subscription", `{"topics":["`+topic+`"]}`); r.status != 204 {
+			return false
+		}
+		if r := c.call(t, "GET", c.path+"/records", c.accept, ""); r.status != 200 {
+			return false
+		}
 	}
 	members := func(group string) int {
-		described, err := p.cluster.Group(t.Context(), topic+group)
+		described, err := p.cluster.Group(t.Context(), group)
 		if err != nil {
 			return 0
 		}
 		return len(described.Members)
 	}
-	if n := members("-idle"); n != 1 {
+	if n := members(group + "-idle"); n != 1 && time.Since(last) < after {
 		t.Errorf("the group has %d members, want 1", n)
 	}
-	end := time.Now().Add(3 * time.Second)
-	for time.Now().Before(end) {
-		if r := kept.do("GET", "/subscription", ""); r.status != 200 || r.header.Get("Klamm-Lease") != "1" {
+	for end := time.Now().Add(after + 2*time.Second); time.Now().Before(end); {
+		r := kept.do("GET", "/subscription", "")
+		if r.status != 200 && time.Since(last) >= after {
+			return false
+		}
+		last = time.Now()
+		if r.status != 200 || r.header.Get("Klamm-Lease") != "2" {
 			t.Fatalf("a call did not renew the instance: %d %v", r.status, r.header)
 		}
 		time.Sleep(200 * time.Millisecond) // a client that calls from time to time
 	}
 	idle.fails("GET", "/subscription", "", 404, 40403, "Consumer instance not found.")
-	if n := members("-kept"); n != 1 {
+	if n := members(group + "-kept"); n != 1 && time.Since(last) < after {
 		t.Errorf("the kept instance's group has %d members", n)
 	}
-	eventually(t, 10*time.Second, "the idle member left", func() bool { return members("-idle") == 0 })
-}
-
-func TestExpiredInstancesLeaveNoGoroutines(t *testing.T) {
-	p := startProxy(t, Config{}, consumerConfig{idle: time.Second})
-	topic := p.topic(t, 1)
-	http.DefaultClient.CloseIdleConnections()
-	before := runtime.NumGoroutine()
-	for i := range 10 {
-		c := p.create(t, fmt.Sprintf("%s-%d", topic, i), "json", `"consumer.request.timeout.ms":10`)
-		c.must(204, "POST", "/assignments", partitions(topic, 0))
-		c.read("")
-		s := p.create(t, fmt.Sprintf("%s-%d", topic, i), "json", `"consumer.request.timeout.ms":10`)
-		s.subscribe(topic)
-		s.read("")
-	}
-	eventually(t, 30*time.Second, "as many goroutines as before", func() bool {
-		http.DefaultClient.CloseIdleConnections()
-		return runtime.NumGoroutine() <= before+2 // the connections of the cluster's own clients
-	})
+	eventually(t, 10*time.Second, "the idle member left", func() bool { return members(group+"-idle") == 0 })
+	return true
 }
 
 func TestDeleteEndsARead(t *testing.T) {
@@ -763,7 +760,7 @@ func TestBadRecords(t *testing.T) {
 				spoiled = `"` + strings.Repeat("x", 200_000) + `"`
 			}
 			p.put(t, topic, 0, `{"n":0}`, spoiled, `{"n":2}`)
-			c := p.create(t, topic, "json", `"consumer.request.timeout.ms":500`)
+			c := p.create(t, topic, "json", `"consumer.request.timeout.ms":5000`)
 			c.must(204, "POST", "/assignments", partitions(topic, 0))
 			name := fmt.Sprintf("mode %d, big %v", mode, big)
 			status, code := 408, 40801
@@ -776,7 +773,10 @@ func TestBadRecords(t *testing.T) {
 			}
 			switch {
 			case mode == gate.SkipBad:
-				records := append(c.read("?max_bytes=100000"), c.read("?max_bytes=100000")...)
+				records := c.read("?max_bytes=100000")
+				for len(records) > 0 && len(records) < 3 {
+					records = append(records, c.read("?max_bytes=100000")...)
+				}
 				if len(records) != 3 || records[1].Error == "" || records[1].Code != code || string(records[1].Value) != "null" || records[1].Offset != 1 || string(records[2].Value) != `{"n":2}` {
 					t.Errorf("%s: %+v", name, records)
 				}
@@ -790,7 +790,7 @@ func TestBadRecords(t *testing.T) {
 				}
 				for range 2 {
 					start := time.Now()
-					if records := c.read("?max_bytes=100000"); len(records) != 0 || time.Since(start) > 400*time.Millisecond {
+					if records := c.read("?max_bytes=100000"); len(records) != 0 || time.Since(start) > 4*time.Second {
 						t.Errorf("%s: %+v after %s", name, records, time.Since(start))
 					}
 				}
@@ -810,6 +810,7 @@ func TestBadRecords(t *testing.T) {
 }
 
 func TestRepeatedReads(t *testing.T) {
+	t.Parallel()
 	p := startProxy(t, Config{}, consumerConfig{})
 	topic := p.topic(t, 1)
 	p.put(t, topic, 0, numbers(0, 30)...)
@@ -842,24 +843,24 @@ func TestFetchMinBytes(t *testing.T) {
 	p := startProxy(t, Config{}, consumerConfig{})
 	topic := p.topic(t, 1)
 	p.put(t, topic, 0, numbers(0, 5)...)
-	c := p.create(t, topic, "json", `"fetch.min.bytes":5`, `"consumer.request.timeout.ms":1000`)
+	c := p.create(t, topic, "json", `"fetch.min.bytes":5`, `"consumer.request.timeout.ms":2500`)
 	c.must(204, "POST", "/assignments", partitions(topic, 0))
 	start := time.Now()
-	if records := c.read(""); len(records) != 5 || time.Since(start) < 900*time.Millisecond {
+	if records := c.read(""); len(records) != 5 || time.Since(start) < 2450*time.Millisecond {
 		t.Errorf("with no more than the minimum: %d records after %s", len(records), time.Since(start))
 	}
 	p.put(t, topic, 0, numbers(10, 15)...)
 	start = time.Now()
-	if records := c.read(""); len(records) != 5 || time.Since(start) > 800*time.Millisecond {
+	if records := c.read(""); len(records) != 5 || time.Since(start) > 2400*time.Millisecond {
 		t.Errorf("with more than the minimum: %d records after %s", len(records), time.Since(start))
 	}
 	patient := startProxy(t, Config{StrictMediaTypes: true}, consumerConfig{})
 	topic = patient.topic(t, 1)
 	patient.put(t, topic, 0, "1")
-	c = patient.create(t, topic, "json", `"consumer.request.timeout.ms":600`)
+	c = patient.create(t, topic, "json", `"consumer.request.timeout.ms":2500`)
 	c.must(204, "POST", "/assignments", partitions(topic, 0))
 	start = time.Now()
-	if records := c.read(""); len(records) != 1 || time.Since(start) < 590*time.Millisecond {
+	if records := c.read(""); len(records) != 1 || time.Since(start) < 2450*time.Millisecond {
 		t.Errorf("in strict mode: %d records after %s", len(records), time.Since(start))
 	}
 }
@@ -879,9 +880,14 @@ func TestResetNone(t *testing.T) {
 		refused(t, fmt.Sprint("member ", member), p.call(t, "GET", c.path+"/records", mediaJSON, ""), 500, 50002, "")
 		c.must(204, "DELETE", "", "")
 	}
+	c := p.create(t, topic, "json", `"auto.offset.reset":"none"`)
+	c.must(200, "POST", "/offsets", fmt.Sprintf(`{"offsets":[{"topic":%q,"partition":0,"offset":500}]}`, topic))
+	c.must(204, "POST", "/assignments", partitions(topic, 0))
+	refused(t, "beyond the end", p.call(t, "GET", c.path+"/records", mediaJSON, ""), 500, 50002, "")
 }
 
 func TestExtras(t *testing.T) {
+	t.Parallel()
 	p := startProxy(t, Config{RecordExtras: true}, consumerConfig{})
 	topic := p.topic(t, 1)
 	written := time.Now().Add(-time.Second)
@@ -896,45 +902,8 @@ func TestExtras(t *testing.T) {
 	}
 }
 
-func TestManyInstancesAtOnce(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes hundreds of connections")
-	}
-	t.Parallel()
-	n := 100
-	if os.Getenv("KLAMM_TEST_MANY") != "" {
-		n = 500
-	}
-	p := startProxy(t, Config{}, consumerConfig{})
-	topic := p.topic(t, 1)
-	p.put(t, topic, 0, `"x"`)
-	instances := make([]instance, n)
-	var all sync.WaitGroup
-	places := make(chan struct{}, 50)
-	for i := range instances {
-		all.Go(func() {
-			places <- struct{}{}
-			defer func() { <-places }()
-			instances[i] = p.create(t, fmt.Sprintf("%s-%d", topic, i), "json", `"consumer.request.timeout.ms":20000`)
-			instances[i].subscribe(topic)
-			if r := p.call(t, "GET", instances[i].path+"/records", mediaJSON, ""); r.status != 200 || !strings.Contains(r.body, `"x"`) {
-				t.Errorf("instance %d: %d %s", i, r.status, r.body)
-			}
-		})
-	}
-	all.Wait()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	t.Logf("%d instances: %d goroutines, %d MiB from the system", n, runtime.NumGoroutine(), m.Sys>>20)
-	start := time.Now()
-	if err := p.gate.CloseConsumers(t.Context()); err != nil {
-		t.Error(err)
-	}
-	t.Logf("closed within %s", time.Since(start))
-	refused(t, "after the end", p.call(t, "POST", "/consumers/g", "", ""), 500, 50003, "stopping")
-}
-
 func TestThereIsALimit(t *testing.T) {
+	t.Parallel()
 	p := startProxy(t, Config{}, consumerConfig{})
 	for i := range 1000 {
 		if _, err := p.gate.CreateConsumer(t.Context(), gate.Anonymous, "g", fmt.Sprint(i), gate.ConsumerConfig{Idle: time.Minute}); err != nil {
@@ -948,7 +917,7 @@ func FuzzConsumerBodies(f *testing.F) {
 	for _, s := range []string{
 		``, `null`, `{}`, `[]`, `{"id":"a","name":"b","format":"JSON","auto.offset.reset":"earliest","auto.commit.enable":"true","fetch.min.bytes":"1","consumer.request.timeout.ms":5}`,
 		`{"topics":["a","b"],"topic_pattern":"x"}`, `{"partitions":[{"topic":"a","partition":"0"}]}`, `{"offsets":[{"topic":"a","partition":0,"offset":20,"metadata":"m"}],"timestamps":[{"topic":"a","partition":1,"timestamp":"2024-01-31T10:00:00Z"}]}`,
-		`{"offsets":null}`, `{"topics":[nul]}`, `{"partitions":[{"topic":"a","partition":0}]`,
+		`{"topic_name":"t","partitions_count":"3","replication_factor":1}`, `{"offsets":null}`, `{"topics":[nul]}`, `{"partitions":[{"topic":"a","partition":0}]`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -965,10 +934,20 @@ func FuzzConsumerBodies(f *testing.F) {
 				t.Errorf("%s: %q: %v is not an answer", what, b, err)
 			}
 		}
-		_, cfg, _, err := parseConsumer(bytes.Clone(b), false)
-		check("create", err)
+		var cfg gate.ConsumerConfig
+		var err error
+		for _, profile := range append(profiles, "") {
+			h, _ := habitsOf(profile)
+			_, cfg, _, err = parseConsumer(bytes.Clone(b), h, false)
+			check("create as "+profile, err)
+		}
 		if err == nil && (cfg.Timeout <= 0 || cfg.Timeout > longestTimeout || cfg.MinBytes < minFetch || cfg.MinBytes > maxFetch || checks[cfg.Format] == nil) {
 			t.Errorf("create: %q is %+v", b, cfg)
+		}
+		created, err := parseTopic(bytes.Clone(b))
+		check("create a topic", err)
+		if err == nil && (created.Name == "" || created.Partitions < 0 || created.Replication < 0) {
+			t.Errorf("create a topic: %q is %+v", b, created)
 		}
 		s, err := parseSubscription(bytes.Clone(b))
 		check("subscribe", err)
@@ -987,7 +966,7 @@ func FuzzConsumerBodies(f *testing.F) {
 		}
 		_, err = parsePositions(bytes.Clone(b))
 		check("positions", err)
-		at, _, err := parseCommit(bytes.Clone(b))
+		at, _, err := parseCommit(bytes.Clone(b), habits{})
 		check("commit", err)
 		for _, o := range at {
 			if err == nil && o.Offset < 1 {
@@ -1002,7 +981,7 @@ func FuzzParseRead(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		timeout, maxBytes, err := parseRead(query)
+		timeout, maxBytes, err := parseRead(query, false)
 		if err == nil && (timeout < 0 || timeout > longestTimeout || maxBytes < 0) {
 			t.Errorf("%q is %s and %d", query, timeout, maxBytes)
 		}

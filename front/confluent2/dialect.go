@@ -1,16 +1,20 @@
 // Package confluent2 is the REST API of Confluent's REST Proxy, version 2
-// (rest-apis.md 1 to 4): metadata and produce, and on the same paths klamm's own
-// plain produce and stateless reads (interface.md 3).
+// (rest-apis.md 1 to 4): metadata, produce and consumer instances, and on the
+// same paths klamm's own plain produce and stateless reads (interface.md 3).
+// Strimzi's bridge, Karapace and Redpanda's proxy speak this API with differences
+// (rest-apis.md 7); a profile selects whose are followed.
 //
 // The format of keys and values comes from the media type. An envelope is
 // scanned once and in place: what is produced are slices of the request body.
 package confluent2
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klamm-gateway/klamm/front"
@@ -29,12 +33,14 @@ type Config struct {
 	// shapes, as some other implementers of this API do.
 	RecordExtras bool `yaml:"record_extras"`
 	// Profile says whose habits are followed where implementers of this API
-	// disagree. The default is Confluent's together with what others have added
-	// and Confluent's clients do not notice; confluent leaves these out where a
-	// client could: ?async=true is then ignored.
+	// disagree: confluent, strimzi, karapace or redpanda. The default is
+	// Confluent's together with what others have added and Confluent's clients do
+	// not notice; confluent leaves these out where a client could: ?async=true is
+	// then ignored.
 	Profile string `yaml:"profile"`
 	// ConsumerInstanceTimeoutMs is how long a consumer instance lives without a
-	// call, in milliseconds; the default is 300000.
+	// call, in milliseconds, 1000 to 86400000; the default is 300000, and with the
+	// profile strimzi, where instances do not expire, 86400000.
 	ConsumerInstanceTimeoutMs int `yaml:"consumer_instance_timeout_ms"`
 	// BadRecords says what a read does at a record that it cannot return: halt
 	// (the default) names it and stays there until a seek, skip puts its error
@@ -42,9 +48,10 @@ type Config struct {
 	BadRecords string `yaml:"bad_records"`
 	// Links says under which address clients know klamm.
 	Links front.Links `yaml:"-"`
+	// Ready returns nil while klamm can produce and poll, and otherwise an error
+	// that names what is wrong; without it klamm is always ready.
+	Ready func(context.Context) error `yaml:"-"`
 }
-
-const profileConfluent = "confluent"
 
 // Validate reports each problem with the field it lies in.
 func (c Config) Validate(report func(path, problem string)) {
@@ -57,29 +64,43 @@ func (c Config) Validate(report func(path, problem string)) {
 	if t := c.ConsumerInstanceTimeoutMs; t != 0 && (t < 1000 || t > 24*3600*1000) {
 		report("consumer_instance_timeout_ms", "want a number from 1000 to 86400000")
 	}
-	if c.Profile != "" && c.Profile != profileConfluent {
-		report("profile", fmt.Sprintf("want %s, or nothing", profileConfluent))
+	if _, ok := habitsOf(c.Profile); !ok {
+		report("profile", "want "+strings.Join(profiles, ", ")+" or nothing")
 	}
 }
 
 // api holds what the handlers need.
 type api struct {
-	gate *gate.Gate
-	cfg  Config
+	gate   *gate.Gate
+	cfg    Config
+	habits habits
+	start  time.Time
+}
+
+// newAPI returns what the handlers need.
+func newAPI(g *gate.Gate, cfg Config) *api {
+	if cfg.TopicNotFoundCode == 0 {
+		cfg.TopicNotFoundCode = 40403
+	}
+	h, _ := habitsOf(cfg.Profile)
+	if cfg.RecordExtras {
+		h.timestamps, h.headers = true, true
+	}
+	return &api{gate: g, cfg: cfg, habits: h, start: time.Now()}
 }
 
 // Dialect returns the v2 API.
 func Dialect(g *gate.Gate, cfg Config) front.Dialect {
-	if cfg.TopicNotFoundCode == 0 {
-		cfg.TopicNotFoundCode = 40403
-	}
-	a := &api{gate: g, cfg: cfg}
+	a := newAPI(g, cfg)
 	bad, _ := badRecords(cfg.BadRecords)
 	instances := consumerConfig{idle: time.Duration(cfg.ConsumerInstanceTimeoutMs) * time.Millisecond, bad: bad, links: cfg.Links}
+	if instances.idle == 0 && cfg.Profile == profileStrimzi {
+		instances.idle = longestIdle
+	}
 	return front.Dialect{
 		Name:     "confluent/v2",
 		Prefixes: []string{"/"},
-		Routes: append([]front.Route{
+		Routes: a.guarded(slices.Concat([]front.Route{
 			{Name: "root.get", Pattern: "GET /{$}", Serve: a.root},
 			{Name: "root.post", Pattern: "POST /{$}", Serve: a.root},
 			{Name: "brokers.list", Pattern: "GET /brokers", Serve: a.listBrokers},
@@ -92,13 +113,30 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 			{Name: "partitions.produce", Pattern: "POST /topics/{topic}/partitions/{partition}", Serve: a.produce},
 			{Name: "topics.read", Pattern: "GET /topics/{topic}/records", Serve: a.readTopic},
 			{Name: "partitions.read", Pattern: "GET /topics/{topic}/partitions/{partition}/records", Serve: a.readPartition},
-		}, consumerRoutes(a, instances)...),
+			{Name: "topics.create", Pattern: "POST /admin/topics", Serve: a.createTopic},
+		}, consumerRoutes(a, instances), operationRoutes(a))),
 		WriteError: a.writeError,
 	}
 }
 
+// guarded puts the profile's check of names before the operations.
+func (a *api) guarded(routes []front.Route) []front.Route {
+	if !a.habits.cleanNames {
+		return routes
+	}
+	for i, route := range routes {
+		routes[i].Serve = func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+			if hasControl(r.PathValue("topic"), r.PathValue("group"), r.PathValue("instance")) {
+				return errControl
+			}
+			return route.Serve(w, r, who)
+		}
+	}
+	return routes
+}
+
 // root answers the empty object, to GET as to POST, which clients use to see
-// whether anybody is there.
+// whether anybody is there; Strimzi's bridge tells its version.
 func (a *api) root(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
 	if r.Method == http.MethodPost {
 		if err := a.checkRootBody(r); err != nil {
@@ -108,6 +146,9 @@ func (a *api) root(w http.ResponseWriter, r *http.Request, _ gate.Principal) err
 	media, err := a.accept(r, v2Only)
 	if err != nil {
 		return err
+	}
+	if a.cfg.Profile == profileStrimzi && r.Method == http.MethodGet {
+		return write(w, media, []byte(`{"bridge_version":"`+version()+`"}`))
 	}
 	return write(w, media, []byte("{}"))
 }
@@ -128,7 +169,7 @@ func (a *api) checkRootBody(r *http.Request) error {
 	}
 	var texts map[string]string
 	if err := json.Unmarshal(body, &texts); err != nil {
-		return refuse(badRequest, 400, "Cannot deserialize value of type `java.util.LinkedHashMap<java.lang.String,java.lang.String>` from the request body")
+		return refuseShape(badRequest, "Cannot deserialize value of type `java.util.LinkedHashMap<java.lang.String,java.lang.String>` from the request body")
 	}
 	return nil
 }

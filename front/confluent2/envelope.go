@@ -36,7 +36,13 @@ type parser struct {
 	b      []byte
 	i      int
 	format format
-	strict bool
+	rules  envelopeRules
+}
+
+// envelopeRules are what a profile and the strict mode say about records.
+type envelopeRules struct {
+	bare  bool // headers and timestamp are unknown fields
+	whole bool // every record has a value, which may be null
 }
 
 const (
@@ -46,16 +52,16 @@ const (
 
 // parseEnvelope scans a produce request. Records without a partition of their
 // own get the given one. The body is overwritten.
-func parseEnvelope(b []byte, f format, partition int32, strict bool) (envelope, error) {
-	p := parser{b: b, format: f, strict: strict}
+func parseEnvelope(b []byte, f format, partition int32, rules envelopeRules) (envelope, error) {
+	p := parser{b: b, format: f, rules: rules}
 	var e envelope
 	p.space()
 	if p.i == len(b) {
-		return e, refuse(unprocessable, 422, "The request body must not be null (was null)")
+		return e, errNullBody
 	}
 	if p.literal("null") {
 		if p.space(); p.i == len(b) {
-			return e, refuse(unprocessable, 422, "The request body must not be null (was null)")
+			return e, errNullBody
 		}
 		return e, p.malformed()
 	}
@@ -91,7 +97,7 @@ func parseEnvelope(b []byte, f format, partition int32, strict bool) (envelope, 
 		return e, p.malformed()
 	}
 	if !seen || len(e.records) == 0 {
-		return e, refuse(unprocessable, 422, "records must not be empty")
+		return e, refuseShape(unprocessable, "records must not be empty")
 	}
 	return e, nil
 }
@@ -137,14 +143,16 @@ func (p *parser) list(e *envelope, partition int32) error {
 // record scans one record; without a partition of its own it keeps the given one.
 func (p *parser) record(r *kgo.Record, partition int32, index int) error {
 	if p.literal("null") {
-		return refuse(unprocessable, 422, "records[%d] must not be null (was null)", index)
+		return refuseShape(unprocessable, "records[%d] must not be null (was null)", index)
 	}
-	return p.object("ProduceRecord", func(name []byte) (err error) {
+	valued := false
+	err := p.object("ProduceRecord", func(name []byte) (err error) {
 		switch string(name) {
 		case "key":
-			r.Key, err = p.data()
+			r.Key, err = p.data("key")
 		case "value":
-			r.Value, err = p.data()
+			valued = true
+			r.Value, err = p.data("value")
 		case "partition":
 			n, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
 			switch {
@@ -153,13 +161,13 @@ func (p *parser) record(r *kgo.Record, partition int32, index int) error {
 			case !given:
 				r.Partition = partition
 			case n < 0:
-				return refuse(unprocessable, 422, "records[%d].partition must be greater than or equal to 0 (was %d)", index, n)
+				return refuseShape(unprocessable, "records[%d].partition must be greater than or equal to 0 (was %d)", index, n)
 			default:
 				r.Partition = int32(n)
 			}
 			return nil
 		case "timestamp":
-			if p.strict {
+			if p.rules.bare {
 				return unknownField("timestamp")
 			}
 			n, given, err := p.integer(name, 0, math.MaxInt64/1_000_000)
@@ -168,7 +176,7 @@ func (p *parser) record(r *kgo.Record, partition int32, index int) error {
 			}
 			return err
 		case "headers":
-			if p.strict {
+			if p.rules.bare {
 				return unknownField("headers")
 			}
 			r.Headers, err = p.headers()
@@ -177,10 +185,14 @@ func (p *parser) record(r *kgo.Record, partition int32, index int) error {
 		}
 		return err
 	})
+	if err == nil && p.rules.whole && !valued {
+		return refuseShape(unprocessable, "records[%d].value must be there, and may be null", index)
+	}
+	return err
 }
 
-// data scans a key or value and decodes it as the format says.
-func (p *parser) data() ([]byte, error) {
+// data scans a key or value, as which says, and decodes it as the format says.
+func (p *parser) data(which string) ([]byte, error) {
 	raw, compact, err := p.raw()
 	if raw == nil || err != nil {
 		return nil, err
@@ -191,6 +203,11 @@ func (p *parser) data() ([]byte, error) {
 			raw = scan.Compact(raw)
 		}
 		return raw, nil
+	case formatText:
+		if raw[0] != '"' {
+			return nil, refuseData(unprocessable, "Because the embedded format is 'text', the %s must be a string", which)
+		}
+		return unquote(raw)
 	case formatSchema:
 		return raw, nil // nothing is produced without a registry
 	}
@@ -212,17 +229,30 @@ func (p *parser) raw() (raw []byte, compact bool, err error) {
 	return p.b[start:end:end], compact, nil
 }
 
+// unquote is the text of a JSON string, in place where nothing in it is escaped.
+func unquote(raw []byte) ([]byte, error) {
+	text := raw[1 : len(raw)-1 : len(raw)-1]
+	if bytes.IndexByte(text, '\\') < 0 {
+		return text, nil
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, refuseData(badRequest, "Bad Request: data=%s is not a string.", excerpt(raw))
+	}
+	return []byte(s), nil
+}
+
 // decodeBase64 decodes a JSON string of base64 in place. The advice ends the
 // message of an error.
 func decodeBase64(raw []byte, advice string) ([]byte, error) {
 	if raw[0] != '"' {
-		return nil, refuse(badRequest, 400, "Bad Request: data=%s is not a base64 string.%s", excerpt(raw), advice)
+		return nil, refuseData(badRequest, "Bad Request: data=%s is not a base64 string.%s", excerpt(raw), advice)
 	}
 	text := raw[1 : len(raw)-1]
 	if bytes.IndexByte(text, '\\') >= 0 {
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil {
-			return nil, refuse(badRequest, 400, "Bad Request: data=%s is not a base64 string.", excerpt(raw))
+			return nil, refuseData(badRequest, "Bad Request: data=%s is not a base64 string.", excerpt(raw))
 		}
 		text = []byte(s)
 	}
@@ -234,7 +264,7 @@ func decodeBase64(raw []byte, advice string) ([]byte, error) {
 			return text[:n:n], nil
 		}
 	}
-	return nil, refuse(badRequest, 400, "Bad Request: data=\"%s\" is not a valid base64 string.%s", excerpt(shown), advice)
+	return nil, refuseData(badRequest, "Bad Request: data=\"%s\" is not a valid base64 string.%s", excerpt(shown), advice)
 }
 
 // excerptBytes is how much of a client's text a message shows.
@@ -285,7 +315,7 @@ func (p *parser) headers() (headers []kgo.RecordHeader, err error) {
 			return nil, err
 		}
 		if !named {
-			return nil, refuse(unprocessable, 422, "headers[%d].key must not be null (was null)", len(headers))
+			return nil, refuseShape(unprocessable, "headers[%d].key must not be null (was null)", len(headers))
 		}
 		headers = append(headers, h)
 		p.space()
@@ -442,9 +472,9 @@ func (p *parser) wrongType(want, field string) error {
 		what = "Number value"
 	}
 	if field == want {
-		return refuse(badRequest, 400, "Cannot deserialize value of type `%s` from %s (at byte %d)", want, what, p.i+1)
+		return refuseShape(badRequest, "Cannot deserialize value of type `%s` from %s (at byte %d)", want, what, p.i+1)
 	}
-	return refuse(badRequest, 400, "Cannot deserialize value of type `%s` from %s (field %s, at byte %d)", want, what, strconv.Quote(field), p.i+1)
+	return refuseShape(badRequest, "Cannot deserialize value of type `%s` from %s (field %s, at byte %d)", want, what, strconv.Quote(field), p.i+1)
 }
 
 // isEnvelope says whether a body of unknown type is a produce request: an object

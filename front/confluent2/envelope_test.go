@@ -30,7 +30,7 @@ func TestSchemasAreTheLastOnesGiven(t *testing.T) {
 		{"another one stays", `{"records":[{}],"value_schema":"{}","value_schema":null,"key_schema_id":1}`, true},
 		{"an empty number", `{"records":[{}],"value_schema_id":""}`, false},
 	} {
-		e, err := parseEnvelope([]byte(c.in), formatSchema, -1, false)
+		e, err := parseEnvelope([]byte(c.in), formatSchema, -1, envelopeRules{})
 		if err != nil || (e.schemas != 0) != c.want {
 			t.Errorf("%s: got %v, %v, want %v", c.name, e.schemas != 0, err, c.want)
 		}
@@ -67,7 +67,7 @@ func TestDeepValuesAreRefused(t *testing.T) {
 		want  bool
 	}{{9_000, true}, {10_001, false}, {1_000_000, false}} {
 		value := strings.Repeat("[", c.depth) + strings.Repeat("]", c.depth)
-		if _, err := parseEnvelope([]byte(`{"records":[{"value":`+value+`}]}`), formatJSON, -1, false); (err == nil) != c.want {
+		if _, err := parseEnvelope([]byte(`{"records":[{"value":`+value+`}]}`), formatJSON, -1, envelopeRules{}); (err == nil) != c.want {
 			t.Errorf("depth %d: got %v", c.depth, err)
 		}
 	}
@@ -91,8 +91,13 @@ func FuzzEnvelope(f *testing.F) {
 		if binary {
 			format = formatBinary
 		}
+		if _, err := parseEnvelope(bytes.Clone(body), formatText, 5, envelopeRules{whole: true}); err != nil {
+			if r := (*refusal)(nil); !errors.As(err, &r) || r.status != 400 && r.status != 422 {
+				t.Errorf("text: %v is not an answer", err)
+			}
+		}
 		want, wantErr := slowEnvelope(body, binary, strict)
-		e, err := parseEnvelope(bytes.Clone(body), format, 5, strict)
+		e, err := parseEnvelope(bytes.Clone(body), format, 5, envelopeRules{bare: strict})
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("got error %v, want %v", err, wantErr)
 		}
@@ -311,7 +316,7 @@ func BenchmarkEnvelope(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
 				copy(spare, body)
-				if _, err := parseEnvelope(spare, c.format, -1, false); err != nil {
+				if _, err := parseEnvelope(spare, c.format, -1, envelopeRules{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -19,6 +19,8 @@ import (
 type refusal struct {
 	status, code int
 	message      string
+	cause        cause
+	problems     []string // listed in the body where there are some
 }
 
 func (e *refusal) Error() string { return e.message }
@@ -27,14 +29,26 @@ func (e *refusal) Error() string { return e.message }
 func (e *refusal) Reported() {}
 
 func refuse(status, code int, form string, args ...any) error {
-	return &refusal{status, code, fmt.Sprintf(form, args...)}
+	return &refusal{status: status, code: code, message: fmt.Sprintf(form, args...)}
+}
+
+// refuseShape is refuse for a value that the API's description does not allow;
+// the code is the status.
+func refuseShape(status int, form string, args ...any) error {
+	return &refusal{status: status, code: status, message: fmt.Sprintf(form, args...), cause: shapeCause}
+}
+
+// refuseData is refuse for a key or value that its format does not allow; the
+// code is the status.
+func refuseData(status int, form string, args ...any) error {
+	return &refusal{status: status, code: status, message: fmt.Sprintf(form, args...), cause: dataCause}
 }
 
 var (
 	errNotAcceptable = &refusal{status: http.StatusNotAcceptable}
-	errMediaType     = &refusal{http.StatusUnsupportedMediaType, 415, "HTTP 415 Unsupported Media Type"}
-	errNotFound      = &refusal{http.StatusNotFound, 404, "HTTP 404 Not Found"}
-	errNoPartition   = &refusal{http.StatusNotFound, 40402, "Partition not found."}
+	errMediaType     = &refusal{status: http.StatusUnsupportedMediaType, code: 415, message: "HTTP 415 Unsupported Media Type"}
+	errNotFound      = &refusal{status: http.StatusNotFound, code: 404, message: "HTTP 404 Not Found"}
+	errNoPartition   = &refusal{status: http.StatusNotFound, code: 40402, message: "Partition not found."}
 )
 
 // unknownField is the answer to a field that the API does not have.
@@ -42,7 +56,7 @@ func unknownField(name string) error {
 	if len(name) > 100 {
 		name = name[:100] + "..."
 	}
-	return refuse(http.StatusUnprocessableEntity, 422, "Unrecognized field: %s", name)
+	return &refusal{status: unprocessable, code: 422, message: "Unrecognized field: " + name, cause: unknownCause}
 }
 
 // topicNotFound is the message that clients know for a topic that does not
@@ -51,23 +65,51 @@ const topicNotFound = "This server does not host this topic-partition."
 
 // writeError answers with the two fields that every error of this API has.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	e := a.refusalOf(err)
+	e := a.said(a.refusalOf(err), r)
 	if e.status == http.StatusNotAcceptable && e.code == 0 {
 		w.WriteHeader(e.status)
 		return
 	}
 	media := a.errorMedia(r)
-	if e == errMediaType {
+	if e.code == 415 && a.habits.answerType == "" {
 		media = media415(r)
 	}
+	writeRefusal(w, media, e)
+}
+
+// writeRefusal answers with an error in a type.
+func writeRefusal(w http.ResponseWriter, media string, e *refusal) {
 	body := append(make([]byte, 0, 256), `{"error_code":`...)
 	body = strconv.AppendInt(body, int64(e.code), 10)
 	body = append(body, `,"message":`...)
-	body = append(appendText(body, e.message), '}')
+	body = appendText(body, e.message)
+	for i, problem := range e.problems {
+		if i == 0 {
+			body = append(body, `,"validation_errors":[`...)
+		} else {
+			body = append(body, ',')
+		}
+		body = appendText(body, problem)
+	}
+	if len(e.problems) > 0 {
+		body = append(body, ']')
+	}
+	body = append(body, '}')
 	w.Header()["Content-Type"] = []string{media}
 	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(e.status)
 	_, _ = w.Write(body)
+}
+
+// said returns an error in the words of the profile.
+func (a *api) said(e *refusal, r *http.Request) *refusal {
+	if a.habits.splitNotFound && e.message == topicNotFound && r.Pattern != "GET /topics/{topic}" {
+		e = &refusal{status: e.status, code: 40401, message: e.message}
+	}
+	if a.habits.rephrase != nil && e != errNotAcceptable {
+		e = a.habits.rephrase(e)
+	}
+	return e
 }
 
 // media415 is the type of a 415's body: the first entry of Accept that is one of
@@ -93,17 +135,17 @@ func (a *api) refusalOf(err error) *refusal {
 	case errors.Is(err, front.ErrNoRoute):
 		return errNotFound
 	case errors.Is(err, front.ErrMethod):
-		return &refusal{http.StatusMethodNotAllowed, 405, "HTTP 405 Method Not Allowed"}
+		return &refusal{status: http.StatusMethodNotAllowed, code: 405, message: "HTTP 405 Method Not Allowed"}
 	case errors.Is(err, front.ErrBodyTooLarge):
-		return &refusal{http.StatusRequestEntityTooLarge, 413, err.Error()}
+		return &refusal{status: http.StatusRequestEntityTooLarge, code: 413, message: err.Error()}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &refusal{http.StatusBadRequest, 400, "Unexpected end-of-input: the request body breaks off"}
+		return &refusal{status: http.StatusBadRequest, code: 400, message: "Unexpected end-of-input: the request body breaks off"}
 	case errors.Is(err, front.ErrBodyTimeout):
-		return &refusal{http.StatusRequestTimeout, 408, err.Error()}
+		return &refusal{status: http.StatusRequestTimeout, code: 408, message: err.Error()}
 	case errors.Is(err, front.ErrBusy):
-		return &refusal{http.StatusServiceUnavailable, 503, err.Error()}
+		return &refusal{status: http.StatusServiceUnavailable, code: 503, message: err.Error(), cause: fullCause}
 	case errors.Is(err, errForeign):
-		return &refusal{http.StatusInternalServerError, 500, errForeign.Error()}
+		return &refusal{status: http.StatusInternalServerError, code: 500, message: errForeign.Error()}
 	case errors.Is(err, kafka.ErrNoPartition):
 		return errNoPartition
 	}
@@ -111,25 +153,25 @@ func (a *api) refusalOf(err error) *refusal {
 	if errors.As(err, &broker) {
 		status, code := a.brokerCode(broker)
 		if code == 40403 || code == 40401 {
-			return &refusal{status, code, topicNotFound}
+			return &refusal{status: status, code: code, message: topicNotFound}
 		}
-		return &refusal{status, code, broker.Description}
+		return &refusal{status: status, code: code, message: broker.Description}
 	}
 	switch gate.Classify(err) {
 	case gate.Unauthenticated:
-		return &refusal{http.StatusUnauthorized, 40101, err.Error()}
+		return &refusal{status: http.StatusUnauthorized, code: 40101, message: err.Error()}
 	case gate.Denied:
-		return &refusal{http.StatusForbidden, 40301, err.Error()}
+		return &refusal{status: http.StatusForbidden, code: 40301, message: err.Error()}
 	case gate.Invalid:
-		return &refusal{http.StatusUnprocessableEntity, 422, err.Error()}
+		return &refusal{status: http.StatusUnprocessableEntity, code: 422, message: err.Error()}
 	case gate.TooLarge:
-		return &refusal{http.StatusRequestEntityTooLarge, 413, err.Error()}
+		return &refusal{status: http.StatusRequestEntityTooLarge, code: 413, message: err.Error()}
 	case gate.Throttled:
-		return &refusal{http.StatusTooManyRequests, 429, err.Error()}
+		return &refusal{status: http.StatusTooManyRequests, code: 429, message: err.Error()}
 	case gate.Unavailable:
-		return &refusal{http.StatusInternalServerError, 50003, err.Error()}
+		return &refusal{status: http.StatusInternalServerError, code: 50003, message: err.Error()}
 	default:
-		return &refusal{http.StatusInternalServerError, 500, "Internal Server Error"}
+		return &refusal{status: http.StatusInternalServerError, code: 500, message: "Internal Server Error"}
 	}
 }
 

@@ -55,7 +55,7 @@ func TestErrorCodes(t *testing.T) {
 		{fmt.Errorf("%w: %w", errForeign, secret), 500, 500},
 		{secret, 500, 500},
 	} {
-		got := (&api{cfg: Config{TopicNotFoundCode: 40403}}).refusalOf(c.in)
+		got := newAPI(nil, Config{}).refusalOf(c.in)
 		if got.status != c.status || got.code != c.code || got.message == "" {
 			t.Errorf("%v: got %d/%d %q, want %d/%d", c.in, got.status, got.code, got.message, c.status, c.code)
 		}
@@ -82,7 +82,7 @@ func TestRecordCodes(t *testing.T) {
 		{kerr.InvalidTopicException, 50002, kerr.InvalidTopicException.Description},
 		{kerr.PolicyViolation, 50002, kerr.PolicyViolation.Description},
 	} {
-		if got := (&api{}).recordCode(c.in); got != c.code {
+		if got := newAPI(nil, Config{}).recordCode(c.in); got != c.code {
 			t.Errorf("%v: got %d, want %d", c.in, got, c.code)
 		}
 		if got := recordMessage(c.in); !strings.Contains(got, c.message) {
@@ -107,6 +107,11 @@ func TestValidate(t *testing.T) {
 		{"everything", Config{StrictMediaTypes: true, TopicNotFoundCode: 40401, RecordExtras: true, Profile: "confluent"}, ""},
 		{"code", Config{TopicNotFoundCode: 404}, "topic_not_found_code"},
 		{"profile", Config{Profile: "other"}, "profile"},
+		{"strimzi", Config{Profile: "strimzi"}, ""},
+		{"karapace", Config{Profile: "karapace"}, ""},
+		{"redpanda", Config{Profile: "redpanda"}, ""},
+		{"instance timeout", Config{ConsumerInstanceTimeoutMs: 999}, "consumer_instance_timeout_ms"},
+		{"bad records", Config{BadRecords: "drop"}, "bad_records"},
 	} {
 		var got []string
 		c.in.Validate(func(path, _ string) { got = append(got, path) })

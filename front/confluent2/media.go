@@ -11,8 +11,15 @@ const (
 	mediaV2     = "application/vnd.kafka.v2+json"
 	mediaBinary = "application/vnd.kafka.binary.v2+json"
 	mediaJSON   = "application/vnd.kafka.json.v2+json"
-	mediaOld    = "application/vnd.kafka+json" // before release 6.0
+	mediaText   = "application/vnd.kafka.text.v2+json" // Strimzi's
+	mediaOld    = "application/vnd.kafka+json"         // before release 6.0
 	mediaPlain  = "application/json"
+	mediaBytes  = "application/octet-stream" // before release 6.0
+
+	// These need a schema registry.
+	mediaAvro       = "application/vnd.kafka.avro.v2+json"
+	mediaJSONSchema = "application/vnd.kafka.jsonschema.v2+json"
+	mediaProtobuf   = "application/vnd.kafka.protobuf.v2+json"
 )
 
 // An offer is a type that an operation can answer with. The quality is the
@@ -25,26 +32,85 @@ type offer struct {
 
 var (
 	// v2Only are the types of operations without embedded data.
-	v2Only = []offer{{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}}
+	v2Only = []offer{{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaBytes, 50, true}}
 	// reads are the types of stateless reads: klamm's own shape first.
 	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}}
 	// anyType are the types of errors.
 	anyType = []offer{
 		{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaJSON, 400, false}, {mediaBinary, 300, false},
-		{"application/vnd.kafka.avro.v2+json", 100, false}, {"application/vnd.kafka.jsonschema.v2+json", 100, false}, {"application/vnd.kafka.protobuf.v2+json", 100, false},
+		{mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false}, {mediaBytes, 50, true},
+	}
+	// consumerMedia are the types of instances' operations but reads.
+	consumerMedia = []offer{
+		{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true},
+		{mediaBinary, 100, false}, {mediaJSON, 100, false}, {mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false}, {mediaBytes, 50, true},
+	}
+	// recordMedia are the types of reads of instances. Without an embedded format
+	// a type has always meant binary.
+	recordMedia = []offer{
+		{mediaBinary, 1000, false}, {mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true},
+		{mediaJSON, 100, false}, {mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false}, {mediaBytes, 50, true},
 	}
 )
 
 // accept chooses the type to answer with. The error is errNotAcceptable.
 func (a *api) accept(r *http.Request, offers []offer) (string, error) {
+	media, err := a.negotiated(r, offers)
+	return a.answerType(media), err
+}
+
+// answerType is the type of an answer where a request has asked for media.
+func (a *api) answerType(media string) string {
+	if a.habits.answerType != "" {
+		return a.habits.answerType
+	}
+	return media
+}
+
+// negotiated is the type of the offers that a request prefers. The error is
+// errNotAcceptable.
+func (a *api) negotiated(r *http.Request, offers []offer) (string, error) {
 	header := r.Header["Accept"]
 	if len(header) == 0 || len(header) == 1 && (header[0] == "*/*" || header[0] == offers[0].media) {
 		return offers[0].media, nil
 	}
-	if media := negotiate(strings.Join(header, ","), offers, a.cfg.StrictMediaTypes); media != "" {
+	if media := negotiate(a.wanted(header), offers, a.cfg.StrictMediaTypes); media != "" {
 		return media, nil
 	}
 	return "", errNotAcceptable
+}
+
+// wanted is an Accept header in one line, with the spellings of the profile made
+// those of this API.
+func (a *api) wanted(header []string) string {
+	accept := strings.Join(header, ",")
+	if a.habits.looseTypes {
+		accept = strings.NewReplacer(".v1+json", ".v2+json", "*/json", "application/*").Replace(accept)
+	}
+	return accept
+}
+
+// errNamedFormat is the answer to a read that does not name a format where the
+// profile wants that.
+var errNamedFormat = refuse(http.StatusNotAcceptable, 406, "Accept must name the format of the records: "+mediaBinary+" or "+mediaJSON)
+
+// acceptRecords chooses the type that says in which format records are read.
+func (a *api) acceptRecords(r *http.Request, offers []offer) (string, error) {
+	accept := r.Header.Get("Accept")
+	switch {
+	case a.habits.exactTypes:
+		if accept == mediaBinary || accept == mediaJSON || accept == mediaText {
+			return accept, nil
+		}
+		return "", refuse(http.StatusNotAcceptable, 406, "Accept must be one of %s, %s and %s", mediaBinary, mediaJSON, mediaText)
+	case a.habits.explicitReads:
+		media := negotiate(a.wanted(r.Header["Accept"]), []offer{{mediaBinary, 1000, false}, {mediaJSON, 900, false}}, true)
+		if media == "" || !strings.Contains(strings.ToLower(accept), "vnd.kafka") {
+			return "", errNamedFormat
+		}
+		return media, nil
+	}
+	return a.negotiated(r, offers)
 }
 
 // A mediaRange is one entry of an Accept header.
@@ -143,6 +209,7 @@ const (
 	formatNone   format = iota // not an envelope: one plain record
 	formatBinary               // base64 strings
 	formatJSON                 // any JSON
+	formatText                 // strings, written as they are
 	formatSchema               // needs a schema registry
 )
 
@@ -154,10 +221,17 @@ func (a *api) contentFormat(contentType string) (format, error) {
 		return formatJSON, nil
 	case mediaBinary:
 		return formatBinary, nil
+	case mediaText:
+		if a.habits.text {
+			return formatText, nil
+		}
 	}
 	media, _, _ := strings.Cut(contentType, ";")
 	media = strings.ToLower(strings.TrimSpace(media))
 	embedded, isKafka := strings.CutPrefix(media, "application/vnd.kafka")
+	if isKafka && a.habits.exactTypes {
+		return 0, errMediaType
+	}
 	if !isKafka {
 		if a.cfg.StrictMediaTypes {
 			return 0, errMediaType
@@ -191,7 +265,7 @@ func (a *api) isPlainType(contentType string) bool {
 	switch strings.ToLower(strings.TrimSpace(media)) {
 	case mediaV2:
 		return true
-	case mediaOld, mediaPlain, "application/octet-stream", "":
+	case mediaOld, mediaPlain, mediaBytes, "":
 		return !a.cfg.StrictMediaTypes
 	}
 	return false
@@ -200,7 +274,10 @@ func (a *api) isPlainType(contentType string) bool {
 // errorMedia chooses the type of an error body: the one that a success would
 // have had.
 func (a *api) errorMedia(r *http.Request) string {
-	accept := strings.Join(r.Header["Accept"], ",")
+	accept := a.wanted(r.Header["Accept"])
+	if a.habits.answerType != "" {
+		return a.habits.answerType
+	}
 	if accept == "" {
 		return mediaV2
 	}

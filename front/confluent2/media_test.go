@@ -61,7 +61,7 @@ func TestContentFormats(t *testing.T) {
 		{"nonsense; ;;", formatNone, refused},
 	} {
 		for strict, want := range map[bool]format{false: c.lenient, true: c.strict} {
-			got, err := (&api{cfg: Config{StrictMediaTypes: strict}}).contentFormat(c.in)
+			got, err := newAPI(nil, Config{StrictMediaTypes: strict}).contentFormat(c.in)
 			if err != nil {
 				got = refused
 			}
@@ -79,7 +79,7 @@ func FuzzAccept(f *testing.F) {
 	f.Fuzz(func(t *testing.T, accept string) {
 		r := &http.Request{Header: http.Header{"Accept": {accept}}}
 		for _, strict := range []bool{false, true} {
-			a := &api{cfg: Config{StrictMediaTypes: strict}}
+			a := newAPI(nil, Config{StrictMediaTypes: strict})
 			for _, offers := range [][]offer{v2Only, reads} {
 				got, err := a.accept(r, offers)
 				i := slices.IndexFunc(offers, func(o offer) bool { return o.media == got })

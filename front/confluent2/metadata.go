@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -56,9 +57,13 @@ func (a *api) listBrokers(w http.ResponseWriter, r *http.Request, who gate.Princ
 }
 
 // listTopics serves GET /topics: the names of all topics that are not Kafka's
-// own, sorted; the original does not sort.
+// own, sorted; the original does not sort. Karapace lists Kafka's own too.
 func (a *api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	topics, err := a.gate.Topics(r.Context(), who)
+	list := a.gate.Topics
+	if a.habits.internalTopics {
+		list = a.gate.AllTopics
+	}
+	topics, err := list(r.Context(), who)
 	if err != nil {
 		return err
 	}
@@ -66,6 +71,7 @@ func (a *api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Princi
 	for i, t := range topics {
 		names[i] = t.Name
 	}
+	slices.Sort(names)
 	return a.respond(w, r, names)
 }
 

@@ -33,7 +33,7 @@ func (a *api) producePlain(w http.ResponseWriter, r *http.Request, who gate.Prin
 	if err := results[0].Err; err != nil {
 		return settled, a.plainFailure(r, who, partition, err)
 	}
-	return settled, a.writeResults(w, media, results)
+	return settled, a.writeResults(w, media, results, confluentResults)
 }
 
 // plainFailure is the answer for a plain record that could not be written: the
@@ -47,15 +47,15 @@ func (a *api) plainFailure(r *http.Request, who gate.Principal, partition int32,
 				return errNoPartition
 			}
 		}
-		return &refusal{http.StatusNotFound, a.cfg.TopicNotFoundCode, topicNotFound}
+		return &refusal{status: http.StatusNotFound, code: a.cfg.TopicNotFoundCode, message: topicNotFound}
 	case errors.As(err, &broker):
 		status, code := a.brokerCode(broker)
 		if gate.Classify(broker) == gate.Unavailable {
 			status = http.StatusServiceUnavailable
 		}
-		return &refusal{status, code, broker.Description}
+		return &refusal{status: status, code: code, message: broker.Description}
 	case gate.Classify(err) == gate.Unavailable:
-		return &refusal{http.StatusServiceUnavailable, 50003, err.Error()}
+		return &refusal{status: http.StatusServiceUnavailable, code: 50003, message: err.Error()}
 	}
 	return err
 }

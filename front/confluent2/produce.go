@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,7 +20,8 @@ import (
 // of the embedded formats, or one plain record (interface.md 3).
 //
 // Beyond the original: headers and timestamp in Strimzi's form, ?async=true, and
-// an immediate answer for a partition that does not exist.
+// an immediate answer for a partition that does not exist. What profiles do
+// differently is in their habits.
 func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	partition := int32(-1)
 	if text := r.PathValue("partition"); text != "" {
@@ -43,6 +43,11 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 	if err != nil {
 		return err
 	}
+	if a.habits.knownTopics {
+		if err := a.checkPlace(r, who, partition); err != nil {
+			return err
+		}
+	}
 	body, release, err := front.LendBody(r)
 	if err != nil {
 		return err
@@ -62,7 +67,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		}
 		f = formatBinary
 	}
-	e, err := parseEnvelope(body, f, partition, a.cfg.StrictMediaTypes)
+	e, err := parseEnvelope(body, f, partition, a.envelopeRules())
 	if err != nil {
 		return err
 	}
@@ -74,7 +79,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		records[i] = &e.records[i]
 	}
 	topic := r.PathValue("topic")
-	if r.URL.RawQuery != "" && a.cfg.Profile != profileConfluent {
+	if r.URL.RawQuery != "" && a.habits.async {
 		async, err := asynchronous(r)
 		if err != nil {
 			return err
@@ -99,7 +104,22 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 			return fmt.Errorf("%w: %w", errForeign, err)
 		}
 	}
-	return a.writeResults(w, media, results)
+	return a.writeResults(w, media, results, a.habits.results)
+}
+
+// envelopeRules are those of the profile. The strict mode refuses headers and
+// timestamp, which only Strimzi's bridge has.
+func (a *api) envelopeRules() envelopeRules {
+	return envelopeRules{bare: a.cfg.StrictMediaTypes && a.cfg.Profile != profileStrimzi, whole: a.habits.wholeRecords}
+}
+
+// checkPlace looks up the topic, and the partition if it is one, of a request.
+func (a *api) checkPlace(r *http.Request, who gate.Principal, partition int32) error {
+	t, err := a.topic(r.Context(), r, who)
+	if err == nil && partition >= 0 {
+		_, err = t.Partition(partition)
+	}
+	return err
 }
 
 // errForeign is a failure to write that is none of Kafka's (rest-apis.md 4.3).
@@ -120,7 +140,7 @@ func asynchronous(r *http.Request) (bool, error) {
 	}
 	async, err := strconv.ParseBool(query.Get("async"))
 	if err != nil {
-		return false, refuse(badRequest, 400, "async must be true or false")
+		return false, refuseShape(badRequest, "async must be true or false")
 	}
 	return async, nil
 }
@@ -154,7 +174,7 @@ func partitionNumber(text string) (int32, error) {
 		return 0, errNotFound
 	}
 	if n < 0 {
-		return 0, refuse(unprocessable, 422, "partition must be greater than or equal to 0 (was %d)", n)
+		return 0, refuseShape(unprocessable, "partition must be greater than or equal to 0 (was %d)", n)
 	}
 	return int32(n), nil
 }
@@ -167,70 +187,4 @@ func allSettled(results kgo.ProduceResults) bool {
 		}
 	}
 	return true
-}
-
-var answers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
-
-// writeResults answers with the outcome of each record. The status is 200 even
-// if all have failed, except that the first record refused for want of
-// authentication or authorization makes it 401 or 403.
-func (a *api) writeResults(w http.ResponseWriter, media string, results kgo.ProduceResults) error {
-	pooled := answers.Get().(*[]byte)
-	b := append((*pooled)[:0], `{"offsets":[`...)
-	status := http.StatusOK
-	for i := range results {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		if err := results[i].Err; err != nil {
-			code := a.recordCode(err)
-			if status == http.StatusOK && (code == 40101 || code == 40301) {
-				status = code / 100
-			}
-			b = append(b, `{"partition":null,"offset":null,"error_code":`...)
-			b = strconv.AppendInt(b, int64(code), 10)
-			b = append(b, `,"error":`...)
-			b = appendText(b, recordMessage(err))
-			b = append(b, '}')
-			continue
-		}
-		b = append(b, `{"partition":`...)
-		b = strconv.AppendInt(b, int64(results[i].Record.Partition), 10)
-		b = append(b, `,"offset":`...)
-		b = strconv.AppendInt(b, results[i].Record.Offset, 10)
-		b = append(b, `,"error_code":null,"error":null}`...)
-	}
-	b = append(b, `],"key_schema_id":null,"value_schema_id":null}`...)
-	err := writeStatus(w, status, media, b)
-	if cap(b) <= 64<<10 {
-		*pooled = b
-		answers.Put(pooled)
-	}
-	return err
-}
-
-// recordCode is the code of one record's failure (rest-apis.md 4.3).
-func (a *api) recordCode(err error) int {
-	switch gate.Classify(err) {
-	case gate.Unauthenticated:
-		return 40101
-	case gate.Denied:
-		return 40301
-	case gate.Unavailable:
-		return 50003
-	}
-	var broker *kerr.Error
-	if errors.Is(err, kafka.ErrNoPartition) || errors.As(err, &broker) && broker.Retriable {
-		return 50003
-	}
-	return 50002
-}
-
-// recordMessage is what a client may know about the failure of one record.
-func recordMessage(err error) string {
-	var broker *kerr.Error
-	if errors.As(err, &broker) {
-		return broker.Description
-	}
-	return err.Error()
 }

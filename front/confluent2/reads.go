@@ -45,7 +45,7 @@ type question struct {
 // readTopic serves GET /topics/{topic}/records, which the original does not
 // have (interface.md 3).
 func (a *api) readTopic(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	media, err := a.accept(r, reads)
+	media, err := a.negotiated(r, reads)
 	if err != nil {
 		return err
 	}
@@ -58,17 +58,39 @@ func (a *api) readTopic(w http.ResponseWriter, r *http.Request, who gate.Princip
 
 // readPartition serves GET /topics/{topic}/partitions/{partition}/records, which
 // the original does not have (interface.md 3). It also takes the parameters that
-// Redpanda's operation at the same path has.
+// Redpanda's operation at the same path has; with Redpanda's profile a request
+// that has one of them must have all, and a format in Accept.
 func (a *api) readPartition(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	media, err := a.accept(r, reads)
+	query := r.URL.Query()
+	theirs := a.habits.explicitReads && (query.Has("timeout") || query.Has("max_bytes"))
+	media, err := a.negotiated(r, reads)
+	if theirs {
+		if media, err = a.acceptRecords(r, nil); err == nil {
+			err = completeQuery(query)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	t, p, err := a.partition(r, who)
 	if err != nil {
+		if theirs && gate.Classify(err) == gate.NotFound {
+			return errNoPartition
+		}
 		return err
 	}
 	return a.read(w, r, who, media, t, []kafka.Partition{p})
+}
+
+// completeQuery refuses a query without one of the parameters that Redpanda's
+// operation demands.
+func completeQuery(query url.Values) error {
+	for _, name := range []string{"offset", "timeout", "max_bytes"} {
+		if query.Get(name) == "" {
+			return refuse(badRequest, 40002, "%s is missing", name)
+		}
+	}
+	return nil
 }
 
 // read reads records of some partitions of a topic, without a group.
@@ -105,7 +127,7 @@ func (a *api) writeRecords(w http.ResponseWriter, media string, records []*kgo.R
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendRecord(b, r, media, a.cfg.RecordExtras)
+		b = appendRecord(b, r, media, &a.habits)
 		if len(b) < writeBytes {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 
 // appendRecord appends a record, in the shape that the media type asks for:
 // v2's, or klamm's own for stateless reads (interface.md 3).
-func appendRecord(b []byte, r *kgo.Record, media string, extras bool) []byte {
+func appendRecord(b []byte, r *kgo.Record, media string, h *habits) []byte {
 	b = append(b, `{"topic":`...)
 	b = appendText(b, r.Topic)
 	switch media {
@@ -20,11 +20,13 @@ func appendRecord(b []byte, r *kgo.Record, media string, extras bool) []byte {
 		b = appendPair(b, r, appendBase64)
 	case mediaJSON:
 		b = appendPair(b, r, appendData)
+	case mediaText:
+		b = appendPair(b, r, appendString)
 	default:
 		b = appendOwn(b, r)
 	}
-	if extras && media != mediaPlain {
-		b = appendExtras(b, r)
+	if media != mediaPlain {
+		b = appendExtras(b, r, h)
 	}
 	return append(b, '}')
 }
@@ -103,6 +105,14 @@ func appendBase64(b, raw []byte) []byte {
 	b = append(b, '"')
 	b = base64.StdEncoding.AppendEncode(b, raw)
 	return append(b, '"')
+}
+
+// appendString appends a key or value in the text format.
+func appendString(b, raw []byte) []byte {
+	if raw == nil {
+		return append(b, "null"...)
+	}
+	return appendText(b, string(raw))
 }
 
 // appendText appends a JSON string.
