@@ -260,13 +260,25 @@ func (c *conductor) createTopicWith(ctx context.Context, topic string, settings 
 	if err != nil {
 		return fmt.Errorf("create topic %q: %w", topic, err)
 	}
+	return c.awaitTopics(ctx, []string{topic})
+}
+
+// awaitTopics waits until topics have leaders.
+func (c *conductor) awaitTopics(ctx context.Context, names []string) error {
 	for {
-		topics, err := c.admin.ListTopics(ctx, topic)
-		if err == nil && topics.Has(topic) && ledBySomebody(topics[topic]) {
+		topics, err := c.admin.ListTopics(ctx, names...)
+		missing := ""
+		for _, name := range names {
+			if err != nil || !topics.Has(name) || !ledBySomebody(topics[name]) {
+				missing = name
+				break
+			}
+		}
+		if missing == "" {
 			return nil
 		}
 		if !pause(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("wait for topic %q: %w", topic, ctx.Err())
+			return fmt.Errorf("wait for topic %q: %w", missing, errors.Join(ctx.Err(), err))
 		}
 	}
 }

@@ -8,6 +8,7 @@
 // part is a process of its own, started from the same executable:
 //
 //	load ---HTTP---> klamm serve | yardstick ---Kafka---> broker     front door
+//	load <--HTTP---- klamm serve | yardstick <--Kafka---- broker     front door, read
 //	broker --Kafka-> klamm serve | yardstick ---HTTP----> sink       back door
 //
 // The parts other than klamm itself are called roles; Role runs one. A role is
@@ -20,8 +21,10 @@
 //
 // # Where things are
 //
-// front.go and pipe.go hold what is measured at each door; process.go starts
-// and ends processes; load.go, sink.go, yardstick_*.go and roles.go are the
+// front*.go and pipe.go hold what is measured at each door; process.go starts
+// and ends processes; load*.go, sink.go, yardstick_*.go and roles.go are the
 // roles; document.go is the data; stats.go and report.go are arithmetic and
-// layout.
+// layout. Limits, in limits*.go, measures memory instead of speed: what is the
+// largest that klamm is asked for, each time a klamm of its own. There the
+// conductor asks by itself.
 package bench

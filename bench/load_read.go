@@ -64,7 +64,7 @@ func (c readRole) pass(ctx context.Context, w *wire, p *passes, n int) error {
 			err = fmt.Errorf("status %d, want 200: %.200s", status, body)
 		}
 		if err == nil {
-			err = p.take(begin, func(found func(int64)) (int, error) { return readAnswer(body, c.Topic, c.Size, found) })
+			err = p.take(begin, func(found func(int64)) (int, error) { return readRecords(body, c.Topic, c.Size, found) })
 		}
 		if err != nil {
 			return fmt.Errorf("after %d of %d records: %w", p.seen, c.Count, err)
@@ -109,9 +109,9 @@ func (c readRole) send(w *wire, method, path, body string) error {
 	return err
 }
 
-// readAnswer calls found with the number of each document of a v2 answer whose
+// readRecords calls found with the number of each document of a v2 answer whose
 // values are documents, and verifies all else in it.
-func readAnswer(b []byte, topic string, size int, found func(seq int64)) (records int, err error) {
+func readRecords(b []byte, topic string, size int, found func(seq int64)) (records int, err error) {
 	head := []byte(`{"topic":"` + topic + `","key":null,"value":`)
 	b, ok := bytes.CutPrefix(b, []byte("["))
 	for first := true; ok; first = false {
@@ -197,8 +197,19 @@ func (p *passes) end() error {
 // complete says whether every record of the topic has been read.
 func (p *passes) complete() bool { return p.seen == p.count }
 
-// take counts one answer; read calls found with each of its documents.
+// take counts one answer and the time it took.
 func (p *passes) take(begin time.Time, read func(found func(seq int64)) (int, error)) error {
+	got, err := p.meet(read)
+	if err != nil || got == 0 {
+		return err
+	}
+	p.records += int64(got)
+	return p.clock(begin)
+}
+
+// meet notes what an answer holds; read calls found with the number of each of
+// its documents. A document that was there before is an error.
+func (p *passes) meet(read func(found func(seq int64)) (int, error)) (int, error) {
 	var wrong error
 	got, err := read(func(seq int64) {
 		switch {
@@ -214,11 +225,7 @@ func (p *passes) take(begin time.Time, read func(found func(seq int64)) (int, er
 	if err == nil {
 		err = wrong
 	}
-	if err != nil || got == 0 {
-		return err
-	}
-	p.records += int64(got)
-	return p.clock(begin)
+	return got, err
 }
 
 // clock takes the times after an answer with records.

@@ -48,7 +48,7 @@ func benchCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{cmd, front, pipe} {
 		benchFlags(c, &o, &output)
 	}
-	cmd.AddCommand(front, pipe, benchRulesCommand(), benchRoleCommand())
+	cmd.AddCommand(front, pipe, benchLimitsCommand(), benchRulesCommand(), benchRoleCommand())
 	return cmd
 }
 
@@ -68,6 +68,33 @@ func benchFlags(cmd *cobra.Command, o *bench.Options, output *string) {
 func runBench(cmd *cobra.Command, o bench.Options, output string) error {
 	o.Progress = cmd.ErrOrStderr()
 	return report(cmd, output, o.Validate(), func(ctx context.Context) (tableWriter, error) { return bench.Run(ctx, o) })
+}
+
+// benchLimitsCommand measures memory.
+func benchLimitsCommand() *cobra.Command {
+	o := bench.DefaultLimits()
+	var output string
+	cmd := &cobra.Command{
+		Use:   "limits",
+		Short: "Measure how much memory klamm needs for large things and for many",
+		Long: "Asks klamm for a large record by each API, a long stream, many consumer instances and lists of many topics, each time a klamm\n" +
+			"of its own, verifies the answers, and reports the largest memory that klamm had. docs/benchmarks.md says more. Linux only.",
+		Example: "  klamm bench limits\n  klamm bench limits --consumers 100 --topics 200 --stream-records 100000 -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Progress = cmd.ErrOrStderr()
+			return report(cmd, output, o.Validate(), func(ctx context.Context) (tableWriter, error) { return bench.Limits(ctx, o) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&o.Brokers, "brokers", nil, "bootstrap servers, HOST:PORT,... (default: an embedded broker with its data in a temporary directory)")
+	flags.IntVar(&o.RecordBytes, "record-bytes", o.RecordBytes, "length of the large record")
+	flags.IntVar(&o.StreamRecords, "stream-records", o.StreamRecords, "records in the stream")
+	flags.IntVar(&o.Consumers, "consumers", o.Consumers, "consumer instances at once")
+	flags.IntVar(&o.Topics, "topics", o.Topics, "topics in the lists")
+	flags.IntVar(&o.ValueBytes, "value-bytes", o.ValueBytes, "length of a value in the stream and for the consumer instances")
+	flags.StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
 }
 
 // benchRulesCommand measures event patterns.

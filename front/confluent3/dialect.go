@@ -13,6 +13,7 @@ import (
 	_ "embed"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
@@ -51,6 +52,7 @@ type api struct {
 	gate    *gate.Gate
 	cfg     Config
 	cluster clusterID
+	spare   atomic.Int64 // spare chunks of all streams
 }
 
 // A route is one operation; the pattern's path begins behind the prefix.

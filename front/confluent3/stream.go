@@ -22,8 +22,11 @@ import (
 //
 // Records live in the memory that they were read into. A chunk of it is used
 // again when all its records have been answered, so an endless stream needs no
-// more than the window: so many chunks, so many records in each. A client that
-// does not read its answers stops its own stream and nobody else's.
+// more than the window: so many chunks, so many records in each. What a stream
+// reaches is its window divided by how long brokers take, so it gets more chunks
+// while there are some to spare, as many for all streams together, if the
+// records in them are not small. A client that does not read its answers stops
+// its own stream and nobody else's.
 type stream struct {
 	api   *api
 	call  *call
@@ -32,9 +35,11 @@ type stream struct {
 	where []byte
 
 	batches chan batch    // from read to write
-	window  chan struct{} // a token for each chunk in use
+	window  chan struct{} // a token for each chunk in use that is not spare
 	left    chan struct{} // closed when write has ended
 	held    atomic.Int64  // bytes of large chunks, as asked of the budget
+	spare   atomic.Int64  // spare chunks in use
+	under   atomic.Int64  // records that are under way
 
 	waiting atomic.Pointer[slot] // the slot that write waits for
 	wake    chan struct{}        // says that it is done
@@ -44,6 +49,12 @@ const (
 	chunkBytes   = 64 << 10
 	chunkRecords = 1024
 	windowChunks = 24
+	// spareChunks is how many more a stream may have, and allSpareChunks how
+	// many all streams together: 64 MiB.
+	spareChunks    = 104
+	allSpareChunks = 1024
+	// windowRecords bounds the records of a stream that has spare chunks.
+	windowRecords = windowChunks * chunkRecords
 	// streamLongest is how long a stream may last (rest-apis.md 5.8).
 	streamLongest = 24 * time.Hour
 	// grace is how long a client may go on sending when klamm has ended a stream.
@@ -69,6 +80,7 @@ type slot struct {
 // A chunk is memory that records are read into.
 type chunk struct {
 	buf   []byte
+	spare bool // beyond the window
 	slots []*slot
 	used  int          // of slots
 	users atomic.Int32 // read, while it fills the chunk, and each batch
@@ -124,9 +136,12 @@ func (a *api) produceStream(c *call) error {
 	}
 	s := &stream{
 		api: a, call: c, body: front.OpenStream(c.w, c.r, streamLongest), topic: c.r.PathValue("topic"), where: whereOf(c),
-		batches: make(chan batch, windowChunks), window: make(chan struct{}, windowChunks), left: make(chan struct{}), wake: make(chan struct{}, 1),
+		batches: make(chan batch, windowChunks+spareChunks), window: make(chan struct{}, windowChunks), left: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
-	defer func() { s.body.Free(s.held.Load()) }()
+	defer func() {
+		s.body.Free(s.held.Load())
+		a.spare.Add(-s.spare.Load())
+	}()
 	answered := false
 	go func() { // ends with the batches, or when the client is gone; waited for below
 		defer close(s.left)
@@ -213,6 +228,7 @@ func (s *stream) pass(k *chunk, from int) bool {
 		return true
 	}
 	k.users.Add(1)
+	s.under.Add(int64(k.used - from))
 	select {
 	case s.batches <- batch{k, k.slots[from:k.used]}:
 		return true
@@ -225,20 +241,41 @@ func (s *stream) pass(k *chunk, from int) bool {
 // has room for it; nil means that write has ended, or that the budget for large
 // chunks is spent.
 func (s *stream) open(size int) *chunk {
+	spare := false
 	select {
 	case s.window <- struct{}{}:
-	case <-s.left:
-		return nil
+	default:
+		if spare = size <= chunkBytes && s.takeSpare(); spare {
+			break
+		}
+		select {
+		case s.window <- struct{}{}:
+		case <-s.left:
+			return nil
+		}
 	}
+	var k *chunk
 	if size <= chunkBytes {
-		k := chunks.Get().(*chunk)
-		k.used = 0
-		k.users.Store(1)
-		return k
+		k = chunks.Get().(*chunk)
+	} else {
+		k = &chunk{buf: make([]byte, size)}
 	}
-	k := &chunk{buf: make([]byte, size)}
+	k.used, k.spare = 0, spare
 	k.users.Store(1)
 	return k
+}
+
+// takeSpare says whether the stream may have a chunk beyond its window.
+func (s *stream) takeSpare() bool {
+	if s.spare.Load() >= spareChunks || s.under.Load() >= windowRecords {
+		return false
+	}
+	if s.api.spare.Add(1) > allSpareChunks {
+		s.api.spare.Add(-1)
+		return false
+	}
+	s.spare.Add(1)
+	return true
 }
 
 // release gives up one use of a chunk, and with the last its memory.
@@ -246,7 +283,12 @@ func (s *stream) release(k *chunk) {
 	if k.users.Add(-1) > 0 {
 		return
 	}
-	<-s.window
+	if k.spare {
+		s.spare.Add(-1)
+		s.api.spare.Add(-1)
+	} else {
+		<-s.window
+	}
 	switch {
 	case len(k.buf) > chunkBytes:
 		s.held.Add(-int64(len(k.buf)))
@@ -424,6 +466,7 @@ func (s *stream) write() (answered bool) {
 				return true
 			}
 		}
+		s.under.Add(-int64(len(b.slots)))
 		s.release(b.chunk)
 	}
 }
