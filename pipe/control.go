@@ -285,7 +285,7 @@ func (r *Runner) seekTarget(ctx context.Context, positions []position, to string
 		cut := strings.LastIndexByte(where, '/')
 		offset, err := strconv.ParseInt(text, 10, 64)
 		if !ok || cut < 0 || err != nil || offset < 0 {
-			return nil, fmt.Errorf("%w: %q is not where a pipe can go; want earliest, latest, a time such as 2026-01-31T12:00:00Z, or TOPIC/PARTITION=OFFSET,...", ErrBadRequest, cmp.Or(part, to))
+			return nil, fmt.Errorf("%w: %q is not where a pipe can go; want earliest, latest, a time such as 2026-01-31T12:00:00Z, or one or more of TOPIC/PARTITION=OFFSET with commas between them", ErrBadRequest, cmp.Or(part, to))
 		}
 		number, err := strconv.ParseInt(where[cut+1:], 10, 32)
 		at := kafka.TopicPartition{Topic: where[:cut], Partition: int32(number)}

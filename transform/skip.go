@@ -22,7 +22,8 @@ const maxOpen = 64
 // tokens that documents consist of. If the value is an object, skip also finds
 // the member that is sought; nil seeks nothing.
 func skip(b []byte, i int, seek *sought) (end int, compact, ok bool) {
-	begin, name := i, i
+	begin := i
+	var name int    // where the name of the member at hand begins
 	var open uint64 // the open brackets, the innermost lowest: 1 for an object
 	depth, found := 0, false
 	compact = true

@@ -234,10 +234,20 @@ func TestAReadThatWaitsHoldsUpNobody(t *testing.T) {
 	s.Topic(t, topic, 1)
 	var waiting sync.WaitGroup
 	var over atomic.Int32
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	for range 30 {
 		waiting.Go(func() {
-			defer over.Add(1)
-			resp, err := http.Get(s.URL + "/topics/" + topic + "/records?offset=latest&wait=4s")
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/topics/"+topic+"/records?offset=latest&wait=30s", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if ctx.Err() != nil {
+				return // it was still waiting when the others were done
+			}
+			over.Add(1)
 			if err != nil {
 				t.Error(err)
 				return
@@ -255,6 +265,7 @@ func TestAReadThatWaitsHoldsUpNobody(t *testing.T) {
 	if n := over.Load(); n != 0 {
 		t.Errorf("20 reads took as long as %d of those that wait", n)
 	}
+	leave()
 	waiting.Wait()
 }
 
