@@ -52,7 +52,8 @@ func Default() Options {
 	return Options{Front: true, Pipe: true, Rounds: 3, Seconds: 5, Connections: 64, ValueBytes: 1024, Partitions: 4}
 }
 
-// CaseNames returns the names of what can be measured at the doors.
+// CaseNames returns the names of what can be measured at the front door; the
+// first two are also measured at the back door.
 func CaseNames() []string { return []string{"one", "batch", "stream", "read"} }
 
 // wants says whether a case is chosen.
@@ -92,6 +93,9 @@ func (o Options) Validate() error {
 		if !slices.Contains(CaseNames(), name) {
 			return fmt.Errorf("%w: --cases %s: want some of %s", ErrOptions, name, strings.Join(CaseNames(), ","))
 		}
+	}
+	if o.Pipe && !o.Front && !o.wants("one") && !o.wants("batch") {
+		return fmt.Errorf("%w: --cases %s: a pipe has one and batch", ErrOptions, strings.Join(o.Cases, ","))
 	}
 	return nil
 }

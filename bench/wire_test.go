@@ -147,6 +147,8 @@ func TestOptionsAreBounded(t *testing.T) {
 		{"connections", func(o *Options) { o.Connections = 0 }},
 		{"value-bytes", func(o *Options) { o.ValueBytes = 10 }},
 		{"partitions", func(o *Options) { o.Partitions = 0 }},
+		{"cases", func(o *Options) { o.Cases = []string{"one", "two"} }},
+		{"cases", func(o *Options) { o.Front, o.Cases = false, []string{"stream"} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := Default()
