@@ -42,6 +42,8 @@ type Options struct {
 	// listener, and the brokers.
 	Ready func(http string, kafka []string)
 	Log   *slog.Logger // required
+	// Version is the program's, for people.
+	Version string
 }
 
 // An App is a running klamm.
@@ -56,6 +58,7 @@ type App struct {
 	server   *front.Server
 	runner   *pipe.Runner
 	stopping atomic.Bool
+	stop     chan struct{} // closed when klamm begins to stop
 }
 
 // ErrOpenDoor says that klamm would serve everybody on an address that others
@@ -66,7 +69,7 @@ var ErrOpenDoor = errors.New("no authentication is configured")
 // embedded broker. It does not wait for brokers. A part that fails undoes the
 // others.
 func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err error) {
-	a := &App{cfg: cfg, opts: opts, log: opts.Log}
+	a := &App{cfg: cfg, opts: opts, log: opts.Log, stop: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -122,7 +125,10 @@ func (a *App) dialects(registry *prometheus.Registry, links front.Links) []front
 		confluent3.Dialect(a.gate, confluent3.Config{RecordBytes: a.cfg.Sizes.Body, Links: links}),
 		azure1.Dialect(a.gate, a.cfg.Rest.V1),
 		light.Dialect(a.gate),
-		klamm.Dialect(klamm.Config{Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}),
+		klamm.Dialect(klamm.Config{
+			Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner,
+			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log,
+		}),
 	}
 }
 
@@ -193,6 +199,7 @@ func (a *App) Run(ctx context.Context) error {
 	case failed = <-serving:
 	}
 	a.stopping.Store(true)
+	close(a.stop)
 	a.log.Info("stopping", "within", a.cfg.ShutdownTimeout)
 	stopPipes()
 	end, cancel := context.WithTimeout(context.Background(), a.cfg.ShutdownTimeout)

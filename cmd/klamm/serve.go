@@ -100,7 +100,7 @@ func serve(cmd *cobra.Command, cfg *config.Config, level string, embedded *broke
 		stop() // the next signal has its usual effect
 	}()
 	out := cmd.OutOrStdout()
-	a, err := app.New(ctx, cfg, app.Options{
+	a, err := app.New(ctx, cfg, app.Options{Version: versionText(),
 		Broker: embedded,
 		Log:    log,
 		Ready: func(http string, kafka []string) {

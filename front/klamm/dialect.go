@@ -1,41 +1,111 @@
 // Package klamm is the HTTP API of klamm itself: what none of the dialects has.
+//
+// /healthy, /ready and /metrics are for what watches klamm; /klamm/v1 is for who
+// operates its pipes. Each operation asks the gate and then the pipe.Runner,
+// which answers for every pipe of the cluster. What takes long answers with a
+// stream of JSON lines (stream.go). Errors are those of RFC 9457 (errors.go).
+// openapi.json describes it all, and a test compares it with the routes.
 package klamm
 
 import (
 	"context"
+	_ "embed" // the description
 	"encoding/json"
-	"errors"
+	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/pipe"
 )
 
-// A Config is what the operations report on.
+// A Config is what the operations report on and act upon.
 type Config struct {
 	// Ready returns nil while klamm can produce and poll, and otherwise an
 	// error that names what is wrong; several may be joined.
 	Ready func(context.Context) error
 	// Metrics answers with the Prometheus series.
 	Metrics http.Handler
+	// Gate is asked before each operation below /klamm/v1. It is required
+	// where there are pipes.
+	Gate *gate.Gate
+	// Pipes runs the pipes; nil: there are none.
+	Pipes *pipe.Runner
+	// Version is the program's, for people; empty: not known.
+	Version string
+	// Brokers returns the bootstrap servers; nil: not known.
+	Brokers func() []string
+	// Stopping is closed when klamm begins to stop: streams and what takes long
+	// then end in good order. Nil: they end with their connections.
+	Stopping <-chan struct{}
+	// Log takes the errors that a stream cannot show; nil: nothing does.
+	Log *slog.Logger
 }
 
 // Dialect returns klamm's own API.
 func Dialect(cfg Config) front.Dialect {
+	if cfg.Pipes != nil && cfg.Gate == nil {
+		panic("klamm: pipes without a gate")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	a := api{cfg}
-	return front.Dialect{
+	d := front.Dialect{
 		Name:     "klamm",
 		Prefixes: []string{"/klamm", "/healthy", "/ready", "/metrics"},
 		Routes: []front.Route{
 			{Name: "healthy", Pattern: "GET /healthy", Serve: a.healthy, Public: true},
 			{Name: "ready", Pattern: "GET /ready", Serve: a.ready, Public: true},
 			{Name: "metrics", Pattern: "GET /metrics", Serve: a.metrics, Public: true},
+			{Name: "openapi", Pattern: "GET /klamm/v1/openapi.json", Serve: serveOpenAPI, Public: true},
+
+			{Name: "status", Pattern: "GET /klamm/v1/status", Serve: a.status},
+			{Name: "pipes.list", Pattern: "GET /klamm/v1/pipes", Serve: a.listPipes},
+			{Name: "pipes.get", Pattern: "GET /klamm/v1/pipes/{pipe}", Serve: a.getPipe},
+			{Name: "pipes.pause", Pattern: "POST /klamm/v1/pipes/{pipe}/pause", Serve: a.pause},
+			{Name: "pipes.resume", Pattern: "POST /klamm/v1/pipes/{pipe}/resume", Serve: a.resume},
+			{Name: "pipes.seek", Pattern: "POST /klamm/v1/pipes/{pipe}/seek", Serve: a.seek},
+			{Name: "pipes.replay", Pattern: "POST /klamm/v1/pipes/{pipe}/replay", Serve: a.replay},
+			{Name: "letters.list", Pattern: "GET /klamm/v1/pipes/{pipe}/dead-letters", Serve: a.listLetters},
+			{Name: "letters.redrive", Pattern: "POST /klamm/v1/pipes/{pipe}/dead-letters/redrive", Serve: a.redrive},
+			{Name: "letters.discard", Pattern: "POST /klamm/v1/pipes/{pipe}/dead-letters/discard", Serve: a.discard},
+			{Name: "deliveries.list", Pattern: "GET /klamm/v1/deliveries", Serve: a.listDeliveries},
+			{Name: "deliveries.tail", Pattern: "GET /klamm/v1/deliveries/tail", Serve: a.tail},
+			{Name: "deliveries.get", Pattern: "GET /klamm/v1/deliveries/{id}", Serve: a.getDelivery},
+			{Name: "deliveries.retry", Pattern: "POST /klamm/v1/deliveries/{id}/retry", Serve: a.retry},
 		},
 		WriteError: writeError,
 	}
+	for i := range d.Routes {
+		d.Routes[i].Serve = translated(d.Routes[i].Serve)
+	}
+	return d
 }
 
 type api struct{ cfg Config }
+
+// allow asks the gate whether the caller may look at a pipe, or act on it. An
+// empty name stands for all of them.
+func (a api) allow(r *http.Request, who gate.Principal, action gate.Action, name string) error {
+	if a.cfg.Gate == nil {
+		return nil // there is nothing to look at
+	}
+	what := gate.Resource{Kind: "pipe", Name: name}
+	if name == "" {
+		what = gate.Resource{Kind: "cluster"}
+	}
+	return a.cfg.Gate.Admin(r.Context(), who, action, what)
+}
+
+const (
+	// readTime and writeTime bound an operation that is no stream: brokers that
+	// do not answer must not keep callers waiting for ever. A seek waits for up
+	// to half a minute until nobody reads any more.
+	readTime  = 25 * time.Second
+	writeTime = time.Minute
+)
 
 // healthy answers 200 as long as the process serves at all.
 func (a api) healthy(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
@@ -45,18 +115,28 @@ func (a api) healthy(w http.ResponseWriter, _ *http.Request, _ gate.Principal) e
 // ready answers 200 while klamm can produce and poll, and otherwise 503 with
 // what is wrong.
 func (a api) ready(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
-	err := a.cfg.Ready(r.Context())
-	if err == nil {
+	problems := a.problems(r.Context())
+	if problems == nil {
 		return writeJSON(w, http.StatusOK, "application/json", map[string]any{"ready": true})
 	}
-	problems := []string{err.Error()}
-	if several, ok := err.(interface{ Unwrap() []error }); ok {
-		problems = problems[:0]
-		for _, e := range several.Unwrap() {
-			problems = append(problems, e.Error())
-		}
-	}
 	return writeJSON(w, http.StatusServiceUnavailable, "application/json", map[string]any{"ready": false, "problems": problems})
+}
+
+// problems are what keeps klamm from being ready; nil: nothing does.
+func (a api) problems(ctx context.Context) []string {
+	err := a.cfg.Ready(ctx)
+	if err == nil {
+		return nil
+	}
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []string{err.Error()}
+	}
+	var problems []string
+	for _, e := range several.Unwrap() {
+		problems = append(problems, e.Error())
+	}
+	return problems
 }
 
 func (a api) metrics(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
@@ -64,22 +144,41 @@ func (a api) metrics(w http.ResponseWriter, r *http.Request, _ gate.Principal) e
 	return nil
 }
 
-// writeError answers in the form of RFC 9457.
-func writeError(w http.ResponseWriter, _ *http.Request, err error) {
-	status, detail := http.StatusInternalServerError, "an unexpected error; the log has the details"
-	switch {
-	case errors.Is(err, front.ErrNoRoute):
-		status, detail = http.StatusNotFound, "there is nothing at this path"
-	case errors.Is(err, front.ErrMethod):
-		status, detail = http.StatusMethodNotAllowed, "this path does not have that method"
-	case gate.Classify(err) == gate.Unauthenticated:
-		status, detail = http.StatusUnauthorized, err.Error()
-	case gate.Classify(err) == gate.Denied:
-		status, detail = http.StatusForbidden, err.Error()
+// A statusDoc is what this process says of itself.
+type statusDoc struct {
+	Ready    bool     `json:"ready"`
+	Problems []string `json:"problems"`
+	Version  string   `json:"version,omitempty"`
+	Brokers  []string `json:"brokers"`
+}
+
+// status serves GET /klamm/v1/status: whether this process is ready, its version
+// and its brokers. It answers 200 also where klamm is not ready.
+func (a api) status(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	if err := a.allow(r, who, gate.AdminRead, ""); err != nil {
+		return err
 	}
-	_ = writeJSON(w, status, "application/problem+json", map[string]any{
-		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
-	})
+	ctx, cancel := context.WithTimeout(r.Context(), readTime)
+	defer cancel()
+	s := statusDoc{Problems: a.problems(ctx), Version: a.cfg.Version, Brokers: []string{}}
+	if s.Ready = s.Problems == nil; s.Ready {
+		s.Problems = []string{}
+	}
+	if a.cfg.Brokers != nil {
+		s.Brokers = append(s.Brokers, a.cfg.Brokers()...)
+	}
+	return writeJSON(w, http.StatusOK, "application/json", s)
+}
+
+//go:embed openapi.json
+var openAPI []byte
+
+// serveOpenAPI serves GET /klamm/v1/openapi.json: this API as an OpenAPI 3.1
+// document.
+func serveOpenAPI(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
+	w.Header().Set("Content-Type", "application/json")
+	_, err := w.Write(openAPI)
+	return err
 }
 
 func writeJSON(w http.ResponseWriter, status int, media string, body any) error {
