@@ -434,16 +434,17 @@ func TestDeliveries(t *testing.T) {
 	}
 	// The entries of different deliveries may come in another order.
 	want := []string{"1#1 delivered", "2#1 delivered", "2#1 failed", "2#2 delivered"}
-	if got := attemptsOf(t, lines); !cmp.Equal(got, want) {
+	if got := attemptsOf(t, k.pipe, lines); !cmp.Equal(got, want) {
 		t.Errorf("lines: %q", got)
 	}
-	if got := attemptsOf(t, events); !cmp.Equal(got, want) {
+	if got := attemptsOf(t, k.pipe, events); !cmp.Equal(got, want) {
 		t.Errorf("events: %q", got)
 	}
 }
 
-// attemptsOf reads the next four attempts of a tail.
-func attemptsOf(t *testing.T, next func() string) (got []string) {
+// attemptsOf reads the next four attempts of a pipe in a tail, which may have
+// those of other tests too.
+func attemptsOf(t *testing.T, name string, next func() string) (got []string) {
 	t.Helper()
 	for len(got) < 4 {
 		text := strings.TrimPrefix(next(), "data: ")
@@ -451,12 +452,16 @@ func attemptsOf(t *testing.T, next func() string) (got []string) {
 			continue // an event's name, or what separates events
 		}
 		var l struct {
+			Pipe    string
 			Offset  int64
 			Outcome string
 			Attempt pipe.Attempt
 		}
 		if err := json.Unmarshal([]byte(text), &l); err != nil {
 			t.Fatalf("%q: %v", text, err)
+		}
+		if l.Pipe != name {
+			continue
 		}
 		got = append(got, fmt.Sprintf("%d#%d %s", l.Offset, l.Attempt.Number, l.Outcome))
 	}
@@ -647,7 +652,7 @@ func stuck(t *testing.T) (*klammd, *receiver, *http.Response, context.CancelFunc
 }
 
 func TestStreamsEndWhenKlammStops(t *testing.T) {
-	k, _, resp, _ := stuck(t)
+	k, _, resp, _ := stuck(t) //nolint:bodyclose // stuck closes it
 	lines := k.tail("", "")
 	close(k.stop)
 	text, err := io.ReadAll(resp.Body)
@@ -666,7 +671,7 @@ func TestStreamsEndWhenKlammStops(t *testing.T) {
 }
 
 func TestAClientThatGoesAwayCancels(t *testing.T) {
-	k, to, _, cancel := stuck(t)
+	k, to, _, cancel := stuck(t) //nolint:bodyclose // stuck closes it
 	before := to.calls.Load()
 	eventually(t, "attempts", func() bool { return to.calls.Load() > before })
 	cancel()
