@@ -4,6 +4,9 @@ package all
 
 import (
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/log"
+	"github.com/klamm-gateway/klamm/target/objectstore"
+	"github.com/klamm-gateway/klamm/target/queue"
 	"github.com/klamm-gateway/klamm/target/topic"
 	"github.com/klamm-gateway/klamm/target/webhook"
 )
@@ -11,6 +14,9 @@ import (
 // Kinds returns all target kinds.
 func Kinds() []target.Kind {
 	return []target.Kind{
+		log.Kind(topic.Kind()),
+		objectstore.Kind(),
+		queue.Kind(),
 		topic.Kind(),
 		webhook.Kind(),
 	}
