@@ -31,6 +31,11 @@ func run(args []string) int {
 		ruleCommand(),
 		transformCommand(),
 		benchCommand(),
+		statusCommand(),
+		pipeCommand(),
+		deliveryCommand(),
+		dlqCommand(),
+		replayCommand(),
 	)
 	root.SetArgs(args)
 	err := root.Execute()

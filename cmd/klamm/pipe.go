@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// A pipeDoc is what klamm says of a pipe.
+type pipeDoc struct {
+	Pipe       string         `json:"pipe"`
+	Topics     []string       `json:"topics"`
+	Group      string         `json:"group"`
+	Target     string         `json:"target"`
+	State      string         `json:"state"`
+	Reason     string         `json:"reason,omitempty"`
+	Since      time.Time      `json:"since,omitzero"`
+	Members    int            `json:"members"`
+	Lag        int64          `json:"lag"`
+	Partitions []partitionDoc `json:"partitions"`
+}
+
+type partitionDoc struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Committed int64  `json:"committed"`
+	Start     int64  `json:"start"`
+	End       int64  `json:"end"`
+	Lag       int64  `json:"lag"`
+	Member    string `json:"member,omitempty"`
+}
+
+// A lagRow is a partition with its pipe.
+type lagRow struct {
+	Pipe string `json:"pipe"`
+	partitionDoc
+}
+
+// A moveDoc is what a seek does to a partition.
+type moveDoc struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	From      int64  `json:"from"`
+	To        int64  `json:"to"`
+	Records   int64  `json:"records"`
+}
+
+func pipeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pipe",
+		Short: "Look at pipes, pause and move them",
+		Args:  cobra.NoArgs,
+		RunE:  needSubcommand("pipe", "list, show, lag, pause, resume or seek"),
+	}
+	cmd.AddCommand(pipeListCommand(), pipeShowCommand(), pipeLagCommand(), pipePauseCommand(), pipeResumeCommand(), pipeSeekCommand())
+	return cmd
+}
+
+// pipes asks for all pipes.
+func (c *client) pipes(ctx context.Context, within time.Duration) ([]pipeDoc, error) {
+	var list struct {
+		Pipes []pipeDoc `json:"pipes"`
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: []string{"pipes"}, within: within}, "pipes", &list)
+	return list.Pipes, err
+}
+
+// pipe asks for something that one pipe is the answer to.
+func (c *client) pipe(ctx context.Context, r request) (p pipeDoc, err error) {
+	err = c.call(ctx, r, "pipe", &p)
+	return p, err
+}
+
+// onePipe makes a command for one pipe, which is named by --pipe or as the only
+// argument.
+func onePipe(cmd *cobra.Command, run func(ctx context.Context, c *client, pipe string) error) *cobra.Command {
+	var f clientFlags
+	var pipe string
+	cmd.Use += " PIPE"
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name, err := needPipe(pipe, args)
+		if err != nil {
+			return err
+		}
+		c, ctx, err := f.open(cmd)
+		if err != nil {
+			return err
+		}
+		return failed(run(ctx, c, name))
+	}
+	f.add(cmd)
+	pipeFlag(cmd, &f, &pipe, "the pipe, instead of the argument")
+	cmd.ValidArgsFunction = f.completePipes
+	return cmd
+}
+
+func pipeListCommand() *cobra.Command {
+	var f clientFlags
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the pipes, what they do and how far they lag",
+		Example: "  klamm pipe list\n  klamm pipe list -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, ctx, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := c.pipes(ctx, readTime)
+			if err != nil {
+				return failed(err)
+			}
+			return failed(rows(c, list, pipeTable(), pipeRow))
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func pipeTable() *table {
+	t := newTable("PIPE", "STATE", "LAG", "MEMBERS", "TARGET", "TOPICS", "REASON")
+	t.paint = paintColumn(1)
+	return t
+}
+
+func pipeRow(p pipeDoc) []any {
+	return []any{p.Pipe, p.State, p.Lag, p.Members, p.Target, strings.Join(p.Topics, ","), p.Reason}
+}
+
+func pipeShowCommand() *cobra.Command {
+	return onePipe(&cobra.Command{
+		Use:     "show",
+		Short:   "Show how far a pipe is in each partition",
+		Example: "  klamm pipe show orders-to-hook",
+	}, func(ctx context.Context, c *client, pipe string) error {
+		p, err := c.pipe(ctx, request{method: http.MethodGet, path: []string{"pipes", pipe}, within: readTime})
+		if err != nil {
+			return err
+		}
+		return c.showPipe(p)
+	})
+}
+
+// showPipe prints all that is known of a pipe.
+func (c *client) showPipe(p pipeDoc) error {
+	if c.output == "json" {
+		return c.json(p)
+	}
+	t := &table{paint: paintColumn(1)}
+	for _, line := range [][2]any{{"pipe", p.Pipe}, {"state", p.State}, {"reason", p.Reason}, {"since", clock(p.Since)}, {"topics", strings.Join(p.Topics, ",")},
+		{"group", p.Group}, {"target", p.Target}, {"members", p.Members}, {"lag", p.Lag}} {
+		if line[1] != "" {
+			t.add(line[0], line[1])
+		}
+	}
+	if err := t.write(c.out); err != nil || len(p.Partitions) == 0 {
+		return err
+	}
+	fmt.Fprintln(c.out)
+	t = newTable("TOPIC", "PARTITION", "COMMITTED", "START", "END", "LAG", "MEMBER")
+	for _, q := range p.Partitions {
+		t.add(q.Topic, q.Partition, committedOf(q.Committed), q.Start, q.End, q.Lag, q.Member)
+	}
+	return t.write(c.out)
+}
+
+// committedOf formats a committed offset; -1 means that there is none.
+func committedOf(offset int64) string {
+	if offset < 0 {
+		return ""
+	}
+	return fmt.Sprint(offset)
+}
+
+func pipeLagCommand() *cobra.Command {
+	var f clientFlags
+	var pipe string
+	cmd := &cobra.Command{
+		Use:     "lag [PIPE]",
+		Short:   "List the lag of each partition, of one pipe or of all",
+		Example: "  klamm pipe lag\n  klamm pipe lag orders-to-hook -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if pipe != "" || len(args) > 0 {
+				var err error
+				if name, err = needPipe(pipe, args); err != nil {
+					return err
+				}
+			}
+			c, ctx, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			return failed(c.lag(ctx, name))
+		},
+	}
+	f.add(cmd)
+	pipeFlag(cmd, &f, &pipe, "the pipe, instead of the argument")
+	cmd.ValidArgsFunction = f.completePipes
+	return cmd
+}
+
+// lag prints the lag of the partitions of one pipe, or of all.
+func (c *client) lag(ctx context.Context, name string) error {
+	list := make([]pipeDoc, 1)
+	var err error
+	if name == "" {
+		list, err = c.pipes(ctx, readTime)
+	} else {
+		list[0], err = c.pipe(ctx, request{method: http.MethodGet, path: []string{"pipes", name}, within: readTime})
+	}
+	if err != nil {
+		return err
+	}
+	var all []lagRow
+	for _, p := range list {
+		for _, q := range p.Partitions {
+			all = append(all, lagRow{p.Pipe, q})
+		}
+	}
+	return rows(c, all, newTable("PIPE", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"), func(r lagRow) []any {
+		return []any{r.Pipe, r.Topic, r.Partition, committedOf(r.Committed), r.End, r.Lag, r.Member}
+	})
+}
+
+func pipePauseCommand() *cobra.Command {
+	var reason string
+	cmd := onePipe(&cobra.Command{
+		Use:     "pause",
+		Short:   "Stop a pipe in all processes until it is resumed",
+		Long:    "Stops a pipe in all processes, within seconds: deliveries under way end and are committed. It stays paused over restarts.",
+		Example: "  klamm pipe pause orders-to-hook --reason 'the receiver is being moved'",
+	}, func(ctx context.Context, c *client, pipe string) error {
+		p, err := c.pipe(ctx, request{method: http.MethodPost, path: []string{"pipes", pipe, "pause"}, body: map[string]string{"reason": reason}, within: changeTime})
+		if err != nil {
+			return err
+		}
+		why := ""
+		if p.Reason != "" {
+			why = ": " + printable(p.Reason)
+		}
+		return c.show(p, "pipe %s is %s%s", p.Pipe, printable(p.State), why)
+	})
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who look at it later")
+	return cmd
+}
+
+func pipeResumeCommand() *cobra.Command {
+	return onePipe(&cobra.Command{
+		Use:     "resume",
+		Short:   "Let a pipe run again that is paused or halted",
+		Example: "  klamm pipe resume orders-to-hook",
+	}, func(ctx context.Context, c *client, pipe string) error {
+		p, err := c.pipe(ctx, request{method: http.MethodPost, path: []string{"pipes", pipe, "resume"}, within: changeTime})
+		if err != nil {
+			return err
+		}
+		return c.show(p, "pipe %s is %s", p.Pipe, printable(p.State))
+	})
+}
+
+func pipeSeekCommand() *cobra.Command {
+	var to string
+	var dryRun, execute bool
+	cmd := onePipe(&cobra.Command{
+		Use:   "seek",
+		Short: "Say where a pipe that is paused or halted shall go on",
+		Long: "Moves the committed offsets of a pipe. It must be paused, or have halted by itself; one that had halted runs again afterwards,\n" +
+			"a paused one when it is resumed. What it passes over is not delivered, what it goes back to is delivered again. A dry run says\n" +
+			"what would be moved, also while the pipe is running.",
+		Example: "  klamm pipe seek orders-to-hook --to 2026-01-31T12:00:00Z --dry-run\n" +
+			"  klamm pipe seek orders-to-hook --to orders/0=17,orders/1=4 --execute",
+	}, func(ctx context.Context, c *client, pipe string) error {
+		var moved struct {
+			Moves []moveDoc `json:"moves"`
+		}
+		ask := request{method: http.MethodPost, path: []string{"pipes", pipe, "seek"}, body: map[string]any{"to": to, "dry_run": dryRun}, within: changeTime}
+		if err := c.call(ctx, ask, "moves", &moved); err != nil {
+			return err
+		}
+		if err := rows(c, moved.Moves, newTable("TOPIC", "PARTITION", "FROM", "TO", "RECORDS"), func(m moveDoc) []any {
+			return []any{m.Topic, m.Partition, committedOf(m.From), m.To, fmt.Sprintf("%+d", m.Records)}
+		}); err != nil || c.output == "json" {
+			return err
+		}
+		last := "\nRecords are offsets that are delivered again, below zero passed over."
+		if dryRun {
+			last += " Nothing was moved: this was a dry run."
+		}
+		_, err := fmt.Fprintln(c.out, last)
+		return err
+	})
+	cmd.Flags().StringVar(&to, "to", "", "earliest, latest, an RFC 3339 time, or TOPIC/PARTITION=OFFSET,...")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be moved")
+	cmd.Flags().BoolVar(&execute, "execute", false, "move")
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if to == "" {
+			return usage("say where to with --to: earliest, latest, an RFC 3339 time, or TOPIC/PARTITION=OFFSET,...")
+		}
+		if err := oneOf(dryRun, execute); err != nil {
+			return err
+		}
+		return run(cmd, args)
+	}
+	return cmd
+}
