@@ -193,7 +193,8 @@ func (b *bar) at(p progressDoc) {
 	}
 	if p.Total > 0 {
 		const width = 30
-		done := float64(p.Read) / float64(p.Total)
+		// Of what was looked at, so much is settled; it says as much of the rest.
+		done := float64(p.Read) / float64(p.Total) * float64(p.Delivered+p.DeadLettered+1) / float64(p.Records+1)
 		filled := max(0, min(int(done*width), width))
 		text = fmt.Sprintf("[%s%s] %3.0f %%  %s", strings.Repeat("=", filled), strings.Repeat(" ", width-filled), 100*min(done, 1), text)
 	}

@@ -100,6 +100,8 @@ func (a api) allow(r *http.Request, who gate.Principal, action gate.Action, name
 }
 
 const (
+	// readyTime is how long brokers may take to show that they are there.
+	readyTime = 5 * time.Second
 	// readTime and writeTime bound an operation that is no stream: brokers that
 	// do not answer must not keep callers waiting for ever. A seek waits for up
 	// to half a minute until nobody reads any more.
@@ -120,6 +122,20 @@ func (a api) ready(w http.ResponseWriter, r *http.Request, _ gate.Principal) err
 		return writeJSON(w, http.StatusOK, "application/json", map[string]any{"ready": true})
 	}
 	return writeJSON(w, http.StatusServiceUnavailable, "application/json", map[string]any{"ready": false, "problems": problems})
+}
+
+// reachable is an error while brokers cannot be reached. What opens a table then
+// goes on trying until its time is up, and callers are to know at once.
+func (a api) reachable(ctx context.Context) error {
+	if a.cfg.Ready == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	if err := a.cfg.Ready(ctx); err != nil {
+		return &gate.Error{Kind: gate.Unavailable, Message: oneLine(err)}
+	}
+	return nil
 }
 
 // problems are what keeps klamm from being ready; nil: nothing does.

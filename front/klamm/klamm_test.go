@@ -582,6 +582,32 @@ func TestWithoutPipes(t *testing.T) {
 	}
 }
 
+func TestBrokersThatAreGoneAreNamedAtOnce(t *testing.T) {
+	brokers := []string{"127.0.0.1:1"}
+	cluster, err := kafka.Open(kafka.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	runner := run(t, cluster, &receiver{}, catalog.Pipe{Name: "p", Topics: []string{"t"}, Target: catalog.Target{Kind: "receiver"}})
+	s := fronttest.Start(t, fronttest.Setup{Brokers: brokers, Dialects: func(g *gate.Gate) []front.Dialect {
+		return []front.Dialect{klamm.Dialect(klamm.Config{Ready: cluster.Ready, Gate: g, Pipes: runner, Brokers: cluster.Brokers})}
+	}})
+	k := &klammd{t: t, url: s.URL, pipe: "p"}
+	for _, path := range []string{"GET /pipes", "GET /pipes/p", "POST /pipes/p/pause", "POST /pipes/p/resume", "GET /pipes/p/dead-letters", "GET /deliveries?pipe=p", "GET /deliveries/tail"} {
+		method, path, _ := strings.Cut(path, " ")
+		before := time.Now()
+		status, media, text := k.ask(method, path, "")
+		if status != http.StatusServiceUnavailable || media != "application/problem+json" || !strings.Contains(text, "127.0.0.1:1") || time.Since(before) > 4*time.Second {
+			t.Errorf("%s %s: %d %s after %s", method, path, status, text, time.Since(before))
+		}
+	}
+	var status map[string]any
+	if k.want(&status, "GET", "/status", ""); status["ready"] != false || len(status["problems"].([]any)) == 0 {
+		t.Error(status)
+	}
+}
+
 // A guard lets nobody act, and nobody look at anything but one pipe.
 type guard struct{ seen atomic.Value }
 

@@ -39,6 +39,9 @@ func (a api) listPipes(w http.ResponseWriter, r *http.Request, who gate.Principa
 	if a.cfg.Pipes != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), readTime)
 		defer cancel()
+		if err := a.reachable(ctx); err != nil {
+			return err
+		}
 		all, err := a.cfg.Pipes.List(ctx)
 		if err != nil {
 			return err
@@ -71,6 +74,9 @@ func (a api) getPipe(w http.ResponseWriter, r *http.Request, who gate.Principal)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
+	if err := a.reachable(ctx); err != nil {
+		return err
+	}
 	return a.writeStatus(ctx, w, name)
 }
 
@@ -105,6 +111,9 @@ func (a api) pause(w http.ResponseWriter, r *http.Request, who gate.Principal) e
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), writeTime)
 	defer cancel()
+	if err := a.reachable(ctx); err != nil {
+		return err
+	}
 	if err := a.cfg.Pipes.Pause(ctx, name, ask.Reason); err != nil {
 		return err
 	}
@@ -123,6 +132,9 @@ func (a api) resume(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), writeTime)
 	defer cancel()
+	if err := a.reachable(ctx); err != nil {
+		return err
+	}
 	if err := a.cfg.Pipes.Resume(ctx, name); err != nil {
 		return err
 	}

@@ -10,11 +10,10 @@ import (
 
 // A message is an event on its way to a queue.
 type message struct {
-	at      int // its position in the batch
-	event   *event.Event
-	id      string
-	pipe    string
-	inOrder bool // it waits for the one before it of the same key
+	at    int // its position in the batch
+	event *event.Event
+	id    string
+	pipe  string
 }
 
 func (q *queue) message(at int, e *event.Event) *message {

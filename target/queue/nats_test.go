@@ -2,9 +2,12 @@ package queue
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,10 +65,14 @@ func (s *natsServer) start() {
 	}
 }
 
+// create makes the stream. The files of one that was just removed may still be in
+// the way.
 func (s *natsServer) create() {
-	if _, err := s.js.CreateStream(context.Background(), s.stream); err != nil {
-		s.t.Error(err)
-	}
+	s.t.Helper()
+	await(s.t, "the stream", func() bool {
+		_, err := s.js.CreateStream(context.Background(), s.stream)
+		return err == nil
+	})
 }
 
 func (s *natsServer) config() Config {
@@ -90,50 +97,60 @@ func (s *natsServer) messages() (all []*jetstream.RawStreamMsg) {
 	return all
 }
 
+// A stranger gives each delivery an id that the stream has not seen: the suite
+// delivers the same events again and again, and counts all of them.
+type stranger struct {
+	target.Target
+	n *atomic.Int64
+}
+
+func (s stranger) Deliver(ctx context.Context, events []*event.Event) error {
+	events[0].ID = fmt.Sprint("new-", s.n.Add(1))
+	return s.Target.Deliver(ctx, events)
+}
+
 func TestNATS(t *testing.T) {
 	s := newNATSServer(t)
-	// The stream keeps out what the suite delivers for a second time; a subscriber
-	// sees everything.
-	var sub *nats.Subscription
-	subscribe := func() {
-		var err error
-		if sub, err = s.conn.SubscribeSync("orders.>"); err != nil {
+	var n atomic.Int64
+	kind := Kind()
+	kind.Open = func(config json.RawMessage, env target.Env) (target.Target, error) {
+		tg, err := Kind().Open(config, env)
+		return stranger{tg, &n}, err
+	}
+	remove := func() {
+		if err := s.js.DeleteStream(context.Background(), "ORDERS"); err != nil {
 			t.Error(err)
 		}
 	}
-	subscribe()
-	var all []string
+	var silent *nats.Subscription
 	targettest.Run(t, targettest.Subject{
-		Kind: Kind(), Config: s.config(),
-		Received: func() []string {
-			if err := s.conn.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			for {
-				m, err := sub.NextMsg(time.Nanosecond)
-				if err != nil {
-					return all
-				}
+		Kind: kind, Config: s.config(),
+		Received: func() (all []string) {
+			for _, m := range s.messages() {
 				all = append(all, string(m.Data))
 			}
+			return all
 		},
 		Fail: func(failing bool) {
-			if !failing {
+			if failing {
+				remove()
+			} else {
 				s.create()
-				subscribe()
-				return
-			}
-			_ = sub.Unsubscribe() // so that nobody at all is there
-			if err := s.js.DeleteStream(t.Context(), "ORDERS"); err != nil {
-				t.Error(err)
 			}
 		},
+		// Somebody who listens and says nothing takes the place of the stream.
 		Stall: func(stalled bool) {
 			if !stalled {
+				_ = silent.Unsubscribe()
 				s.create()
-			} else if err := s.js.DeleteStream(t.Context(), "ORDERS"); err != nil {
+				return
+			}
+			remove()
+			var err error
+			if silent, err = s.conn.SubscribeSync("orders.>"); err != nil {
 				t.Error(err)
 			}
+			_ = s.conn.Flush()
 		},
 	})
 }

@@ -125,58 +125,49 @@ var errBehind = errors.New("the message before it, of the same key, was not acce
 // Deliver sends a message for each event and reports which were not confirmed.
 func (q *queue) Deliver(ctx context.Context, events []*event.Event) error {
 	failed := map[int]error{}
-	var stuck map[string]error // by key: why nothing behind it may be sent
-	rest := make([]*message, len(events))
-	for i, e := range events {
-		rest[i] = q.message(i, e)
-	}
-	for len(rest) > 0 {
-		var wave []*message
-		wave, rest = q.wave(rest)
-		sendable := wave[:0]
-		for _, m := range wave {
-			if err := stuck[string(m.event.Record.Key)]; err != nil && m.inOrder {
-				failed[m.at] = err
-				continue
-			}
-			sendable = append(sendable, m)
+	lanes := q.lanes(events)
+	wave := make([]*message, 0, len(lanes))
+	for len(lanes) > 0 {
+		wave = wave[:0]
+		for _, lane := range lanes {
+			wave = append(wave, lane[0])
 		}
-		for i, err := range q.sender.send(ctx, sendable) {
-			if err == nil {
-				continue
+		next := lanes[:0]
+		for i, err := range q.sender.send(ctx, wave) {
+			lane := lanes[i]
+			if err != nil {
+				failed[lane[0].at] = q.explain(err)
 			}
-			m := sendable[i]
-			failed[m.at] = q.explain(err)
-			if m.inOrder && !target.FailureOf(err).Final {
-				if stuck == nil {
-					stuck = map[string]error{}
+			if err != nil && !target.FailureOf(err).Final {
+				for _, m := range lane[1:] {
+					failed[m.at] = q.explain(errBehind)
 				}
-				stuck[string(m.event.Record.Key)] = q.explain(errBehind)
+			} else if len(lane) > 1 {
+				next = append(next, lane[1:])
 			}
 		}
+		lanes = next
 	}
 	return outcome(failed, len(events))
 }
 
-// wave takes the messages that may be sent together: the first of each key, and
-// all that have none.
-func (q *queue) wave(messages []*message) (wave, rest []*message) {
-	if !q.ordered {
-		return messages, nil
-	}
-	seen := map[string]bool{}
-	for _, m := range messages {
-		if key := m.event.Record.Key; key != nil {
-			m.inOrder = true
-			if seen[string(key)] {
-				rest = append(rest, m)
+// lanes makes messages and sorts them by key: those of a lane are sent one after
+// the other. One without a key has a lane of its own.
+func (q *queue) lanes(events []*event.Event) [][]*message {
+	lanes := make([][]*message, 0, len(events))
+	of := map[string]int{}
+	for i, e := range events {
+		m := q.message(i, e)
+		if q.ordered && e.Record.Key != nil {
+			if n, ok := of[string(e.Record.Key)]; ok {
+				lanes[n] = append(lanes[n], m)
 				continue
 			}
-			seen[string(key)] = true
+			of[string(e.Record.Key)] = len(lanes)
 		}
-		wave = append(wave, m)
+		lanes = append(lanes, []*message{m})
 	}
-	return wave, rest
+	return lanes
 }
 
 func (q *queue) explain(err error) error {
