@@ -74,7 +74,7 @@ func (f *flow) attempt(b *batch) {
 		events[i] = &it.Event
 	}
 	if first := events[0]; first.ID == "" {
-		first.ID = deliveryID(f.def.Name, first.Record)
+		first.ID = event.DeliveryID(f.def.Name, first.Record)
 	}
 	ctx := b.part.ctx
 	var report *target.Report

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
@@ -196,7 +197,7 @@ func (r *Runner) Tail(ctx context.Context, pipe string, each func(Logged) error)
 	}
 	var at map[int32]int64
 	var t kafka.Topic
-	for ctx.Err() == nil {
+	for first := true; ctx.Err() == nil; first = false {
 		if at == nil {
 			topic, ranges, err := r.logRanges(ctx)
 			if err != nil {
@@ -205,7 +206,9 @@ func (r *Runner) Tail(ctx context.Context, pipe string, each func(Logged) error)
 			if ranges != nil {
 				t, at = topic, map[int32]int64{}
 				for p, span := range ranges {
-					at[p] = span.End
+					if at[p] = span.Start; first {
+						at[p] = span.End
+					}
 				}
 			}
 		}
@@ -265,7 +268,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (Progress, error) {
 	var p Progress
 	err = r.scan(ctx, t, partition, span, func(record *kgo.Record) bool {
 		p.Read++
-		if p.Records == 0 && (record.Offset != offset || deliveryID(pipe, record) != id) {
+		if p.Records == 0 && (record.Offset != offset || event.DeliveryID(pipe, record) != id) {
 			return false
 		}
 		p.Records++
@@ -279,7 +282,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (Progress, error) {
 	return p, err
 }
 
-// parseDeliveryID takes apart what deliveryID has made.
+// parseDeliveryID takes apart what event.DeliveryID has made.
 func parseDeliveryID(id string) (pipe, topic string, partition int32, offset int64, ok bool) {
 	parts := strings.Split(id, ":")
 	if len(parts) != 5 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -329,19 +328,6 @@ func (f *flow) make(r *kgo.Record) *item {
 		}
 	}
 	return it
-}
-
-// deliveryID names a delivery: the same on every attempt and from every
-// process, and another one for the record that takes the same offset after a
-// topic was deleted and made anew.
-func deliveryID(pipe string, r *kgo.Record) string {
-	b := make([]byte, 0, len(pipe)+len(r.Topic)+32)
-	b = append(append(b, pipe...), ':')
-	b = append(append(b, r.Topic...), ':')
-	b = append(strconv.AppendInt(b, int64(r.Partition), 10), ':')
-	b = append(strconv.AppendInt(b, r.Offset, 10), ':')
-	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 36)
-	return string(b)
 }
 
 // assigned takes partitions that the group has handed out.

@@ -26,7 +26,8 @@ const MemoryTopic = "klamm.pipes"
 // Without begun/PIPE, offsets that have vanished would look like those of a pipe
 // that never ran.
 type memory struct {
-	runner *Runner
+	runner  *Runner
+	opening chan struct{} // holds a token while somebody opens the table
 
 	mu      sync.Mutex
 	table   *table.Table
@@ -35,10 +36,17 @@ type memory struct {
 
 // open returns the table, and opens it first if nobody has.
 func (m *memory) open(ctx context.Context) (*table.Table, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.table != nil {
-		return m.table, nil
+	if t := m.opened(); t != nil {
+		return t, nil
+	}
+	select {
+	case m.opening <- struct{}{}:
+		defer func() { <-m.opening }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if t := m.opened(); t != nil {
+		return t, nil
 	}
 	log := m.runner.cfg.Log
 	t, err := table.Open(ctx, m.runner.cfg.Cluster, MemoryTopic, table.Options{Log: log, Alarm: func(err error) {
@@ -47,7 +55,9 @@ func (m *memory) open(ctx context.Context) (*table.Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
 	m.table = t
+	m.mu.Unlock()
 	t.Watch(func([]table.Change) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -57,11 +67,15 @@ func (m *memory) open(ctx context.Context) (*table.Table, error) {
 	return t, nil
 }
 
-func (m *memory) close() {
+// opened returns the table if it is open, and nil otherwise.
+func (m *memory) opened() *table.Table {
 	m.mu.Lock()
-	t := m.table
-	m.mu.Unlock()
-	if t != nil {
+	defer m.mu.Unlock()
+	return m.table
+}
+
+func (m *memory) close() {
+	if t := m.opened(); t != nil {
 		t.Close()
 	}
 }
@@ -131,10 +145,7 @@ type begunTopic struct {
 }
 
 func (m *memory) begun(pipe, group string) (b begun) {
-	m.mu.Lock()
-	t := m.table
-	m.mu.Unlock()
-	if t != nil {
+	if t := m.opened(); t != nil {
 		if e, ok := t.Get("begun/" + pipe); ok {
 			_ = json.Unmarshal(e.Value, &b) // what cannot be read is as if it were not there
 		}
@@ -208,7 +219,7 @@ func (m *memory) remember(ctx context.Context, pipe, group string, partitions ma
 type settled [][2]int64
 
 func (s settled) has(offset int64) bool {
-	i, found := slices.BinarySearchFunc(s, offset, func(r [2]int64, offset int64) int {
+	_, found := slices.BinarySearchFunc(s, offset, func(r [2]int64, offset int64) int {
 		switch {
 		case r[1] <= offset:
 			return -1
@@ -218,7 +229,6 @@ func (s settled) has(offset int64) bool {
 			return 0
 		}
 	})
-	_ = i
 	return found
 }
 

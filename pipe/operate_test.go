@@ -1,6 +1,7 @@
 package pipe_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -285,6 +286,40 @@ func TestReplay(t *testing.T) {
 	}
 	ask.From, ask.To = ask.To, ask.From
 	if _, err := r.Replay(t.Context(), ask, nobody); !errors.Is(err, pipe.ErrBadRequest) {
+		t.Error(err)
+	}
+}
+
+// A tail that begins before the log exists misses nothing.
+func TestTailFromBeforeTheFirstEntry(t *testing.T) {
+	c := cluster(t)
+	name := topic(t, c, 1)
+	def := quick(name)
+	def.Delivery.Log = "all"
+	r, _ := (&ledger{}).start(t, c, def)
+	seen := make(chan pipe.Logged, 10)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	begun := make(chan struct{})
+	go func() {
+		close(begun)
+		done <- r.Tail(ctx, def.Name, func(l pipe.Logged) error { seen <- l; return nil })
+	}()
+	<-begun
+	time.Sleep(300 * time.Millisecond) // it has looked for the log by now
+	fill(t, c, name, 3, 1, []byte("1"))
+	for offset := range int64(3) {
+		select {
+		case l := <-seen:
+			if l.Offset != offset || l.Attempt.Number != 1 || l.Outcome != "delivered" {
+				t.Errorf("%+v", l)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("entry %d was not seen", offset)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

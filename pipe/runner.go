@@ -54,7 +54,7 @@ type Runner struct {
 // cannot work and says why.
 func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 	r := &Runner{cfg: cfg, metrics: cfg.Metrics, pipes: pipes}
-	r.memory = &memory{runner: r, changed: make(chan struct{})}
+	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{})}
 	r.held.pipes = int64(max(len(pipes), 1))
 	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
 	for _, p := range pipes {

@@ -71,7 +71,7 @@ func (c *backtest) run(cmd *cobra.Command) error {
 	if err != nil {
 		return &exitError{2, err}
 	}
-	base, err := c.serverURL()
+	base, err := findServer(c.server)
 	if err != nil {
 		return &exitError{2, err}
 	}

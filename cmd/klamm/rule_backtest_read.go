@@ -37,22 +37,6 @@ const (
 	startTimeout = 15 * time.Second
 )
 
-// serverURL finds the server.
-func (c *backtest) serverURL() (*url.URL, error) {
-	text, from := c.server, "--server"
-	if text == "" {
-		text, from = os.Getenv("KLAMM_SERVER"), "KLAMM_SERVER"
-	}
-	if text == "" {
-		text = defaultServer
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("%s %q is no URL such as %s", from, text, defaultServer)
-	}
-	return u, nil
-}
-
 // serveBrokers starts a klamm of the command's own, for brokers without one,
 // and returns its URL and what stops it.
 func serveBrokers(ctx context.Context, brokers []string) (*url.URL, func(), error) {

@@ -21,19 +21,9 @@ func (q *queue) message(at int, e *event.Event) *message {
 	if !q.single || m.id == "" {
 		// Of a batch only the first event has an id, and after a part of it was
 		// accepted another one is the first: each message needs an id that stays.
-		m.id = deliveryID(q.pipe, e)
+		m.id = event.DeliveryID(q.pipe, e.Record)
 	}
 	return m
-}
-
-// deliveryID names the delivery of one record in the same way as a pipe does.
-func deliveryID(pipe string, e *event.Event) string {
-	r := e.Record
-	b := append([]byte(pipe), ':')
-	b = append(append(b, r.Topic...), ':')
-	b = append(strconv.AppendInt(b, int64(r.Partition), 10), ':')
-	b = append(strconv.AppendInt(b, r.Offset, 10), ':')
-	return string(strconv.AppendInt(b, r.Timestamp.UnixMilli(), 36))
 }
 
 // An attribute travels beside the body of a message.

@@ -1,0 +1,21 @@
+package event
+
+import (
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// DeliveryID names the delivery of a record by a pipe, PIPE:TOPIC:PARTITION:
+// OFFSET:TIME: the same on every attempt and from every process, and another one
+// for the record that takes the same offset after a topic was deleted and made
+// anew. The time is that of the record, in milliseconds, to the base of 36.
+func DeliveryID(pipe string, r *kgo.Record) string {
+	b := make([]byte, 0, len(pipe)+len(r.Topic)+32)
+	b = append(append(b, pipe...), ':')
+	b = append(append(b, r.Topic...), ':')
+	b = append(strconv.AppendInt(b, int64(r.Partition), 10), ':')
+	b = append(strconv.AppendInt(b, r.Offset, 10), ':')
+	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 36)
+	return string(b)
+}
