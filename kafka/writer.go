@@ -87,6 +87,15 @@ func (w *Writer) Write(ctx context.Context, records ...*kgo.Record) error {
 		})
 	}
 	err := w.client.Flush(ctx)
+	if err == nil {
+		// The client ends a transaction by the partitions that it knows it has
+		// written to, and learns them from metadata. The goroutine that brings
+		// the metadata sends the records before it stores the partitions: a
+		// commit that comes in between finds none and aborts, without an error
+		// (franz-go 1.22.2). The store happens under a lock that this call
+		// takes; there is nothing left that it could abort.
+		err = w.client.AbortBufferedRecords(ctx)
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if failed != nil {

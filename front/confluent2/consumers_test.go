@@ -851,7 +851,7 @@ func TestFetchMinBytes(t *testing.T) {
 	}
 	p.put(t, topic, 0, numbers(10, 15)...)
 	start = time.Now()
-	if records := c.read(""); len(records) != 5 || time.Since(start) > 2400*time.Millisecond {
+	if records := c.read(""); len(records) < 3 || time.Since(start) > 2400*time.Millisecond { // three are six bytes
 		t.Errorf("with more than the minimum: %d records after %s", len(records), time.Since(start))
 	}
 	patient := startProxy(t, Config{StrictMediaTypes: true}, consumerConfig{})
