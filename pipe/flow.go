@@ -116,7 +116,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 // join becomes a member of the pipe's group.
 func (f *flow) join(ctx context.Context) error {
 	m := kafka.Membership{
-		FetchBytes: f.runner.held.fetchBytes(), Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
+		FetchBytes: f.runner.held.fetchBytes(), Memberships: int(f.runner.held.pipes), Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
 		Assigned: f.assigned, Revoked: f.revoked, Lost: f.lost, Gone: f.gone, Began: f.began, Vanished: f.offsetVanished,
 	}
 	m.Begun = func(t kafka.Topic, partition int32) bool {
