@@ -30,6 +30,7 @@ func run(args []string) int {
 		versionCommand(),
 		ruleCommand(),
 		transformCommand(),
+		schemaCommand(),
 		benchCommand(),
 		statusCommand(),
 		pipeCommand(),

@@ -9,13 +9,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // runRule runs one call of klamm rule and returns its exit status and output.
 func runRule(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return runCommand(t, ruleCommand(), stdin, args...)
+}
+
+// runCommand runs one call of a command.
+func runCommand(t *testing.T, cmd *cobra.Command, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, log bytes.Buffer
-	cmd := ruleCommand()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetArgs(args)
 	cmd.SetIn(strings.NewReader(stdin))

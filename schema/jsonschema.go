@@ -1,0 +1,316 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+const (
+	// MaxViolations is how many violations Check returns at most.
+	MaxViolations = 20
+	// maxDepth bounds how deep a value may be nested.
+	maxDepth = 256
+	// maxDigits and maxExponent bound the numbers that can be compared exactly.
+	maxDigits   = 1000
+	maxExponent = 1000
+	// nearest is how many violations of the best branch of a oneOf or anyOf are
+	// told beside it.
+	nearest = 3
+)
+
+// drafts are the names that a draft may have in a configuration.
+var drafts = map[string]*jsonschema.Draft{
+	"4": jsonschema.Draft4, "6": jsonschema.Draft6, "7": jsonschema.Draft7, "2019-09": jsonschema.Draft2019, "2020-12": jsonschema.Draft2020,
+}
+
+// JSONOptions say how a JSON Schema is to be understood.
+type JSONOptions struct {
+	// Draft is that of a schema without $schema: 4, 6, 7, 2019-09 or 2020-12,
+	// which is the default.
+	Draft string
+	// AssertFormat makes format refuse values in every draft.
+	AssertFormat bool
+	// Resources are the schemas that $ref may name, by their URLs. Nothing else
+	// is ever loaded.
+	Resources map[string][]byte
+}
+
+// A JSONSchema is a compiled JSON Schema of draft 4 to 2020-12. It is safe for
+// concurrent use.
+//
+// Numbers are compared exactly, as decimals. Patterns are those of ECMA 262 that
+// RE2 can do: no look-ahead, look-behind and back references. In draft 4, as in
+// the later ones, 1.0 is an integer.
+type JSONSchema struct{ compiled *jsonschema.Schema }
+
+// A Violation is one way in which a value breaks its schema.
+type Violation struct {
+	// Pointer is where in the value, a JSON Pointer in the form of a URI
+	// fragment: "#/records/1/value".
+	Pointer string `json:"pointer"`
+	// Keyword is what it breaks, such as "maximum".
+	Keyword string `json:"keyword"`
+	// Detail says it in words, and does not repeat the value.
+	Detail string `json:"detail"`
+	// Schema is where in the schema the keyword stands.
+	Schema string `json:"schema,omitempty"`
+}
+
+// CompileJSON compiles the text of a JSON Schema. The error says what is wrong
+// with it, and where.
+func CompileJSON(text []byte, o JSONOptions) (*JSONSchema, error) {
+	draft := jsonschema.Draft2020
+	if o.Draft != "" && o.Draft != "auto" {
+		if draft = drafts[o.Draft]; draft == nil {
+			return nil, fmt.Errorf("unknown draft %q: want 4, 6, 7, 2019-09 or 2020-12", o.Draft)
+		}
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(draft)
+	c.UseLoader(noLoader{})
+	c.UseRegexpEngine(compilePattern)
+	if o.AssertFormat {
+		c.AssertFormat()
+	}
+	for url, text := range o.Resources {
+		doc, err := decode(text)
+		if err == nil {
+			err = c.AddResource(url, doc)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("schema %s: %w", url, err)
+		}
+	}
+	doc, err := decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("the schema is not JSON: %w", err)
+	}
+	const self = "klamm:schema"
+	if err := c.AddResource(self, doc); err != nil {
+		return nil, err
+	}
+	compiled, err := c.Compile(self)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return &JSONSchema{compiled}, nil
+}
+
+// explain says in one line what is wrong with a schema.
+func explain(err error) error {
+	var invalid *jsonschema.SchemaValidationError
+	var broken *jsonschema.ValidationError
+	if errors.As(err, &invalid) && errors.As(invalid.Err, &broken) {
+		var all []Violation
+		collect(broken, &all)
+		if format, ok := deepest(broken).ErrorKind.(*kind.Format); ok {
+			return fmt.Errorf("invalid schema at %s: %v is no %s that can be used: %v", pointer(deepest(broken).InstanceLocation), format.Got, format.Want, format.Err)
+		}
+		if len(all) > 0 {
+			return fmt.Errorf("invalid schema at %s: %s", all[0].Pointer, all[0].Detail)
+		}
+	}
+	text := strings.ReplaceAll(err.Error(), "klamm:schema", "")
+	return errors.New("invalid schema: " + strings.Join(strings.Fields(text), " "))
+}
+
+// deepest returns the first cause of an error that has none itself.
+func deepest(err *jsonschema.ValidationError) *jsonschema.ValidationError {
+	for len(err.Causes) > 0 {
+		err = err.Causes[0]
+	}
+	return err
+}
+
+// noLoader refuses to fetch what a schema refers to.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("%s is not among the known schemas, and nothing is fetched", url)
+}
+
+// Check returns what is wrong with a JSON value: nothing if it fits. The first
+// twenty violations are returned, by the place in the value; more says that there
+// are others.
+func (s *JSONSchema) Check(value []byte) (violations []Violation, more bool) {
+	doc, err := decode(value)
+	if err != nil {
+		return []Violation{{Pointer: "#", Keyword: "type", Detail: err.Error()}}, false
+	}
+	err = s.compiled.Validate(doc)
+	if err == nil {
+		return nil, false
+	}
+	var broken *jsonschema.ValidationError
+	if !errors.As(err, &broken) {
+		return []Violation{{Pointer: "#", Keyword: "schema", Detail: "the value cannot be checked"}}, false
+	}
+	collect(broken, &violations)
+	slices.SortStableFunc(violations, func(a, b Violation) int { return strings.Compare(a.Pointer, b.Pointer) })
+	violations = slices.Compact(violations)
+	if len(violations) > MaxViolations {
+		return violations[:MaxViolations], true
+	}
+	return violations, false
+}
+
+// decode reads a JSON value and bounds what would be costly to look at.
+func decode(text []byte) (any, error) {
+	if err := bounded(text); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, notJSON(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the value is not JSON: something follows it")
+	}
+	return v, nil
+}
+
+// notJSON says where a text stops being JSON, without repeating it.
+func notJSON(err error) error {
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("the value is not JSON: error at byte %d", syntax.Offset)
+	case errors.Is(err, io.EOF):
+		return errors.New("the value is empty, which is not JSON")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the value is not JSON: it ends too early")
+	}
+	return errors.New("the value is not JSON")
+}
+
+// number finds the numbers of a JSON text, and what merely looks like one.
+var number = regexp.MustCompile(`[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?`)
+
+// bounded refuses what is nested too deep, and numbers that would take a
+// machine's memory to write out: 1e999999999.
+func bounded(text []byte) error {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return fmt.Errorf("the value is nested deeper than %d levels", maxDepth)
+			}
+		case c == '}' || c == ']':
+			depth--
+		case c >= '0' && c <= '9':
+			n := number.Find(text[i:])
+			mantissa, exponent, _ := bytes.Cut(bytes.ToLower(n), []byte("e"))
+			e, err := strconv.Atoi(string(exponent))
+			if len(mantissa) > maxDigits || len(exponent) > 0 && (err != nil || e > maxExponent || e < -maxExponent) {
+				return errors.New("a number in the value has too many digits")
+			}
+			i += len(n) - 1
+		}
+	}
+	return nil
+}
+
+// collect lists the violations that an error is made of.
+func collect(err *jsonschema.ValidationError, all *[]Violation) {
+	keyword := keywordOf(err)
+	switch {
+	case (keyword == "oneOf" || keyword == "anyOf") && len(err.Causes) > 0:
+		*all = append(*all, violation(err, keyword))
+		var best []Violation
+		for _, cause := range err.Causes {
+			var branch []Violation
+			collect(cause, &branch)
+			if len(branch) > 0 && (best == nil || closer(branch, best)) {
+				best = branch
+			}
+		}
+		*all = append(*all, best[:min(len(best), nearest)]...)
+	case len(err.Causes) > 0:
+		for _, cause := range err.Causes {
+			collect(cause, all)
+		}
+	default:
+		*all = append(*all, describe(err, keyword)...)
+	}
+}
+
+// keywordOf returns the keyword that a value breaks. "not" and schemas that are
+// false have none in the error; it is the last word of where they stand.
+func keywordOf(err *jsonschema.ValidationError) string {
+	if path := err.ErrorKind.KeywordPath(); len(path) > 0 {
+		return path[0]
+	}
+	if _, ok := err.ErrorKind.(*kind.Not); ok {
+		return "not"
+	}
+	_, at, _ := strings.Cut(err.SchemaURL, "#")
+	words := strings.Split(at, "/")
+	for _, word := range slices.Backward(words) {
+		if word != "" && strings.Trim(word, "0123456789") != "" {
+			return word
+		}
+	}
+	return "schema"
+}
+
+// closer says whether a branch came closer to fitting than another one: it failed
+// deeper in the value, or less often.
+func closer(a, b []Violation) bool {
+	depth := func(v []Violation) int { return strings.Count(v[0].Pointer, "/") }
+	if depth(a) != depth(b) {
+		return depth(a) > depth(b)
+	}
+	return len(a) < len(b)
+}
+
+// printer puts the library's texts into English.
+var printer = message.NewPrinter(language.English)
+
+// violation makes one of an error, without a detail of its own.
+func violation(err *jsonschema.ValidationError, keyword string) Violation {
+	v := Violation{Pointer: pointer(err.InstanceLocation), Keyword: keyword, Detail: detail(err.ErrorKind)}
+	_, at, _ := strings.Cut(err.SchemaURL, "#")
+	v.Schema = "#" + at + pointer(err.ErrorKind.KeywordPath())[1:]
+	return v
+}
+
+// pointer writes a path as a JSON Pointer in a URI fragment.
+func pointer(path []string) string {
+	b := []byte("#")
+	for _, name := range path {
+		b = append(b, '/')
+		for _, c := range []byte(name) {
+			switch {
+			case c == '~':
+				b = append(b, "~0"...)
+			case c == '/':
+				b = append(b, "~1"...)
+			case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._!$&'()*+,;=:@?", c) >= 0:
+				b = append(b, c)
+			default:
+				b = fmt.Appendf(b, "%%%02X", c)
+			}
+		}
+	}
+	return string(b)
+}
