@@ -122,16 +122,13 @@ func (p *plan) appendText(dst, s []byte) []byte {
 	}
 }
 
-// payload joins the payloads of the events.
-func (w *webhook) payload(events []*event.Event) []byte {
-	if w.format == "" {
-		return events[0].Payload()
-	}
+// join appends the payloads of the events of a batch.
+func (w *webhook) join(b []byte, events []*event.Event) []byte {
 	size := 2
 	for _, e := range events {
 		size += len(e.Payload()) + 8
 	}
-	b := make([]byte, 0, size)
+	b = slices.Grow(b, size)
 	if w.format == "ndjson" {
 		for _, e := range events {
 			b = append(appendLine(b, e), '\n')

@@ -13,7 +13,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +51,7 @@ type webhook struct {
 	tokens    *tokens       // nil: no OAuth
 	now       func() time.Time
 	documents sync.Pool // of *[]byte
+	bodies    sync.Pool // of *lent
 }
 
 // openTimeout bounds the first look-up of secrets.
@@ -79,6 +79,7 @@ func open(raw json.RawMessage, env target.Env) (target.Target, error) {
 		partial: c.Partial, transport: env.Transport, now: time.Now,
 	}
 	w.documents.New = func() any { return new([]byte) }
+	w.bodies.New = func() any { return &lent{pool: &w.bodies} }
 	if w.method == "" {
 		w.method = http.MethodPost
 	}
@@ -150,6 +151,7 @@ type request struct {
 	url     *url.URL
 	headers http.Header
 	body    []byte
+	lent    *lent // what body lies in; nil: it belongs to the record
 }
 
 // send makes one attempt; keep says whether the answer's body is wanted.
@@ -162,7 +164,14 @@ func (w *webhook) send(ctx context.Context, events []*event.Event, keep bool) ([
 		return nil, err
 	}
 	if w.plan.body == nil {
-		r.body = w.payload(events)
+		r.body = events[0].Payload()
+		if w.format != "" {
+			r.lent = w.bodies.Get().(*lent)
+			r.lent.hold()
+			defer r.lent.release()
+			r.body = w.join(r.lent.bytes[:0], events)
+			r.lent.bytes = r.body
+		}
 	}
 	return w.exchange(ctx, &r, keep)
 }
@@ -317,8 +326,8 @@ func (w *webhook) request(ctx context.Context, r *request, c *credentials, t *to
 		Header: headers, ContentLength: int64(len(body)), Body: http.NoBody,
 	}
 	if len(body) > 0 {
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.Body = r.lent.reader(body)
+		req.GetBody = func() (io.ReadCloser, error) { return r.lent.reader(body), nil }
 	}
 	return req.WithContext(ctx)
 }
