@@ -41,17 +41,23 @@ func (w *webhook) head(events []*event.Event) http.Header {
 	first, last := events[0], events[len(events)-1]
 	r := first.Record
 	h := make(http.Header, 12+len(w.headers)+len(r.Headers))
+	values := make([]string, 0, 8) // one allocation for all of them
+	one := func(value string) []string {
+		values = append(values, value)
+		n := len(values)
+		return values[n-1 : n : n]
+	}
 	h["User-Agent"] = agent
 	h["Klamm-Pipe"] = w.pipe
-	h["Klamm-Topic"] = []string{r.Topic}
-	h["Klamm-Partition"] = []string{strconv.Itoa(int(r.Partition))}
-	h["Klamm-Delivery-Id"] = []string{first.ID}
-	h["Klamm-Attempt"] = []string{strconv.Itoa(first.Attempt)}
+	h["Klamm-Topic"] = one(r.Topic)
+	h["Klamm-Partition"] = one(strconv.Itoa(int(r.Partition)))
+	h["Klamm-Delivery-Id"] = one(first.ID)
+	h["Klamm-Attempt"] = one(strconv.Itoa(first.Attempt))
 	switch w.format {
 	case "":
-		h["Klamm-Offset"] = []string{strconv.FormatInt(r.Offset, 10)}
+		h["Klamm-Offset"] = one(strconv.FormatInt(r.Offset, 10))
 		if len(r.Key) > 0 && printable(r.Key) {
-			h["Klamm-Key"] = []string{string(r.Key)}
+			h["Klamm-Key"] = one(string(r.Key))
 		}
 		for _, rh := range r.Headers {
 			if len(rh.Key) <= 256 && len(rh.Value) <= 8<<10 && rh.Value != nil && httpguts.ValidHeaderFieldName(rh.Key) && printable(rh.Value) {
@@ -64,16 +70,16 @@ func (w *webhook) head(events []*event.Event) http.Header {
 			h["Content-Type"] = asJSON
 		}
 	default:
-		h["Klamm-First-Offset"] = []string{strconv.FormatInt(r.Offset, 10)}
-		h["Klamm-Last-Offset"] = []string{strconv.FormatInt(last.Record.Offset, 10)}
-		h["Klamm-Count"] = []string{strconv.Itoa(len(events))}
+		h["Klamm-First-Offset"] = one(strconv.FormatInt(r.Offset, 10))
+		h["Klamm-Last-Offset"] = one(strconv.FormatInt(last.Record.Offset, 10))
+		h["Klamm-Count"] = one(strconv.Itoa(len(events)))
 		h["Content-Type"] = asJSON
 		if w.format == "ndjson" {
 			h["Content-Type"] = lines
 		}
 	}
 	if w.plan.body != nil {
-		h["Content-Type"] = []string{w.plan.contentType}
+		h["Content-Type"] = one(w.plan.contentType)
 	}
 	for name, value := range w.headers {
 		h[name] = value
