@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,11 +31,66 @@ import (
 type Config struct {
 	// Brokers are the bootstrap servers, each HOST:PORT.
 	Brokers []string `yaml:"brokers"`
+	// Clusters are further clusters, which targets name.
+	Clusters []Further `yaml:"clusters"`
+	// Producing is given beside this section.
+	Producing Producing `yaml:"-"`
+}
+
+// Producing is the rest.produce section of the configuration file.
+type Producing struct {
+	// MetadataTimeoutMs is how long a record may wait for its topic to be known
+	// and for its acknowledgement, in milliseconds, 100 to 60000; the default is
+	// 10000.
+	MetadataTimeoutMs int `yaml:"metadata_timeout_ms"`
+}
+
+// Validate reports each problem with the field it lies in.
+func (p Producing) Validate(report func(path, problem string)) {
+	if t := p.MetadataTimeoutMs; t != 0 && (t < 100 || t > 60_000) {
+		report("metadata_timeout_ms", "want a number from 100 to 60000")
+	}
+}
+
+// timeout is how long a record may wait.
+func (p Producing) timeout() time.Duration {
+	if p.MetadataTimeoutMs == 0 {
+		return 10 * time.Second
+	}
+	return time.Duration(p.MetadataTimeoutMs) * time.Millisecond
+}
+
+// A Further is a cluster beside klamm's own.
+type Further struct {
+	// Name is unique; letters, digits, ".", "_" and "-", at most 64.
+	Name string `yaml:"name"`
+	// Brokers are its bootstrap servers, each HOST:PORT.
+	Brokers []string `yaml:"brokers"`
 }
 
 // Validate reports each problem with the field it lies in.
 func (c Config) Validate(report func(path, problem string)) {
-	for i, b := range c.Brokers {
+	validateBrokers(c.Brokers, report)
+	names := map[string]bool{}
+	for i, f := range c.Clusters {
+		at := func(path, problem string) { report(fmt.Sprintf("clusters[%d].%s", i, path), problem) }
+		if !clusterName.MatchString(f.Name) {
+			at("name", "a cluster needs a name of 1 to 64 letters, digits, '.', '_' and '-'")
+		} else if names[f.Name] {
+			at("name", fmt.Sprintf("there is another cluster %q", f.Name))
+		}
+		names[f.Name] = true
+		if len(f.Brokers) == 0 {
+			at("brokers", "a cluster needs bootstrap servers")
+		}
+		validateBrokers(f.Brokers, at)
+	}
+}
+
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+func validateBrokers(brokers []string, report func(path, problem string)) {
+	for i, b := range brokers {
 		host, port, err := net.SplitHostPort(b)
 		if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
 			report(fmt.Sprintf("brokers[%d]", i), fmt.Sprintf("%q is not HOST:PORT", b))
@@ -43,9 +99,8 @@ func (c Config) Validate(report func(path, problem string)) {
 }
 
 const (
-	// produceTimeout is how long a record may wait for its acknowledgement
-	// (rest-apis.md 4.3: rest.produce.metadata_timeout_ms).
-	produceTimeout = 10 * time.Second
+	// clientID is how klamm calls itself, and how ids of its members begin.
+	clientID = "klamm"
 	// probeTimeout bounds one readiness probe.
 	probeTimeout = 3 * time.Second
 	// adminTimeout bounds an administrative request whose caller has no
@@ -87,7 +142,7 @@ func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: log, alone: make(chan struct{}, 1)}
+	c := &Cluster{cfg: cfg, log: log, alone: make(chan struct{}, 1), limit: deadline{longest: cfg.Producing.timeout()}}
 	var err error
 	if c.producer, err = c.newProducer(batchBytes); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
@@ -130,7 +185,7 @@ func (c *Cluster) newProducer(batch int32) (*kgo.Client, error) {
 func (c *Cluster) options() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.SeedBrokers(c.cfg.Brokers...),
-		kgo.ClientID("klamm"),
+		kgo.ClientID(clientID),
 		kgo.SoftwareNameAndVersion("klamm", "1"),
 		kgo.DialTimeout(3 * time.Second),
 		kgo.RetryTimeout(adminTimeout),

@@ -50,6 +50,10 @@ type Membership struct {
 	// a thousand idle ones cost little: with up to 200 a killed process is missed
 	// after 10 s, with 1,000 and more after 45 s, Kafka's default. Zero is few.
 	Memberships int
+	// Most says how many members of klamm's may have partitions; the others stand
+	// by, to take over from one that is gone. 0 is no limit, and so is nil. After
+	// a change every member calls Rebalance.
+	Most func() int
 	// Assigned is told of partitions that the consumer has got. It must not
 	// block.
 	Assigned func(map[string][]int32)
@@ -87,6 +91,8 @@ type Consumer struct {
 	m       Membership
 	log     *slog.Logger
 	client  *kgo.Client
+	session *kgo.GroupTransactSession // of JoinTransactional; nil otherwise
+	stale   chan struct{}             // has a token when the session has lost partitions
 
 	// begun is closed by the first Poll. Until then the callbacks wait: their
 	// receiver may not have the consumer yet.
@@ -101,6 +107,14 @@ type Consumer struct {
 // are read from their beginning. Join waits for the cluster, but not for
 // partitions to be handed out.
 func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Consumer, error) {
+	return c.join(ctx, m, log, func(opts []kgo.Opt) (*kgo.Client, *kgo.GroupTransactSession, error) {
+		client, err := kgo.NewClient(opts...)
+		return client, nil, err
+	})
+}
+
+// join is Join with a client that somebody else makes.
+func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open func([]kgo.Opt) (*kgo.Client, *kgo.GroupTransactSession, error)) (*Consumer, error) {
 	if err := patiently(ctx, func() error { return c.commitStart(ctx, m) }); err != nil {
 		return nil, err
 	}
@@ -110,13 +124,13 @@ func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Co
 	if fetch == 0 {
 		fetch = 8 << 20
 	}
-	client, err := kgo.NewClient(append(c.options(),
+	client, session, err := open(append(c.options(),
 		kgo.ConsumerGroup(m.Group),
 		kgo.ConsumeTopics(m.Topics...),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.Balancers(m.balancer()),
 		kgo.SessionTimeout(m.session()),
 		kgo.HeartbeatInterval(m.heartbeat()),
 		kgo.RebalanceTimeout(rebalanceTimeout),
@@ -141,11 +155,11 @@ func (c *Cluster) Join(ctx context.Context, m Membership, log *slog.Logger) (*Co
 			<-consumer.begun
 			m.Lost(p)
 		}),
-	)...)
+	))
 	if err != nil {
 		return nil, fmt.Errorf("join group %q: %w", m.Group, err)
 	}
-	consumer.client = client
+	consumer.client, consumer.session = client, session
 	return consumer, nil
 }
 
@@ -331,6 +345,13 @@ func (c *Consumer) reportVanished(ctx context.Context, name string, partitions m
 // only when ctx has ended or the consumer has left.
 func (c *Consumer) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 	c.begin()
+	if c.session != nil {
+		return c.pollSession(ctx, most)
+	}
+	return c.poll(ctx, most)
+}
+
+func (c *Consumer) poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 	fetches := c.client.PollRecords(ctx, most)
 	if fetches.IsClientClosed() {
 		return nil, kgo.ErrClientClosed

@@ -16,6 +16,9 @@ type Limits struct {
 	Records int           // at most so many records
 	Bytes   int           // stop after the record that reaches so many bytes of keys and values
 	Wait    time.Duration // wait so long for the first record
+	// Committed leaves out the records of aborted transactions, and ends before
+	// those of one that is open.
+	Committed bool
 }
 
 // Fetch reads records of one partition from an offset on, without a consumer
@@ -56,7 +59,7 @@ func (c *Cluster) fetch(ctx context.Context, t Topic, partition int32, offset in
 	var got []*kgo.Record
 	size := 0
 	for {
-		records, next, end, err := c.fetchOnce(ctx, t, partition, offset, lim.Bytes, time.Until(until), len(got) == 0)
+		records, next, end, err := c.fetchOnce(ctx, t, partition, offset, lim.Bytes, time.Until(until), len(got) == 0, lim.Committed)
 		if err != nil {
 			if len(got) > 0 {
 				return got, nil
@@ -82,7 +85,7 @@ func (c *Cluster) fetch(ctx context.Context, t Topic, partition int32, offset in
 
 // fetchOnce sends one fetch request to the partition's leader. It returns the
 // records, the offset to go on at, and the end of the log.
-func (c *Cluster) fetchOnce(ctx context.Context, t Topic, partition int32, offset int64, bytes int, wait time.Duration, first bool) (records []*kgo.Record, next, end int64, err error) {
+func (c *Cluster) fetchOnce(ctx context.Context, t Topic, partition int32, offset int64, bytes int, wait time.Duration, first, committed bool) (records []*kgo.Record, next, end int64, err error) {
 	for attempt := 0; ; attempt++ {
 		p, err := t.Partition(partition)
 		if err != nil {
@@ -96,6 +99,10 @@ func (c *Cluster) fetchOnce(ctx context.Context, t Topic, partition int32, offse
 		}
 		req.MinBytes = 1
 		req.MaxBytes = int32(bytes)
+		isolation := kgo.ReadUncommitted()
+		if committed {
+			req.IsolationLevel, isolation = 1, kgo.ReadCommitted()
+		}
 		rt := kmsg.NewFetchRequestTopic()
 		rt.Topic, rt.TopicID = t.Name, t.ID
 		rp := kmsg.NewFetchRequestTopicPartition()
@@ -104,7 +111,7 @@ func (c *Cluster) fetchOnce(ctx context.Context, t Topic, partition int32, offse
 		req.Topics = append(req.Topics, rt)
 		resp, err := c.reader.Broker(int(p.Leader)).RetriableRequest(ctx, req)
 		if err == nil {
-			records, next, end, err = decodeFetch(resp.(*kmsg.FetchResponse), t.Name, partition, offset)
+			records, next, end, err = decodeFetch(resp.(*kmsg.FetchResponse), t.Name, partition, offset, isolation)
 		} else {
 			err = c.unreachable(err)
 		}
@@ -127,7 +134,7 @@ func (c *Cluster) fetchOnce(ctx context.Context, t Topic, partition int32, offse
 }
 
 // decodeFetch takes the one partition of a fetch response apart.
-func decodeFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset int64) (records []*kgo.Record, next, end int64, err error) {
+func decodeFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset int64, isolation kgo.IsolationLevel) (records []*kgo.Record, next, end int64, err error) {
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
 		return nil, 0, 0, err
 	}
@@ -138,7 +145,7 @@ func decodeFetch(resp *kmsg.FetchResponse, topic string, partition int32, offset
 	if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
 		return nil, 0, 0, err
 	}
-	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition}, rp, kgo.DefaultDecompressor(), nil)
+	fp, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition, IsolationLevel: isolation}, rp, kgo.DefaultDecompressor(), nil)
 	if fp.Err != nil && len(fp.Records) == 0 {
 		return nil, 0, 0, fmt.Errorf("fetch %s/%d at offset %d: %w", topic, partition, offset, fp.Err)
 	}

@@ -32,6 +32,8 @@ type InstanceConfig struct {
 	Reset      Reset
 	Committed  bool // records of open and aborted transactions are left out
 	AutoCommit bool // what was delivered is committed when a partition is given up
+	// Places are where a member goes on in partitions that it gets for the first time.
+	Places []Place
 }
 
 // A Commit is the offset of the next record that a group is to read of a
@@ -40,6 +42,14 @@ type Commit struct {
 	TopicPartition
 	Offset   int64
 	Metadata string
+}
+
+// A Place is where an instance goes on in a partition instead of at the committed
+// offset, as long as that is the one that it was when the place was made.
+type Place struct {
+	TopicPartition
+	Offset    int64 // the next record to be read
+	Committed int64 // -1: nothing was committed
 }
 
 const (
@@ -77,13 +87,19 @@ type Instance struct {
 	pending  []*kgo.Record            // fetched and not taken, in the order of offsets within each partition
 	position map[TopicPartition]int64 // next offset to read, of what was delivered or sought
 	sought   map[TopicPartition]int64 // of seeks that a new assignment must not undo
+	places   map[TopicPartition]Place // where a new assignment goes on
+	begun    []Place                  // ends of logs at which it has begun, for Begun
 	moved    bool                     // since the last automatic commit
+	disowned bool                     // somebody else goes on where it was: it commits nothing
 }
 
 // Subscribe makes an instance that is a member of its group and gets partitions
 // of the topics, of which there must be one. It does not wait.
 func (c *Cluster) Subscribe(cfg InstanceConfig, topics []string) (*Instance, error) {
-	i := &Instance{cluster: c, cfg: cfg, member: true, ready: make(chan struct{})}
+	i := &Instance{cluster: c, cfg: cfg, member: true, ready: make(chan struct{}), places: map[TopicPartition]Place{}}
+	for _, p := range cfg.Places {
+		i.places[p.TopicPartition] = p
+	}
 	err := i.open(
 		kgo.ConsumerGroup(cfg.Group),
 		kgo.ConsumeTopics(topics...),
@@ -175,18 +191,68 @@ func (r Reset) offset() kgo.Offset {
 }
 
 // adjust gives partitions that were just assigned the offsets that their owner
-// sought while the group was still being asked where it is.
-func (i *Instance) adjust(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+// sought while the group was still being asked where it is, and those of places.
+// What begins at the end of its log begins at an offset that can be told from then
+// on: by the time another process goes on there, the end is somewhere else.
+func (i *Instance) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	ends := i.ends(ctx, offsets)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for topic, partitions := range offsets {
-		for p := range partitions {
-			if offset, ok := i.sought[TopicPartition{topic, p}]; ok {
-				partitions[p] = kgo.NewOffset().At(offset)
+		for n, offset := range partitions {
+			p := TopicPartition{topic, n}
+			committed := max(offset.EpochOffset().Offset, -1)
+			place, placed := i.places[p]
+			end, ended := ends[topic][n]
+			at, ok := i.sought[p]
+			switch {
+			case ok:
+			case placed && place.Committed == committed:
+				at = place.Offset
+				i.position[p], i.sought[p], i.moved = at, at, true
+			case committed < 0 && ended:
+				at = end.End
+				i.begun = append(i.begun, Place{p, at, -1})
+			default:
+				continue
 			}
+			partitions[n] = kgo.NewOffset().At(at)
 		}
 	}
 	return offsets, nil
+}
+
+// ends returns where the logs end in which the group has no place, if that is where
+// it begins.
+func (i *Instance) ends(ctx context.Context, offsets map[string]map[int32]kgo.Offset) map[string]map[int32]Range {
+	if i.cfg.Reset != ResetLatest {
+		return nil
+	}
+	ends := map[string]map[int32]Range{}
+	for topic, partitions := range offsets {
+		for _, offset := range partitions {
+			if offset.EpochOffset().Offset >= 0 || ends[topic] != nil {
+				continue
+			}
+			ranges, err := i.cluster.Ranges(ctx, topic)
+			if err != nil {
+				i.cluster.log.Debug("ends of a topic not known", "group", i.cfg.Group, "topic", topic, "err", err)
+				ranges = map[int32]Range{}
+			}
+			ends[topic] = ranges
+		}
+	}
+	return ends
+}
+
+// Begun returns, once, the places at which the instance has begun because its group
+// had committed nothing and it reads what is new.
+func (i *Instance) Begun() []Place {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	begun := i.begun
+	i.begun = nil
+	return begun
 }
 
 // gain notes partitions that the instance has got.
@@ -210,7 +276,7 @@ func (i *Instance) gain(partitions map[string][]int32) {
 // giveUp lets partitions go, with what was delivered of them committed if that
 // is automatic.
 func (i *Instance) giveUp(ctx context.Context, partitions map[string][]int32) {
-	if i.cfg.AutoCommit {
+	if i.cfg.AutoCommit && !i.isDisowned() {
 		if at := i.positions(partitions); len(at) > 0 {
 			ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 			defer cancel()
@@ -231,6 +297,7 @@ func (i *Instance) lose(partitions map[string][]int32) {
 			delete(i.assigned, p)
 			delete(i.position, p)
 			delete(i.sought, p)
+			delete(i.places, p)
 		}
 	}
 	i.pending = slices.DeleteFunc(i.pending, func(r *kgo.Record) bool { return !i.assigned[TopicPartition{r.Topic, r.Partition}] })
@@ -479,7 +546,7 @@ func wrapCommit(group string, err error) error {
 // since the last time.
 func (i *Instance) CommitMoved(ctx context.Context) error {
 	i.mu.Lock()
-	moved := i.moved && i.cfg.AutoCommit
+	moved := i.moved && i.cfg.AutoCommit && !i.disowned
 	i.moved = i.moved && !moved
 	i.mu.Unlock()
 	if !moved {
@@ -511,6 +578,56 @@ func (i *Instance) Close() {
 		}
 		i.client.CloseAllowingRebalance()
 	})
+}
+
+// Disown is Close for an instance that somebody else has taken over: nothing is
+// committed, also where that is automatic.
+func (i *Instance) Disown() {
+	i.mu.Lock()
+	i.disowned = true
+	i.mu.Unlock()
+	i.Close()
+}
+
+func (i *Instance) isDisowned() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.disowned
+}
+
+// Evict takes the members with a client id out of a group, so that their partitions
+// are free at once and their commits are refused. It is for those whose process has
+// died: one that lives joins again.
+func (c *Cluster) Evict(ctx context.Context, group, clientID string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	described, err := c.Group(ctx, group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("evict %s from group %q: %w", clientID, group, err)
+	}
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = group
+	for _, m := range described.Members {
+		if m.ClientID == clientID {
+			member := kmsg.NewLeaveGroupRequestMember()
+			member.MemberID, member.InstanceID = m.ID, m.InstanceID
+			req.Members = append(req.Members, member)
+		}
+	}
+	if len(req.Members) == 0 {
+		return nil
+	}
+	resp, err := req.RequestWith(ctx, c.reader)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("evict %s from group %q: %w", clientID, group, c.unreachable(err))
+	}
+	return nil
 }
 
 // CommitOffsets commits offsets for a group that has no members.

@@ -40,7 +40,7 @@ func (c *Cluster) produceLarge(ctx context.Context, records []*kgo.Record) kgo.P
 	for i, r := range records {
 		results[i] = kgo.ProduceResult{Record: r}
 	}
-	timer := time.NewTimer(produceTimeout)
+	timer := time.NewTimer(c.cfg.Producing.timeout())
 	defer timer.Stop()
 	var waited error
 	select {

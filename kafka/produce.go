@@ -27,9 +27,10 @@ var ErrOverloaded = errors.New("too many records are waiting for the brokers")
 // Produce writes the records, all in the order given, and returns when each is
 // acknowledged by all in-sync replicas or has failed; results[i] belongs to
 // records[i]. A record with Partition -1 goes where its key says. The topic is
-// created if it does not exist and the broker allows it.
+// created if it does not exist and the broker allows it; a name that no topic can
+// have is kerr.InvalidTopicException.
 //
-// It never blocks longer than 12 seconds. An error is a *kerr.Error where the
+// It never blocks longer than its configuration allows, and two seconds. An error is a *kerr.Error where the
 // broker gave one, and otherwise wraps ErrNoPartition, ErrOverloaded or
 // ErrNotAcknowledged. The records belong to klamm until Produce
 // returns, and for good if one of them was ErrNotAcknowledged.
@@ -47,13 +48,21 @@ func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records [
 		w.results[i].Record = r
 		w.results[i].Err = errPending
 	}
-	timer := time.NewTimer(produceTimeout + 2*time.Second)
+	timer := time.NewTimer(c.cfg.Producing.timeout() + 2*time.Second)
 	defer timer.Stop()
 	// The caller's context does not reach kgo: when a record is cancelled, kgo
 	// fails the others that wait for the same partition with it, and those
 	// belong to other callers.
 	limit := c.limit.next()
+	valid := false
 	for i, r := range records {
+		if i == 0 || r.Topic != records[i-1].Topic {
+			valid = ValidTopic(r.Topic)
+		}
+		if !valid { // the embedded broker would create it
+			w.settle(i, kerr.InvalidTopicException)
+			continue
+		}
 		producer.TryProduce(limit, r, func(_ *kgo.Record, err error) { w.settle(i, err) })
 	}
 	select {
@@ -61,7 +70,7 @@ func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records [
 	case <-ctx.Done():
 		return c.named(w.give(fmt.Errorf("%w: %w", ErrNotAcknowledged, ctx.Err())))
 	case <-timer.C:
-		return c.named(w.give(fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, produceTimeout)))
+		return c.named(w.give(fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, c.cfg.Producing.timeout())))
 	}
 	return c.named(w.results)
 }
@@ -72,6 +81,10 @@ func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records [
 func (c *Cluster) Send(ctx context.Context, r *kgo.Record, done func(error)) {
 	if isLarge([]*kgo.Record{r}) {
 		go func() { done(c.Produce(context.WithoutCancel(ctx), r)[0].Err) }()
+		return
+	}
+	if !ValidTopic(r.Topic) {
+		go done(kerr.InvalidTopicException)
 		return
 	}
 	c.producer.Produce(c.limit.next(), r, func(r *kgo.Record, err error) { done(c.explain(r, err)) })
@@ -132,11 +145,11 @@ func (c *Cluster) explain(r *kgo.Record, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
-		return fmt.Errorf("%w: topic %s not present in metadata after %d ms", ErrNoPartition, r.Topic, produceTimeout.Milliseconds())
+		return fmt.Errorf("%w: topic %s not present in metadata after %d ms", ErrNoPartition, r.Topic, c.cfg.Producing.timeout().Milliseconds())
 	case errors.As(err, &broker):
 		return broker
 	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, produceTimeout)
+		return fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, c.cfg.Producing.timeout())
 	case errors.Is(err, kgo.ErrMaxBuffered):
 		return ErrOverloaded
 	case strings.Contains(err.Error(), "invalid record partitioning choice"): // kgo exports no value for it

@@ -30,7 +30,7 @@ func (c *Cluster) Read(ctx context.Context, t Topic, partition int32, offset int
 	defer cancel()
 	next = offset
 	for size := 0; ; {
-		got, after, end, err := c.fetchOnce(ctx, t, partition, next, min(lim.Bytes, readStep), 0, true)
+		got, after, end, err := c.fetchOnce(ctx, t, partition, next, min(lim.Bytes, readStep), 0, true, lim.Committed)
 		if err != nil {
 			if len(records) > 0 {
 				return records, next, nil

@@ -46,8 +46,8 @@ const defaultSource = "DEFAULT_CONFIG"
 // Default says whether nobody has set the setting.
 func (s SettingDetail) Default() bool { return s.Source == defaultSource }
 
-// Check says whether a value has the type of the setting; the error is
-// kerr.InvalidConfig with an explanation around it. Not every broker looks.
+// Check says whether a setting can have a value; the error wraps
+// kerr.InvalidConfig. Not every broker looks.
 func (s SettingDetail) Check(value string) error {
 	var err error
 	text := strings.TrimSpace(value)
@@ -65,10 +65,31 @@ func (s SettingDetail) Check(value string) error {
 	case "DOUBLE":
 		_, err = strconv.ParseFloat(text, 64)
 	}
+	if words := settingWords[s.Name]; words != nil && text != "" {
+		for word := range strings.SplitSeq(text, ",") {
+			if !slices.Contains(words, strings.TrimSpace(word)) {
+				return &explanation{fmt.Sprintf("Invalid value %.100s for configuration %s: want one of %s", value, s.Name, strings.Join(words, ", ")), kerr.InvalidConfig}
+			}
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("Invalid value %.100s for configuration %s: not of type %s: %w", value, s.Name, s.Type, kerr.InvalidConfig) //nolint:staticcheck // shown to users as the brokers word it
+		return &explanation{fmt.Sprintf("Invalid value %.100s for configuration %s: not of type %s", value, s.Name, s.Type), kerr.InvalidConfig}
 	}
 	return nil
+}
+
+// topicSettings are the types of the settings that the embedded broker knows for
+// topics.
+var topicSettings = map[string]string{
+	"delete.retention.ms": "LONG", "max.message.bytes": "INT", "min.insync.replicas": "INT", "retention.bytes": "LONG", "retention.ms": "LONG",
+	"segment.bytes": "INT", "segment.ms": "LONG",
+}
+
+// settingWords are the values of settings that have only a few.
+var settingWords = map[string][]string{
+	"cleanup.policy":         {"compact", "delete"},
+	"compression.type":       {"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"},
+	"message.timestamp.type": {"CreateTime", "LogAppendTime"},
 }
 
 // settingTypes are the names of kmsg.ConfigType, by number.

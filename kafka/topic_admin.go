@@ -2,9 +2,10 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -21,30 +22,94 @@ type NewTopic struct {
 	// with it, Partitions and Replication must be 0.
 	Replicas map[int32][]int32
 	Settings []Setting // those without a value keep the broker's default
-	// ValidateOnly asks whether the topic could be created.
-	ValidateOnly bool
 }
 
 // visibleTimeout is how long a call waits for the brokers to show what it has
 // changed.
 const visibleTimeout = 5 * time.Second
 
-// topicName is what Kafka allows as the name of a topic.
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+// ValidTopic says whether Kafka allows a topic of that name.
+func ValidTopic(name string) bool {
+	if name == "" || len(name) > 249 || name == "." || name == ".." {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// check refuses what Apache Kafka would refuse, since the embedded broker takes
+// any name, setting and replica.
+func (t NewTopic) check(brokers []Broker) error {
+	if !ValidTopic(t.Name) {
+		return &explanation{"A topic's name has from 1 to 249 of the characters a-z A-Z 0-9 . _ - and is neither . nor ..", kerr.InvalidTopicException}
+	}
+	for _, s := range t.Settings {
+		if s.Value == nil {
+			continue
+		}
+		if err := (SettingDetail{Setting: Setting{Name: s.Name}, Type: topicSettings[s.Name]}).Check(*s.Value); err != nil {
+			return err
+		}
+	}
+	for partition, replicas := range t.Replicas {
+		if len(replicas) == 0 {
+			return &explanation{fmt.Sprintf("Partition %d of topic %s has no replica.", partition, t.Name), kerr.InvalidReplicaAssignment}
+		}
+		for _, id := range replicas {
+			if !slices.ContainsFunc(brokers, func(b Broker) bool { return b.ID == id }) {
+				return &explanation{fmt.Sprintf("There is no broker %d for a replica of topic %s.", id, t.Name), kerr.InvalidReplicaAssignment}
+			}
+		}
+	}
+	return nil
+}
 
 // CreateTopic creates a topic and waits until all brokers show it with a leader
 // for every partition, for five seconds at most. Broker errors wrap a
-// *kerr.Error; their text is the broker's own explanation where it gives one. The name is
-// checked here too, since the embedded broker takes any.
+// *kerr.Error; their text is the broker's own explanation where it gives one.
 func (c *Cluster) CreateTopic(ctx context.Context, t NewTopic) error {
-	if !topicName.MatchString(t.Name) || t.Name == "." || t.Name == ".." {
-		return &explanation{"A topic's name has from 1 to 249 of the characters a-z A-Z 0-9 . _ - and is neither . nor ..", kerr.InvalidTopicException}
-	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	if _, err := c.askForTopic(ctx, t, false); err != nil {
+		return err
+	}
+	c.until(ctx, t.Name, func(shown kmsg.MetadataResponseTopic) bool {
+		return shown.ErrorCode == 0 && len(shown.Partitions) > 0 &&
+			!slices.ContainsFunc(shown.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
+	})
+	return nil
+}
+
+// CheckTopic asks whether a topic could be created, without creating it, and
+// returns how many partitions and replicas of each it would have; 0 where the
+// broker does not tell. The errors are those of CreateTopic.
+func (c *Cluster) CheckTopic(ctx context.Context, t NewTopic) (partitions int32, replication int16, err error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	answer, err := c.askForTopic(ctx, t, true)
+	return max(answer.NumPartitions, 0), max(answer.ReplicationFactor, 0), err
+}
+
+// askForTopic has a broker create a topic, or only check whether it would.
+func (c *Cluster) askForTopic(ctx context.Context, t NewTopic, dry bool) (answer kmsg.CreateTopicsResponseTopic, err error) {
+	var brokers []Broker
+	if len(t.Replicas) > 0 {
+		info, err := c.Info(ctx)
+		if err != nil {
+			return answer, err
+		}
+		brokers = info.Brokers
+	}
+	if err := t.check(brokers); err != nil {
+		return answer, err
+	}
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = int32(adminTimeout / time.Millisecond)
-	req.ValidateOnly = t.ValidateOnly
+	req.ValidateOnly = dry
 	rt := kmsg.NewCreateTopicsRequestTopic()
 	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Name, -1, -1
 	if t.Partitions != 0 {
@@ -66,22 +131,17 @@ func (c *Cluster) CreateTopic(ctx context.Context, t NewTopic) error {
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(ctx, c.reader)
 	if err != nil {
-		return fmt.Errorf("create topic %s: %w", t.Name, c.unreachable(err))
+		return answer, fmt.Errorf("create topic %s: %w", t.Name, c.unreachable(err))
 	}
 	if len(resp.Topics) != 1 {
-		return fmt.Errorf("create topic %s: the broker answered for %d topics", t.Name, len(resp.Topics))
+		return answer, fmt.Errorf("create topic %s: the broker answered for %d topics", t.Name, len(resp.Topics))
 	}
-	if err := explained(resp.Topics[0].ErrorCode, resp.Topics[0].ErrorMessage); err != nil {
-		return err
+	answer = resp.Topics[0]
+	err = explained(answer.ErrorCode, answer.ErrorMessage)
+	if errors.Is(err, kerr.TopicAlreadyExists) { // not every broker names it
+		err = &explanation{fmt.Sprintf("Topic '%s' already exists.", t.Name), kerr.TopicAlreadyExists}
 	}
-	if t.ValidateOnly {
-		return nil
-	}
-	c.until(ctx, t.Name, func(shown kmsg.MetadataResponseTopic) bool {
-		return shown.ErrorCode == 0 && len(shown.Partitions) > 0 &&
-			!slices.ContainsFunc(shown.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 })
-	})
-	return nil
+	return answer, err
 }
 
 // DeleteTopic deletes a topic with all its records and waits until no broker
@@ -160,3 +220,19 @@ type explanation struct {
 func (e *explanation) Error() string { return e.text }
 
 func (e *explanation) Unwrap() error { return e.err }
+
+// Message returns the first line of what a broker says about an error: its own
+// explanation, else Kafka's description of it. For an error that is no broker's
+// it is the error's own text.
+func Message(err error) string {
+	var said *explanation
+	var broker *kerr.Error
+	text := err.Error()
+	if errors.As(err, &said) {
+		text = said.text
+	} else if errors.As(err, &broker) {
+		text = broker.Description
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	return text
+}

@@ -83,8 +83,12 @@ func (c *Cluster) Topics(ctx context.Context, names ...string) ([]Topic, error) 
 	return topics, nil
 }
 
-// Topic returns the metadata of one topic; see Topics.
+// Topic returns the metadata of one topic; see Topics. A name that no topic can
+// have is kerr.InvalidTopicException, whatever the broker thinks.
 func (c *Cluster) Topic(ctx context.Context, name string) (Topic, error) {
+	if !ValidTopic(name) {
+		return Topic{}, kerr.InvalidTopicException
+	}
 	topics, err := c.Topics(ctx, name)
 	if err != nil {
 		return Topic{}, err
