@@ -35,9 +35,9 @@ func (g *Gate) Reassignments(ctx context.Context, who Principal, topic string, p
 		return nil, err
 	}
 	all, err := g.cluster.Reassignments(ctx, topic, partitions...)
-	seen := all[:0]
+	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, r := range all {
-		if topic != "" || g.allow(ctx, who, DescribeTopic, "topic", r.Topic) == nil {
+		if topic != "" || sees(r.Topic) {
 			seen = append(seen, r)
 		}
 	}
@@ -46,13 +46,16 @@ func (g *Gate) Reassignments(ctx context.Context, who Principal, topic string, p
 
 // AllTopics is Topics with Kafka's internal ones.
 func (g *Gate) AllTopics(ctx context.Context, who Principal) ([]kafka.Topic, error) {
+	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
+		return nil, err
+	}
 	all, err := g.cluster.Topics(ctx)
 	if err != nil {
 		return nil, err
 	}
-	seen := all[:0]
+	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, t := range all {
-		if g.allow(ctx, who, DescribeTopic, "topic", t.Name) == nil {
+		if sees(t.Name) {
 			seen = append(seen, t)
 		}
 	}

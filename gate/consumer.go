@@ -3,7 +3,9 @@ package gate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/table"
 )
 
 // A Consumer is one call's use of a consumer instance. The caller has to
@@ -41,20 +44,30 @@ func illegalState(form string, args ...any) error {
 func (u *Consumer) take(ctx context.Context) error {
 	select {
 	case <-u.c.end:
-		return ErrNoConsumer
+		return u.ended(nil)
 	default:
 	}
 	select {
 	case <-u.c.turn:
 		return nil
 	case <-u.c.end:
-		return ErrNoConsumer
+		return u.ended(nil)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
 func (u *Consumer) give() { u.c.turn <- struct{}{} }
+
+// ended is the error of a call during which the instance has ended.
+func (u *Consumer) ended(err error) error {
+	u.c.mu.Lock()
+	defer u.c.mu.Unlock()
+	if u.c.cause != nil {
+		return u.c.cause
+	}
+	return err
+}
 
 // definition returns a copy of what the instance is.
 func (u *Consumer) definition() consumerDefinition {
@@ -63,21 +76,63 @@ func (u *Consumer) definition() consumerDefinition {
 	return u.c.definition
 }
 
-// define replaces what the instance is. The caller has the turn.
-func (u *Consumer) define(d consumerDefinition) {
-	u.c.drop()
+// define replaces what the instance is, for this process and all others. What
+// change makes nothing of is not written. It fails with ErrConsumerMoved if another
+// process has taken the instance over.
+func (u *Consumer) define(ctx context.Context, change func(consumerDefinition) (d consumerDefinition, changed bool)) error {
+	u.c.writing.Lock()
+	defer u.c.writing.Unlock()
 	u.c.mu.Lock()
-	u.c.definition = d
+	d, changed := change(u.c.definition)
+	version, cause := u.c.version, u.c.cause
 	u.c.mu.Unlock()
+	if cause != nil {
+		return cause
+	}
+	if !changed {
+		return nil
+	}
+	s := &u.gate.consumers
+	if s.share != nil {
+		var err error
+		if version, err = s.share.put(ctx, d, version); errors.Is(err, table.ErrConflict) {
+			if err = s.share.takenOver(u.c); err != nil {
+				s.lose(u.c, err)
+				return err
+			}
+			return ErrConsumerMoved
+		} else if err != nil {
+			return err
+		}
+	}
+	u.c.mu.Lock()
+	defer u.c.mu.Unlock()
+	u.c.definition, u.c.version = d, version
+	return nil
+}
+
+// redefine replaces what the instance reads; it begins anew. The caller has the
+// turn.
+func (u *Consumer) redefine(ctx context.Context, topics []string, pattern string, partitions []kafka.TopicPartition) error {
+	err := u.define(ctx, func(d consumerDefinition) (consumerDefinition, bool) {
+		d.Topics, d.Pattern, d.Partitions, d.Places, d.Answers = topics, pattern, partitions, nil, nil
+		return d, true
+	})
+	if err == nil {
+		u.c.drop(false)
+	}
+	return err
 }
 
 // allowTopics asks whether the caller may read the topics.
 func (u *Consumer) allowTopics(ctx context.Context, topics []string) error {
+	if !u.gate.Guarded() {
+		return nil
+	}
+	group := u.definition().Group
 	for _, t := range topics {
-		for _, action := range []Action{DescribeTopic, ReadData} {
-			if err := u.gate.allow(ctx, u.who, action, "topic", t); err != nil {
-				return err
-			}
+		if err := u.gate.check(ctx, &Call{Principal: u.who, Action: ReadData, Resource: Resource{Kind: "topic", Name: t}, Group: group}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -109,9 +164,7 @@ func (u *Consumer) Subscribe(ctx context.Context, topics []string, pattern strin
 	}
 	topics = slices.Clone(topics)
 	slices.Sort(topics)
-	d.Topics, d.Pattern = slices.Compact(topics), pattern
-	u.define(d)
-	return nil
+	return u.redefine(ctx, slices.Compact(topics), pattern, nil)
 }
 
 // compilePattern compiles a pattern that has to match the whole name.
@@ -146,9 +199,9 @@ func (u *Consumer) match(ctx context.Context, pattern string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	names := []string{}
+	names, sees := []string{}, u.gate.sees(ctx, u.who, ReadData, "topic")
 	for _, t := range all {
-		if compiled.MatchString(t.Name) && u.gate.allow(ctx, u.who, ReadData, "topic", t.Name) == nil {
+		if compiled.MatchString(t.Name) && sees(t.Name) {
 			names = append(names, t.Name)
 		}
 	}
@@ -161,10 +214,7 @@ func (u *Consumer) Unsubscribe(ctx context.Context) error {
 		return err
 	}
 	defer u.give()
-	d := u.definition()
-	d.Topics, d.Pattern, d.Partitions = nil, "", nil
-	u.define(d)
-	return nil
+	return u.redefine(ctx, nil, "", nil)
 }
 
 // Assign replaces what is assigned by hand; reading begins at what the group has
@@ -185,17 +235,28 @@ func (u *Consumer) Assign(ctx context.Context, partitions []kafka.TopicPartition
 	if len(d.Topics) > 0 || d.Pattern != "" {
 		return exclusive
 	}
-	committed, err := u.gate.cluster.CommittedOffsets(ctx, d.Group, partitions)
+	from, err := u.committed(ctx, d.Group, partitions)
 	if err != nil {
 		return err
 	}
-	d.Partitions = partitions
-	u.define(d)
-	u.c.from = map[kafka.TopicPartition]int64{}
-	for _, o := range committed {
-		u.c.from[o.TopicPartition] = o.Offset
+	if err := u.redefine(ctx, nil, "", partitions); err != nil {
+		return err
 	}
+	u.c.from = from
 	return nil
+}
+
+// committed returns what a group has committed on partitions.
+func (u *Consumer) committed(ctx context.Context, group string, partitions []kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
+	at, err := u.gate.cluster.CommittedOffsets(ctx, group, partitions)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[kafka.TopicPartition]int64, len(at))
+	for _, o := range at {
+		offsets[o.TopicPartition] = o.Offset
+	}
+	return offsets, nil
 }
 
 func comparePartitions(a, b kafka.TopicPartition) int {
@@ -310,7 +371,15 @@ func (u *Consumer) seek(ctx context.Context, resolve func(context.Context) (map[
 	if err != nil || len(at) == 0 {
 		return err
 	}
-	u.c.forget()
+	if err := u.keepPlaces(ctx, at, func(d consumerDefinition) consumerDefinition {
+		d.Answers = nil
+		return d
+	}); err != nil {
+		return err
+	}
+	u.c.mu.Lock()
+	u.c.answers = answers{}
+	u.c.mu.Unlock()
 	if u.c.live != nil {
 		return u.c.live.Seek(ctx, at)
 	}
@@ -321,6 +390,45 @@ func (u *Consumer) seek(ctx context.Context, resolve func(context.Context) (map[
 		u.c.sought[p] = offset
 	}
 	return nil
+}
+
+// keepPlaces writes positions that must outlive this process, and whatever else
+// change does to the definition. Where instances are not shared, nothing outlives it.
+func (u *Consumer) keepPlaces(ctx context.Context, at map[kafka.TopicPartition]int64, change func(consumerDefinition) consumerDefinition) error {
+	if u.gate.consumers.share == nil {
+		return nil
+	}
+	d := u.definition()
+	committed, err := u.committed(ctx, d.Group, slices.Collect(maps.Keys(at)))
+	if err != nil {
+		return err
+	}
+	var places []kafka.Place
+	for p, offset := range at {
+		place := kafka.Place{TopicPartition: p, Offset: offset, Committed: -1}
+		if o, ok := committed[p]; ok {
+			place.Committed = o
+		}
+		places = append(places, place)
+	}
+	return u.define(ctx, func(d consumerDefinition) (consumerDefinition, bool) { return change(d.placed(places)), true })
+}
+
+// settle is done before a commit: answers can no longer be repeated, and places of
+// the partitions are of no use any more. It fails if another process has taken the
+// instance over, which then has the say.
+func (u *Consumer) settle(ctx context.Context, at []kafka.Commit) error {
+	if err := u.gate.consumers.verify(ctx, u.c); err != nil {
+		return err
+	}
+	return u.define(ctx, func(d consumerDefinition) (consumerDefinition, bool) {
+		places := slices.DeleteFunc(slices.Clone(d.Places), func(p kafka.Place) bool {
+			return slices.ContainsFunc(at, func(o kafka.Commit) bool { return o.TopicPartition == p.TopicPartition })
+		})
+		changed := len(d.Answers) > 0 || len(places) < len(d.Places)
+		d.Answers, d.Places = nil, places
+		return d, changed
+	})
 }
 
 // Commit commits offsets, each that of the next record to be read. It does not
@@ -336,11 +444,7 @@ func (u *Consumer) Commit(ctx context.Context, at []kafka.Commit) error {
 	u.c.mu.Lock()
 	live := u.c.shown
 	u.c.mu.Unlock()
-	if err := u.commit(ctx, live, at); err != nil {
-		return err
-	}
-	u.c.forget()
-	return nil
+	return u.commit(ctx, live, at)
 }
 
 // CommitRead commits everything that reads have returned.
@@ -349,28 +453,49 @@ func (u *Consumer) CommitRead(ctx context.Context) error {
 		return err
 	}
 	defer u.give()
-	var at []kafka.Commit
 	if u.c.live != nil {
-		at = u.c.live.Positions()
+		return u.commit(ctx, u.c.live, u.c.live.Positions())
 	}
-	for p, offset := range u.c.sought {
+	positions := map[kafka.TopicPartition]int64{}
+	if d := u.definition(); len(d.Places) > 0 {
+		var partitions []kafka.TopicPartition
+		for _, p := range d.Places {
+			partitions = append(partitions, p.TopicPartition)
+		}
+		committed, err := u.committed(ctx, d.Group, partitions)
+		if err != nil {
+			return err
+		}
+		positions = u.placesOf(d, committed)
+	}
+	maps.Copy(positions, u.c.sought)
+	at := make([]kafka.Commit, 0, len(positions))
+	for p, offset := range positions {
 		at = append(at, kafka.Commit{TopicPartition: p, Offset: offset})
 	}
-	if err := u.commit(ctx, u.c.live, at); err != nil {
-		return err
-	}
-	u.c.forget()
-	return nil
+	return u.commit(ctx, nil, at)
 }
 
+// commit commits offsets and ends what could be repeated.
 func (u *Consumer) commit(ctx context.Context, live *kafka.Instance, at []kafka.Commit) error {
-	if len(at) == 0 {
-		return nil
+	if err := u.settle(ctx, at); err != nil {
+		return err
 	}
-	if live != nil {
-		return live.Commit(ctx, at)
+	var err error
+	switch {
+	case len(at) == 0:
+	case live != nil:
+		err = live.Commit(ctx, at)
+	default:
+		err = u.gate.cluster.CommitOffsets(ctx, u.definition().Group, at)
 	}
-	return u.gate.cluster.CommitOffsets(ctx, u.definition().Group, at)
+	if err != nil {
+		return u.ended(err)
+	}
+	u.c.mu.Lock()
+	u.c.answers = answers{}
+	u.c.mu.Unlock()
+	return nil
 }
 
 // Committed returns the committed offsets of the group on those of the

@@ -2,7 +2,9 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -77,20 +79,15 @@ const (
 
 // Read returns records from the instance's positions on and moves these past
 // them. Calls of one instance run one after the other. It returns nothing only
-// when its time is over. An instance without subscription or assignment is
-// ErrConsumerIdle. When ctx ends, no position has moved.
+// when its time is over, or the process is about to end. An instance without
+// subscription or assignment is ErrConsumerIdle. When ctx ends, no position has
+// moved.
 func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 	start := time.Now()
 	if err := u.take(ctx); err != nil {
 		return nil, err
 	}
 	defer u.give()
-	u.c.mu.Lock()
-	again, ok := u.c.answers.find(q.Token)
-	u.c.mu.Unlock()
-	if ok {
-		return again, nil
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends with this call at the latest
@@ -100,7 +97,26 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 		case <-ctx.Done():
 		}
 	}()
+	got, err := u.read(ctx, q, start)
+	if err == nil {
+		// What another process has given out meanwhile may be committed.
+		err = u.gate.consumers.verify(ctx, u.c)
+	}
+	if err == nil {
+		return got, nil
+	}
+	if err = u.ended(err); errors.Is(err, errStopping) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// read is Read for whoever has the turn.
+func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Delivery, error) {
 	d := u.definition()
+	if again, ok, err := u.repeat(ctx, d, q.Token); ok || err != nil {
+		return again, err
+	}
 	if q.Timeout <= 0 || q.Timeout > d.Config.Timeout && !q.Longer {
 		q.Timeout = d.Config.Timeout
 	}
@@ -110,29 +126,25 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 	deadline := start.Add(q.Timeout)
 	ready, err := u.awaken(ctx, d, deadline)
 	if err != nil || !ready {
-		return nil, u.ended(err)
+		return nil, err
 	}
 	if deadline, err = u.await(ctx, deadline, q.Timeout); err != nil {
-		return nil, u.ended(err)
+		return nil, err
 	}
 	r := read{live: u.c.live, q: q, minBytes: d.Config.MinBytes, deadline: deadline}
 	if err := r.gather(ctx); err != nil {
-		return nil, u.ended(err)
+		return nil, err
 	}
-	u.c.mu.Lock()
-	u.c.answers.keep(q.Token, r.got, r.size)
-	u.c.mu.Unlock()
+	err = u.keepBegun(ctx)
+	if err == nil {
+		err = u.keepAnswer(ctx, q.Token, &r)
+	}
+	if err != nil {
+		r.live.Restore(r.records())
+		return nil, err
+	}
+	r.live.Deliver(r.records())
 	return r.got, nil
-}
-
-// ended is the error of a call during which the instance has gone.
-func (u *Consumer) ended(err error) error {
-	select {
-	case <-u.c.end:
-		return ErrNoConsumer
-	default:
-		return err
-	}
 }
 
 // awaken sees to it that there is an instance to read from; false says that the
@@ -144,7 +156,7 @@ func (u *Consumer) awaken(ctx context.Context, d consumerDefinition, deadline ti
 	if err := u.allowTopics(ctx, append(topicsOf(d.Partitions), d.Topics...)); err != nil {
 		return false, err
 	}
-	cfg := kafka.InstanceConfig{Group: d.Group, ClientID: d.Name, Reset: d.Config.Reset, Committed: d.Config.Committed, AutoCommit: d.Config.AutoCommit}
+	cfg := kafka.InstanceConfig{Group: d.Group, ClientID: d.Name, Reset: d.Config.Reset, Committed: d.Config.Committed, AutoCommit: d.Config.AutoCommit, Places: d.Places}
 	switch {
 	case d.Pattern != "":
 		return u.awakenPattern(ctx, d.Pattern, cfg, deadline)
@@ -153,7 +165,87 @@ func (u *Consumer) awaken(ctx context.Context, d consumerDefinition, deadline ti
 	case len(d.Topics) > 0:
 		return true, u.start(u.gate.cluster.Subscribe(cfg, d.Topics))
 	}
-	return true, u.start(u.gate.cluster.Assign(cfg, d.Partitions, u.c.from, u.c.sought))
+	return true, u.awakenAssigned(ctx, d, cfg)
+}
+
+// awakenAssigned is awaken for partitions that were assigned by hand.
+func (u *Consumer) awakenAssigned(ctx context.Context, d consumerDefinition, cfg kafka.InstanceConfig) error {
+	if u.c.from == nil { // taken over
+		from, err := u.committed(ctx, d.Group, d.Partitions)
+		if err != nil {
+			return err
+		}
+		u.c.from = from
+	}
+	from, sought := maps.Clone(u.c.from), maps.Clone(u.c.sought)
+	if sought == nil {
+		sought = map[kafka.TopicPartition]int64{}
+	}
+	for p, offset := range u.placesOf(d, from) {
+		if _, ok := sought[p]; !ok {
+			sought[p] = offset
+		}
+	}
+	if d.Config.Reset == kafka.ResetLatest && u.gate.consumers.share != nil {
+		if err := u.beginAtEnds(ctx, d, from, sought); err != nil {
+			return err
+		}
+	}
+	return u.start(u.gate.cluster.Assign(cfg, d.Partitions, from, sought))
+}
+
+// placesOf returns the positions of the places that are good as long as the group
+// has committed those offsets.
+func (u *Consumer) placesOf(d consumerDefinition, committed map[kafka.TopicPartition]int64) map[kafka.TopicPartition]int64 {
+	at := map[kafka.TopicPartition]int64{}
+	for _, place := range d.Places {
+		have, ok := committed[place.TopicPartition]
+		if !ok {
+			have = -1
+		}
+		if have == place.Committed {
+			at[place.TopicPartition] = place.Offset
+		}
+	}
+	return at
+}
+
+// beginAtEnds puts the present ends of logs into from where reading begins there,
+// and keeps them: by the time another process goes on, the end is somewhere else.
+func (u *Consumer) beginAtEnds(ctx context.Context, d consumerDefinition, from, sought map[kafka.TopicPartition]int64) error {
+	var begun []kafka.Place
+	ranges := map[string]map[int32]kafka.Range{}
+	for _, p := range d.Partitions {
+		_, placed := sought[p]
+		if _, ok := from[p]; ok || placed {
+			continue
+		}
+		if ranges[p.Topic] == nil {
+			of, err := u.gate.cluster.Ranges(ctx, p.Topic)
+			if err != nil {
+				of = map[int32]kafka.Range{} // it may not exist yet
+			}
+			ranges[p.Topic] = of
+		}
+		if r, ok := ranges[p.Topic][p.Partition]; ok {
+			from[p] = r.End
+			begun = append(begun, kafka.Place{TopicPartition: p, Offset: r.End, Committed: -1})
+		}
+	}
+	return u.keepPlacesAt(ctx, begun)
+}
+
+// keepBegun keeps the places at which a member has begun.
+func (u *Consumer) keepBegun(ctx context.Context) error {
+	if u.gate.consumers.share == nil {
+		return nil
+	}
+	return u.keepPlacesAt(ctx, u.c.live.Begun())
+}
+
+// keepPlacesAt writes places.
+func (u *Consumer) keepPlacesAt(ctx context.Context, places []kafka.Place) error {
+	return u.define(ctx, func(d consumerDefinition) (consumerDefinition, bool) { return d.placed(places), len(places) > 0 })
 }
 
 func (u *Consumer) start(live *kafka.Instance, err error) error {
@@ -251,7 +343,7 @@ type read struct {
 	full bool       // nothing more can be added
 }
 
-// gather fills the answer. Positions move only when it is complete.
+// gather fills the answer. No position moves.
 func (r *read) gather(ctx context.Context) error {
 	for last := false; ; {
 		r.live.Take(r.take)
@@ -284,7 +376,6 @@ func (r *read) gather(ctx context.Context) error {
 		r.live.Restore(r.records())
 		return r.bad
 	}
-	r.live.Deliver(r.records())
 	return nil
 }
 
@@ -329,43 +420,4 @@ func (r *read) spoiled(record *kgo.Record, tooLarge bool, reason string) bool {
 		r.bad = bad
 	}
 	return false
-}
-
-const (
-	// keptAnswers and keptBytes bound the answers that can be repeated.
-	keptAnswers = 64
-	keptBytes   = 16 << 20
-)
-
-// answers are what was returned under tokens, oldest first.
-type answers struct {
-	tokens []string
-	got    [][]Delivery
-	sizes  []int
-	size   int
-}
-
-func (a *answers) find(token string) ([]Delivery, bool) {
-	if token == "" {
-		return nil, false
-	}
-	if i := slices.Index(a.tokens, token); i >= 0 {
-		return a.got[i], true
-	}
-	return nil, false
-}
-
-// keep keeps an answer, and the older ones as long as there is room. One without
-// records is not kept: whoever asks again wants to know whether there are some
-// by now.
-func (a *answers) keep(token string, got []Delivery, size int) {
-	if token == "" || len(got) == 0 {
-		return
-	}
-	a.tokens, a.got, a.sizes = append(a.tokens, token), append(a.got, got), append(a.sizes, size)
-	a.size += size
-	for len(a.tokens) > 1 && (len(a.tokens) > keptAnswers || a.size > keptBytes) {
-		a.size -= a.sizes[0]
-		a.tokens, a.got, a.sizes = a.tokens[1:], a.got[1:], a.sizes[1:]
-	}
 }

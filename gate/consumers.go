@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/table"
 )
 
 // AlterGroup is the action of everybody who takes part in a consumer group.
@@ -21,6 +23,24 @@ var (
 	ErrConsumerExists = &Error{Exists, "Consumer with specified consumer ID already exists in the specified consumer group."}
 	ErrConsumerIdle   = &Error{Conflict, "Consumer is not subscribed to any topics or assigned any partitions."}
 )
+
+var (
+	// ErrConsumerMoved says that another process has taken an instance over during
+	// a call. The call may be made again, by UseConsumer.
+	ErrConsumerMoved = &Error{Unavailable, "Another process has taken the consumer instance over; try again."}
+	// errStopping is the answer to calls of a process that is about to end.
+	errStopping = &Error{Unavailable, "klamm is stopping"}
+)
+
+// A ConsumerElsewhere says that another process holds a consumer instance, and has
+// to answer the call.
+type ConsumerElsewhere struct {
+	Process string // its id, as package peer knows it
+}
+
+func (e *ConsumerElsewhere) Error() string {
+	return "process " + e.Process + " holds the consumer instance"
+}
 
 const (
 	// maxConsumers bounds the consumer instances of a process: each has
@@ -46,46 +66,54 @@ type ConsumerConfig struct {
 	Idle       time.Duration // the instance expires when it is not used for so long
 }
 
-// consumerDefinition is all that there is to know about a consumer instance in
-// order to make it again somewhere else, except its positions.
-type consumerDefinition struct {
-	Group, Name string
-	Config      ConsumerConfig
-	Topics      []string // subscribed to
-	Pattern     string   // of the names of topics subscribed to
-	Partitions  []kafka.TopicPartition
-}
-
-// A consumer is a consumer instance: its definition and what is alive of it.
+// A consumer is a consumer instance that this process holds: its definition and
+// what is alive of it.
 type consumer struct {
 	// turn holds a token that calls take which read or move positions; they
-	// queue up. It guards the fields up to mu.
+	// queue up. It guards the fields up to writing.
 	turn    chan struct{}
 	live    *kafka.Instance                // nil until something is read
-	from    map[kafka.TopicPartition]int64 // committed offsets when partitions were assigned by hand
+	from    map[kafka.TopicPartition]int64 // committed offsets when partitions were assigned by hand; nil: not known
 	sought  map[kafka.TopicPartition]int64
 	checked time.Time // when topics were last compared with the pattern
 	matched []string  // what the pattern matched then
 	waited  bool      // a read has waited for the group to hand out partitions
 
+	writing sync.Mutex // held while the definition is being changed
+
 	mu         sync.Mutex // guards what follows
 	definition consumerDefinition
+	version    table.Version   // of the definition, where it is shared
 	shown      *kafka.Instance // live, for those who only look
 	using      int             // calls under way
 	used       time.Time       // end of the last call
 	committed  time.Time       // of automatic commits
 	answers    answers
-	gone       bool
-	end        chan struct{} // closed when the instance is deleted or expired
+	cause      error         // why it has ended; nil: it has not
+	end        chan struct{} // closed when cause is set
+	over       chan struct{} // closed when nothing is left of it
 }
 
-// consumers are the consumer instances of a process. The zero value is ready.
+func newConsumer(d consumerDefinition, version table.Version) *consumer {
+	c := &consumer{
+		turn: make(chan struct{}, 1), end: make(chan struct{}), over: make(chan struct{}), used: time.Now(),
+		definition: d, version: version,
+	}
+	c.turn <- struct{}{}
+	return c
+}
+
+// consumers are the consumer instances that a process holds. The zero value is
+// ready; without share, they are all that there are.
 type consumers struct {
+	share *sharing
+
 	mu      sync.Mutex // guards what follows
-	all     map[[2]string]*consumer
-	stop    chan struct{} // ends the sweeper; nil: there is none
+	all     map[consumerKey]*consumer
+	making  map[consumerKey]chan struct{} // those being created or taken over; closed when that is done
+	stop    chan struct{}                 // ends the sweeper; nil: there is none
 	closed  bool
-	closing sync.WaitGroup // the sweeper and instances that are leaving their groups
+	closing sync.WaitGroup // the sweeper, and instances that begin or end
 }
 
 // CreateConsumer makes a consumer instance in a group. An empty name gets a
@@ -106,88 +134,208 @@ func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name st
 		return "", &Error{Invalid, fmt.Sprintf("the names of a group and of an instance have from 1 to %d bytes", maxConsumerName)}
 	}
 	s := &g.consumers
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := [2]string{group, name}
+	if err := s.ready(ctx); err != nil {
+		return "", err
+	}
+	err := s.make(ctx, consumerDefinition{Group: group, Name: name, Owner: who.Name, Config: cfg}, table.Absent)
 	switch {
-	case s.closed:
-		return "", &Error{Unavailable, "klamm is stopping"}
-	case s.all[key] != nil:
+	case errors.Is(err, table.ErrConflict), errors.Is(err, errHeld):
 		return "", ErrConsumerExists
-	case len(s.all) >= maxConsumers:
-		return "", &Error{Throttled, fmt.Sprintf("there are %d consumer instances already, which is the limit; delete those that are no longer needed", maxConsumers)}
-	}
-	if s.all == nil {
-		s.all = map[[2]string]*consumer{}
-	}
-	c := &consumer{
-		turn: make(chan struct{}, 1), end: make(chan struct{}), used: time.Now(),
-		definition: consumerDefinition{Group: group, Name: name, Config: cfg},
-	}
-	c.turn <- struct{}{}
-	s.all[key] = c
-	if s.stop == nil {
-		stop := make(chan struct{})
-		s.stop = stop
-		s.closing.Go(func() { s.sweep(stop) })
+	case err != nil:
+		return "", err
 	}
 	return name, nil
 }
 
-// allowGroup asks whether the caller may take part in a group.
-func (g *Gate) allowGroup(ctx context.Context, who Principal, group string) error {
-	for _, action := range []Action{DescribeGroup, AlterGroup} {
-		if err := g.allow(ctx, who, action, "group", group); err != nil {
+// errHeld says that this process holds an instance already.
+var errHeld = errors.New("the instance is held already")
+
+// make makes an instance of its definition and, where it is shared, writes this
+// process into it. The errors of its own are errHeld and table.ErrConflict, if the
+// definition is not at the version that is expected.
+func (s *consumers) make(ctx context.Context, d consumerDefinition, expect table.Version) error {
+	made, err := s.reserve(ctx, d.key())
+	if err != nil {
+		return err
+	}
+	defer made()
+	var version table.Version
+	if s.share != nil {
+		if version, err = s.share.take(ctx, &d, expect); err != nil {
 			return err
 		}
 	}
+	c := newConsumer(d, version)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[d.key()] = c
+	if s.closed {
+		s.closing.Go(func() { _ = s.finish(c, errStopping, release) })
+		return errStopping
+	}
+	s.startSweeper()
 	return nil
 }
 
-// UseConsumer returns a consumer instance for one call. The instance does not
-// expire before Release.
+// reserve keeps others from making the same instance, until made is called.
+func (s *consumers) reserve(ctx context.Context, key consumerKey) (made func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.making[key] != nil {
+		done := s.making[key]
+		s.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	switch {
+	case s.closed:
+		return nil, errStopping
+	case s.all[key] != nil:
+		return nil, errHeld
+	case len(s.all)+len(s.making) >= maxConsumers:
+		return nil, &Error{Throttled, fmt.Sprintf("there are %d consumer instances already, which is the limit; delete those that are no longer needed", maxConsumers)}
+	}
+	if s.all == nil {
+		s.all, s.making = map[consumerKey]*consumer{}, map[consumerKey]chan struct{}{}
+	}
+	done := make(chan struct{})
+	s.making[key] = done
+	s.closing.Add(1)
+	return func() {
+		s.mu.Lock()
+		delete(s.making, key)
+		s.mu.Unlock()
+		close(done)
+		s.closing.Done()
+	}, nil
+}
+
+// allowGroup asks whether the caller may take part in a group.
+func (g *Gate) allowGroup(ctx context.Context, who Principal, group string) error {
+	return g.allow(ctx, who, AlterGroup, "group", group)
+}
+
+// UseConsumer returns a consumer instance for one call of the caller who made it. The instance does not
+// expire before Release. Where instances are shared, one whose process has died is
+// taken over first, and one that another process holds is a *ConsumerElsewhere.
 func (g *Gate) UseConsumer(ctx context.Context, who Principal, group, name string) (*Consumer, error) {
 	if err := g.allowGroup(ctx, who, group); err != nil {
 		return nil, err
 	}
-	s := &g.consumers
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.all[[2]string{group, name}]
-	if c == nil {
-		return nil, ErrNoConsumer
+	c, err := g.consumers.find(ctx, consumerKey{group, name})
+	if err != nil {
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	switch {
+	case c.cause != nil:
+		return nil, c.cause
+	case c.definition.Owner != who.Name: // to others it looks as if it did not exist
+		return nil, ErrNoConsumer
+	}
 	c.using++
 	return &Consumer{gate: g, c: c, who: who, Config: c.definition.Config}, nil
 }
 
-// DeleteConsumer ends a consumer instance and returns when it has left its
-// group.
-func (g *Gate) DeleteConsumer(ctx context.Context, who Principal, group, name string) error {
+// HasConsumer says whether there is a consumer instance, in whichever process.
+func (g *Gate) HasConsumer(ctx context.Context, who Principal, group, name string) (bool, error) {
 	if err := g.allowGroup(ctx, who, group); err != nil {
-		return err
+		return false, err
 	}
 	s := &g.consumers
-	s.mu.Lock()
-	key := [2]string{group, name}
-	c := s.all[key]
-	delete(s.all, key)
-	if c != nil {
-		s.closing.Add(1)
+	if err := s.ready(ctx); err != nil {
+		return false, err
 	}
-	s.mu.Unlock()
-	if c == nil {
-		return ErrNoConsumer
+	key := consumerKey{group, name}
+	if s.held(key) != nil || s.share == nil {
+		return s.held(key) != nil, nil
 	}
-	defer s.closing.Done()
-	c.close()
-	return nil
+	_, err := s.share.look(ctx, key)
+	if errors.Is(err, ErrNoConsumer) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
-// CloseConsumers ends all consumer instances, waits until they have left their
-// groups or ctx ends, and lets nobody make new ones.
+// held returns an instance that this process holds, or nil.
+func (s *consumers) held(key consumerKey) *consumer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[key]
+}
+
+// find returns an instance that this process holds or takes over.
+func (s *consumers) find(ctx context.Context, key consumerKey) (*consumer, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		if c := s.held(key); c != nil {
+			err := s.verify(ctx, c)
+			if !errors.Is(err, ErrConsumerMoved) {
+				return c, err
+			}
+			s.forget(c)
+		}
+		if s.share == nil {
+			return nil, ErrNoConsumer
+		}
+		if err := s.adopt(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// verify returns nil if this process still holds an instance. That is asked only if
+// the others may have taken this process for dead.
+func (s *consumers) verify(ctx context.Context, c *consumer) error {
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	if cause != nil || s.share == nil || s.share.peers.Sure() {
+		return cause
+	}
+	if err := s.share.sync(ctx); err != nil {
+		return err
+	}
+	cause = s.share.takenOver(c)
+	if cause != nil {
+		s.lose(c, cause)
+	}
+	return cause
+}
+
+// lose ends an instance that is another process's now.
+func (s *consumers) lose(c *consumer, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing.Go(func() { _ = s.finish(c, cause, disown) })
+}
+
+// Delete ends the instance and returns when it has left its group.
+func (u *Consumer) Delete() error {
+	s := &u.gate.consumers
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errStopping
+	}
+	s.closing.Add(1)
+	s.mu.Unlock()
+	defer s.closing.Done()
+	return s.finish(u.c, ErrNoConsumer, remove)
+}
+
+// CloseConsumers ends all consumer instances of this process, waits until they have
+// left their groups or ctx ends, and lets nobody make new ones. Where instances are
+// shared, they go on in another process with the next call.
 func (g *Gate) CloseConsumers(ctx context.Context) error {
 	s := &g.consumers
 	s.mu.Lock()
@@ -196,104 +344,82 @@ func (g *Gate) CloseConsumers(ctx context.Context) error {
 		close(s.stop)
 		s.stop = nil
 	}
-	for key, c := range s.all {
-		delete(s.all, key)
-		s.closing.Go(c.close)
+	for _, c := range s.all {
+		s.closing.Go(func() { _ = s.finish(c, errStopping, release) })
 	}
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() { s.closing.Wait(); close(done) }()
 	select {
 	case <-done:
+		s.share.close()
 		return nil
 	case <-ctx.Done():
+		go func() { <-done; s.share.close() }()
 		return fmt.Errorf("close the consumer instances: %w", ctx.Err())
 	}
 }
 
-// sweep closes instances that have expired and commits for those that commit
-// automatically. It ends with the last instance, or when stop is closed.
-func (s *consumers) sweep(stop chan struct{}) {
-	ticks := time.NewTicker(sweepEvery)
-	defer ticks.Stop()
-	for {
-		select {
-		case now := <-ticks.C:
-			if !s.look(now) {
-				return
-			}
-		case <-stop:
-			return
-		}
-	}
-}
+// A fate says what becomes of the definition of an instance that ends.
+type fate int
 
-// look is one sweep; false says that there is nothing left to sweep.
-func (s *consumers) look(now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	for key, c := range s.all {
-		expired, commit := c.due(now)
-		if expired {
-			delete(s.all, key)
-			s.closing.Go(c.close)
-		}
-		if commit != nil {
-			s.closing.Go(func() { // one that fails is tried again, and nobody is there to be told
-				_ = commit.CommitMoved(context.Background())
-			})
-		}
-	}
-	if len(s.all) == 0 {
-		s.stop = nil
-		return false
-	}
-	return true
-}
+const (
+	remove  fate = iota // it is deleted
+	release             // any process may go on with it
+	disown              // another process goes on with it already
+)
 
-// due says whether a consumer has expired, and returns what is to commit now.
-func (c *consumer) due(now time.Time) (expired bool, commit *kafka.Instance) {
+// finish ends an instance: calls under way and later ones return the cause. It
+// returns when nothing is left of it. If another finish was first, that one's cause
+// and fate count.
+func (s *consumers) finish(c *consumer, cause error, becomes fate) (err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.using == 0 && now.Sub(c.used) >= c.definition.Config.Idle {
-		return true, nil
-	}
-	if c.shown != nil && c.definition.Config.AutoCommit && now.Sub(c.committed) >= autoCommitEvery {
-		c.committed = now
-		return false, c.shown
-	}
-	return false, nil
-}
-
-// close ends a consumer: calls under way return ErrNoConsumer.
-func (c *consumer) close() {
-	c.mu.Lock()
-	if c.gone {
+	if c.cause != nil {
+		cause = c.cause
 		c.mu.Unlock()
-		return
+		<-c.over
+		return cause
 	}
-	c.gone = true
+	c.cause = cause
 	close(c.end)
 	c.mu.Unlock()
+	defer close(c.over)
+	if becomes == disown {
+		s.forget(c) // a successor must not wait for the brokers to let this one go
+	}
 	<-c.turn // never given back
-	c.drop()
+	c.drop(becomes == disown)
+	if becomes != disown {
+		err = s.share.give(c, becomes)
+		s.forget(c)
+	}
+	if s.share != nil {
+		s.share.peers.Drop()
+	}
+	return err
 }
 
-// drop ends what is alive of a consumer. Whoever calls it has the turn.
-func (c *consumer) drop() {
-	if c.live != nil {
+// forget takes an instance out of those that the process holds.
+func (s *consumers) forget(c *consumer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if key := c.definition.key(); s.all[key] == c {
+		delete(s.all, key)
+	}
+}
+
+// drop ends what is alive of a consumer; one that is disowned commits nothing.
+// Whoever calls it has the turn.
+func (c *consumer) drop(disowned bool) {
+	switch {
+	case c.live == nil:
+	case disowned:
+		c.live.Disown()
+	default:
 		c.live.Close()
 	}
 	c.show(nil)
 	c.from, c.sought, c.matched, c.checked, c.waited = nil, nil, nil, time.Time{}, false
-	c.forget()
-}
-
-// forget drops the answers that could be repeated.
-func (c *consumer) forget() {
 	c.mu.Lock()
 	c.answers = answers{}
 	c.mu.Unlock()

@@ -9,18 +9,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/iam"
 	"github.com/klamm-gateway/klamm/kafka"
 )
-
-// A Principal is who a call is made for. The zero value is nobody.
-type Principal struct {
-	Name   string   // such as "User:alice"; "User:ANONYMOUS" for a caller without credentials
-	Groups []string // names of the groups that the caller is a member of
-}
-
-// Anonymous is the principal of callers without credentials, where they are
-// allowed.
-var Anonymous = Principal{Name: "User:ANONYMOUS"}
 
 // An Action is what a caller wants to do, by its IAM name
 // (gateway-policies.md 2.6).
@@ -55,6 +46,9 @@ type Call struct {
 	Action    Action
 	Resource  Resource
 	Records   []*kgo.Record // what is to be written; policies may look, not change
+	Group     string        // consumer group in which a topic is read; empty: none
+
+	decision iam.Decision // of the policy that allowed it
 }
 
 // A Policy lets a call pass by returning nil. Policies run in order and the
@@ -67,6 +61,7 @@ type Policy interface {
 type Gate struct {
 	cluster   *kafka.Cluster
 	policies  []Policy
+	audit     *Audit // nil: there is none
 	consumers consumers
 }
 
@@ -76,20 +71,49 @@ func New(cluster *kafka.Cluster, policies ...Policy) *Gate {
 	return &Gate{cluster: cluster, policies: policies}
 }
 
-// check asks the policies.
+// Record makes the gate write an audit log. It has to be called before the gate is
+// used.
+func (g *Gate) Record(a *Audit) { g.audit = a }
+
+// check asks the policies, and keeps the audit log.
 func (g *Gate) check(ctx context.Context, c *Call) error {
 	for _, p := range g.policies {
 		if err := p.Check(ctx, c); err != nil {
+			if g.audit != nil {
+				g.audit.refused(c, err)
+			}
 			return err
 		}
+	}
+	if g.audit != nil && administrative[c.Action] {
+		g.audit.allowed(c)
 	}
 	return nil
 }
 
 // allow is check for calls that carry no records.
 func (g *Gate) allow(ctx context.Context, who Principal, action Action, kind, name string) error {
-	if len(g.policies) == 0 {
+	if !g.Guarded() {
 		return nil
 	}
 	return g.check(ctx, &Call{Principal: who, Action: action, Resource: Resource{Kind: kind, Name: name}})
+}
+
+// sees returns a function that says of each name whether the caller may do something
+// to it: for lists, which leave the others out. That is no refusal, and not in the
+// audit log. Policies that cannot be asked let nothing be seen.
+func (g *Gate) sees(ctx context.Context, who Principal, action Action, kind string) func(name string) bool {
+	if len(g.policies) == 0 {
+		return func(string) bool { return true }
+	}
+	c := &Call{Principal: who, Action: action, Resource: Resource{Kind: kind}}
+	return func(name string) bool {
+		c.Resource.Name = name
+		for _, p := range g.policies {
+			if p.Check(ctx, c) != nil {
+				return false
+			}
+		}
+		return true
+	}
 }

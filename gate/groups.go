@@ -8,13 +8,16 @@ import (
 
 // Groups returns the consumer groups that the caller may describe, sorted by id.
 func (g *Gate) Groups(ctx context.Context, who Principal) ([]kafka.Group, error) {
+	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
+		return nil, err
+	}
 	all, err := g.cluster.Groups(ctx)
 	if err != nil {
 		return nil, err
 	}
-	seen := all[:0]
+	seen, sees := all[:0], g.sees(ctx, who, DescribeGroup, "group")
 	for _, group := range all {
-		if g.allow(ctx, who, DescribeGroup, "group", group.ID) == nil {
+		if sees(group.ID) {
 			seen = append(seen, group)
 		}
 	}
@@ -39,9 +42,9 @@ func (g *Gate) Lags(ctx context.Context, who Principal, id string) ([]kafka.Lag,
 	if err != nil {
 		return nil, err
 	}
-	seen := all[:0]
+	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, l := range all {
-		if g.allow(ctx, who, DescribeTopic, "topic", l.Topic) == nil {
+		if sees(l.Topic) {
 			seen = append(seen, l)
 		}
 	}

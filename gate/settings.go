@@ -16,13 +16,15 @@ func (g *Gate) Settings(ctx context.Context, who Principal, kind kafka.SettingsK
 		}
 		return g.cluster.Settings(ctx, kind, names...)
 	}
-	seen := make([]string, 0, len(names))
-	for _, name := range names {
-		err := g.allow(ctx, who, DescribeConfigs, "topic", name)
-		if err != nil && len(names) == 1 {
+	if len(names) == 1 {
+		if err := g.allow(ctx, who, DescribeConfigs, "topic", names[0]); err != nil {
 			return nil, err
 		}
-		if err == nil {
+		return g.cluster.Settings(ctx, kind, names...)
+	}
+	seen, sees := make([]string, 0, len(names)), g.sees(ctx, who, DescribeConfigs, "topic")
+	for _, name := range names {
+		if sees(name) {
 			seen = append(seen, name)
 		}
 	}
@@ -31,12 +33,9 @@ func (g *Gate) Settings(ctx context.Context, who Principal, kind kafka.SettingsK
 
 // Alter changes settings of a topic or broker; see kafka.Cluster.Alter.
 func (g *Gate) Alter(ctx context.Context, who Principal, kind kafka.SettingsKind, name string, changes []kafka.SettingChange, dry bool) error {
-	see, change, what, resource := DescribeConfigs, AlterConfigs, "topic", name
+	change, what, resource := AlterConfigs, "topic", name
 	if kind != kafka.OfTopic {
-		see, change, what, resource = DescribeClusterConfigs, AlterClusterConfigs, "cluster", ""
-	}
-	if err := g.allow(ctx, who, see, what, resource); err != nil {
-		return err
+		change, what, resource = AlterClusterConfigs, "cluster", ""
 	}
 	if err := g.allow(ctx, who, change, what, resource); err != nil {
 		return err

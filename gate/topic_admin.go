@@ -22,12 +22,19 @@ func (g *Gate) CreateTopic(ctx context.Context, who Principal, t kafka.NewTopic)
 	return g.cluster.CreateTopic(ctx, t)
 }
 
+// CheckTopic asks whether a topic could be created; see
+// kafka.Cluster.CheckTopic.
+func (g *Gate) CheckTopic(ctx context.Context, who Principal, t kafka.NewTopic) (partitions int32, replication int16, err error) {
+	if err := g.allow(ctx, who, CreateTopic, "topic", t.Name); err != nil {
+		return 0, 0, err
+	}
+	return g.cluster.CheckTopic(ctx, t)
+}
+
 // DeleteTopic deletes a topic; see kafka.Cluster.DeleteTopic.
 func (g *Gate) DeleteTopic(ctx context.Context, who Principal, name string) error {
-	for _, action := range []Action{DescribeTopic, DeleteTopic} {
-		if err := g.allow(ctx, who, action, "topic", name); err != nil {
-			return err
-		}
+	if err := g.allow(ctx, who, DeleteTopic, "topic", name); err != nil {
+		return err
 	}
 	return g.cluster.DeleteTopic(ctx, name)
 }

@@ -9,13 +9,16 @@ import (
 // Topics returns the topics that the caller may describe, sorted by name,
 // without Kafka's internal ones.
 func (g *Gate) Topics(ctx context.Context, who Principal) ([]kafka.Topic, error) {
+	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
+		return nil, err
+	}
 	all, err := g.cluster.Topics(ctx)
 	if err != nil {
 		return nil, err
 	}
-	seen := all[:0]
+	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, t := range all {
-		if !t.Internal && g.allow(ctx, who, DescribeTopic, "topic", t.Name) == nil {
+		if !t.Internal && sees(t.Name) {
 			seen = append(seen, t)
 		}
 	}
@@ -31,10 +34,14 @@ func (g *Gate) Topic(ctx context.Context, who Principal, name string) (kafka.Top
 	return g.cluster.Topic(ctx, name)
 }
 
-// TopicSettings returns all settings of a topic, defaults included.
+// TopicSettings returns all settings of a topic, defaults included; none if the
+// caller may see the topic but not them.
 func (g *Gate) TopicSettings(ctx context.Context, who Principal, name string) ([]kafka.Setting, error) {
-	if err := g.allow(ctx, who, DescribeConfigs, "topic", name); err != nil {
+	if err := g.allow(ctx, who, DescribeTopic, "topic", name); err != nil {
 		return nil, err
+	}
+	if !g.sees(ctx, who, DescribeConfigs, "topic")(name) {
+		return nil, nil
 	}
 	return g.cluster.TopicSettings(ctx, name)
 }

@@ -1,0 +1,54 @@
+package gate
+
+import (
+	"context"
+	"time"
+)
+
+// DefaultStage is the stage of requests where no stages are configured.
+const DefaultStage = "$default"
+
+// A Request is what policies may know of the HTTP request that a call is made for
+// (gateway-policies.md 2.4). It is shared by all calls of the request, and not
+// changed.
+type Request struct {
+	// ID is the request's own, for the audit log.
+	ID string
+	// Method and Path name the route that was called. The path is decoded, and has no
+	// slash at its end. Pattern is the route's, as klamm knows it.
+	Method, Path, Pattern string
+	// Stage is the stage that the path was in; empty: DefaultStage.
+	Stage string
+	// Header and Query are what the client sent; the keys of Header are canonical.
+	Header, Query map[string][]string
+	// Bytes is the size of the body; -1: not known.
+	Bytes int64
+	// Time is when the request came.
+	Time time.Time
+}
+
+// Within returns the principal as one whose calls are made for a request.
+func (p Principal) Within(r *Request) Principal {
+	p.request = r
+	return p
+}
+
+// Guarded says whether anything depends on the requests that Enter is told of:
+// there are policies, or an audit log.
+func (g *Gate) Guarded() bool { return len(g.policies) > 0 || g.audit != nil }
+
+// Enter asks whether a caller may call the route of a request, and returns the
+// caller as one whose calls are made for it. Every request has to come in by
+// Enter, unless its route is for everybody.
+func (g *Gate) Enter(ctx context.Context, who Principal, r *Request) (Principal, error) {
+	who = who.Within(r)
+	return who, g.check(ctx, &Call{Principal: who, Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}})
+}
+
+// TurnedAway notes in the audit log that nobody knows who made a request, and why
+// its credentials were not taken. The reason holds nothing of them.
+func (g *Gate) TurnedAway(r *Request, source, reason string) {
+	if g.audit != nil {
+		g.audit.turnedAway(r, source, reason)
+	}
+}
