@@ -47,6 +47,56 @@ type body struct {
 	control *http.ResponseController
 	length  int64           // as announced; -1: unknown
 	closing context.Context // ends when the server begins to stop
+	told    func([]byte)    // if not nil: gets the body when it is there as a whole
+	held    *heldBody       // if not nil: what HoldBody has read
+}
+
+// heldBody is a body that is there as a whole before its handler has asked for
+// it.
+type heldBody struct {
+	data    []byte
+	release func(reusable bool)
+	read    int
+}
+
+// HoldBody reads the whole request body for who must see it before its handler
+// does, as an authenticator does whose signature covers it. ReadBody, LendBody and
+// streams find it there as if nobody had looked. The bytes must not be changed, and
+// not be kept. The errors are those of ReadBody.
+func HoldBody(r *http.Request) ([]byte, error) {
+	b, ok := r.Body.(*body)
+	if !ok {
+		return nil, nil
+	}
+	if b.held == nil {
+		data, release, err := b.lend()
+		if err != nil {
+			return nil, err
+		}
+		b.held = &heldBody{data: data, release: release}
+	}
+	return b.held.data, nil
+}
+
+// Read reads from the connection, or what is held.
+func (b *body) Read(p []byte) (int, error) {
+	h := b.held
+	if h == nil {
+		return b.ReadCloser.Read(p)
+	}
+	n := copy(p, h.data[h.read:])
+	if h.read += n; h.read == len(h.data) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// drop gives back what is held and nobody has asked for.
+func (b *body) drop() {
+	if h := b.held; h != nil {
+		b.held = nil
+		h.release(true)
+	}
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, smallBody); return &b }}
@@ -72,6 +122,20 @@ func LendBody(r *http.Request) (data []byte, release func(reusable bool), err er
 	if !ok { // a request without a body
 		return nil, func(bool) {}, nil
 	}
+	h := b.held
+	if h == nil {
+		if data, release, err = b.lend(); err == nil {
+			b.tell(data)
+		}
+		return data, release, err
+	}
+	b.held = nil
+	b.tell(h.data)
+	return h.data, h.release, nil
+}
+
+// lend reads the body from its connection.
+func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 	if b.length > b.limit {
 		return nil, nil, tooLarge(b.limit)
 	}
@@ -144,6 +208,12 @@ func LendBody(r *http.Request) (data []byte, release func(reusable bool), err er
 // listens on the connection from then on, and a deadline that passes would look
 // to it as if the client had left.
 func (b *body) whole() { _ = b.control.SetReadDeadline(time.Time{}) }
+
+func (b *body) tell(data []byte) {
+	if b.told != nil {
+		b.told(data)
+	}
+}
 
 func tooLarge(limit int64) error {
 	return fmt.Errorf("%w: at most %d bytes (sizes.body)", ErrBodyTooLarge, limit)

@@ -14,7 +14,7 @@ func TestLentBodiesAreNotUsedAgain(t *testing.T) {
 	accounts := &budget{limit: limit}
 	var kept [][]byte
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = &body{r.Body, limit, accounts, http.NewResponseController(w), r.ContentLength, t.Context()}
+		r.Body = &body{ReadCloser: r.Body, limit: limit, budget: accounts, control: http.NewResponseController(w), length: r.ContentLength, closing: t.Context()}
 		data, release, err := LendBody(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

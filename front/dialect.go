@@ -32,6 +32,11 @@ type Route struct {
 	Serve   Handler
 	// Public routes are served without authentication: health checks.
 	Public bool
+	// Streams says that the answer has no end of its own: it ends when the
+	// caller's credentials do, and they may come in the query.
+	Streams bool
+	// Repeat says what an Idempotency-Key means here.
+	Repeat Repeat
 }
 
 // A Handler decodes the request, calls the gate and encodes the result. It

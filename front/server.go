@@ -49,8 +49,18 @@ type Config struct {
 	H2C bool
 	// Anonymous lets callers without credentials in.
 	Anonymous bool
-	Metrics   *Metrics // required
-	Log       *slog.Logger
+	// CORS says which pages of other origins may call.
+	CORS CORS
+	// Links says whose word is taken on where a request comes from; the zero value
+	// takes nobody's.
+	Links Links
+	// Gate is asked whether a caller may call a route; nil: everybody may.
+	Gate *gate.Gate
+	// Claims keeps the answers to requests with an Idempotency-Key; without it
+	// the header means nothing.
+	Claims  *gate.Claims
+	Metrics *Metrics // required
+	Log     *slog.Logger
 }
 
 // A Server answers HTTP requests in all its dialects.
@@ -62,6 +72,8 @@ type Server struct {
 	http     *http.Server
 	closing  context.Context // ends when Shutdown begins
 	close    func()
+	hijacked hijacked
+	cors     *cors // nil: there are no pages
 }
 
 type prefix struct {
@@ -80,6 +92,7 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), budget: budget{limit: cfg.Sizes.InFlight}}
 	s.closing, s.close = context.WithCancel(context.Background())
+	s.cors = newCORS(cfg.CORS, len(cfg.Authenticators) > 0)
 	for i := range cfg.Dialects {
 		d := &cfg.Dialects[i]
 		for _, route := range d.Routes {
@@ -114,21 +127,26 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown stops listening, ends streams, lets other requests end and returns
-// when they have, or when ctx ends: then their connections are cut.
+// Shutdown stops listening, ends streams, lets other requests and the connections
+// that handlers have taken over end and returns when they have, or when ctx ends:
+// then their connections are cut.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		_ = s.http.Close()
 	}
-	return err
+	return errors.Join(err, s.hijacked.wait(ctx))
 }
 
 // ServeHTTP makes a Server an http.Handler. Paths that are not in their
 // simplest form are not redirected but have no route: a policy must not be
 // dodged by spelling a path in another way.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	tellKeepAlive(w, r)
+	if s.cors.serve(w, r) {
+		return
+	}
 	path := r.URL.EscapedPath()
 	if len(path) > 1 && path[len(path)-1] == '/' {
 		trimSlash(r)
@@ -164,9 +182,10 @@ func unclean(path string) bool {
 // operation stands around one handler.
 func (s *Server) operation(d *Dialect, route Route) http.Handler {
 	observe := s.cfg.Metrics.route(d.Name, route.Name)
+	serve := s.repeatable(d, route)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		a := &answer{ResponseWriter: w}
+		a := &answer{ResponseWriter: w, server: s}
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -177,15 +196,29 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 			}
 			observe(a.status, time.Since(start))
 		}()
+		var own *body
+		if r.ContentLength != 0 {
+			own = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, budget: &s.budget, control: http.NewResponseController(w), length: r.ContentLength, closing: s.closing}
+			r.Body = own
+			defer own.drop()
+		}
 		who, err := gate.Principal{}, error(nil)
 		if !route.Public {
 			who, err = s.authenticate(r)
 		}
+		who, err = s.enter(a, r, route, who, err)
+		if own != nil && r.Body != own { // an authenticator looks on while it is read
+			watched := *own
+			watched.ReadCloser, watched.held = r.Body, nil
+			r.Body = &watched
+		}
 		if err == nil {
-			if r.ContentLength != 0 {
-				r.Body = &body{r.Body, s.cfg.Sizes.Body, &s.budget, http.NewResponseController(w), r.ContentLength, s.closing}
+			if route.Streams && !who.Expires.IsZero() {
+				ctx, end := context.WithDeadline(r.Context(), who.Expires)
+				defer end()
+				r = r.WithContext(ctx)
 			}
-			err = route.Serve(a, r, who)
+			err = serve(a, r, who)
 		}
 		if err != nil {
 			s.fail(a, r, d, err)
@@ -195,16 +228,21 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 
 // authenticate asks the authenticators in order.
 func (s *Server) authenticate(r *http.Request) (gate.Principal, error) {
+	who, err := gate.Principal{}, ErrNotMine
 	for _, a := range s.cfg.Authenticators {
-		who, err := a.Authenticate(r)
-		if !errors.Is(err, ErrNotMine) {
-			return who, err
+		if who, err = a.Authenticate(r); !errors.Is(err, ErrNotMine) {
+			break
 		}
 	}
-	if s.cfg.Anonymous {
-		return gate.Anonymous, nil
+	if errors.Is(err, ErrNotMine) {
+		if who, err = gate.Anonymous, nil; !s.cfg.Anonymous {
+			return gate.Principal{}, &gate.Error{Kind: gate.Unauthenticated, Message: "credentials are required"}
+		}
 	}
-	return gate.Principal{}, &gate.Error{Kind: gate.Unauthenticated, Message: "credentials are required"}
+	if !who.Source.IsValid() { // a call that was passed on says where it came from
+		who.Source, who.Secure = s.cfg.Links.Source(r), s.cfg.Links.Secure(r)
+	}
+	return who, err
 }
 
 // fail answers with an error, in the dialect's shape, unless the answer has
@@ -218,17 +256,25 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // nobody is listening any more
 	}
-	if gate.Classify(err) == gate.Internal && !known(err) {
-		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-	}
+	s.report(r, err)
+	spareUpload(w, r)
 	refused := errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrBusy) || errors.Is(err, ErrBodyTimeout)
 	if refused {
 		w.Header().Set("Connection", "close") // the rest of the body is not worked on
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	d.WriteError(w, r, err)
+	if !refuse(w, err) {
+		d.WriteError(w, r, err)
+	}
 	if refused {
 		drain(r)
+	}
+}
+
+// report puts an error into the log that the client is not told.
+func (s *Server) report(r *http.Request, err error) {
+	if gate.Classify(err) == gate.Internal && !known(err) {
+		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 }
 
@@ -277,7 +323,7 @@ func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	d := s.dialectOf(r.URL.Path)
-	a := &answer{ResponseWriter: w}
+	a := &answer{ResponseWriter: w, server: s}
 	start := time.Now()
 	if len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
@@ -301,6 +347,7 @@ func (s *Server) dialectOf(path string) *Dialect {
 // answer remembers the status of an answer.
 type answer struct {
 	http.ResponseWriter
+	server *Server
 	status int
 }
 

@@ -1,6 +1,7 @@
 package azure1
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -77,7 +78,7 @@ func (r *reader) record(record *kgo.Record, index int) error {
 func parseTopic(b []byte) (t kafka.NewTopic, err error) {
 	r := &reader{b: b}
 	r.space()
-	if r.i == len(b) {
+	if rest := bytes.TrimSpace(b[r.i:]); len(rest) == 0 || string(rest) == "null" {
 		return t, nil
 	}
 	err = r.document(func(name string) error {

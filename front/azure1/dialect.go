@@ -15,10 +15,8 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 )
 
-// OpenAPI is the description of this API as an OpenAPI 3.1 document.
-//
 //go:embed openapi.json
-var OpenAPI []byte
+var openAPI []byte
 
 // Config is the rest.v1 section of the configuration file.
 type Config struct {
@@ -33,8 +31,8 @@ type api struct {
 	cfg  Config
 }
 
-// Dialect returns the HDInsight API. Paths below /v1 that are not its own belong
-// to others.
+// Dialect returns the HDInsight API. It answers for what is below /v1 and no
+// other dialect's.
 func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 	a := &api{gate: g, cfg: cfg}
 	routes := []front.Route{
@@ -43,16 +41,17 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 		{Name: "partitions.get", Pattern: "GET /v1/metadata/topics/{topic}/partitions/{partition}", Serve: a.getPartition},
 		{Name: "brokers.list", Pattern: "GET /v1/metadata/brokers", Serve: a.listBrokers},
 		{Name: "topics.create", Pattern: "PUT /v1/topics/{topic}", Serve: a.createTopic},
-		{Name: "topics.produce", Pattern: "POST /v1/producer/topics/{topic}", Serve: a.produce},
+		{Name: "topics.produce", Pattern: "POST /v1/producer/topics/{topic}", Serve: a.produce, Repeat: front.RepeatOnce},
 		{Name: "partitions.read", Pattern: "GET /v1/consumer/topics/{topic}/partitions/{partition}/offsets/{offset}", Serve: a.read},
 		{Name: "status", Pattern: "GET /v1/status", Serve: a.status, Public: true},
+		{Name: "openapi", Pattern: "GET /v1/openapi.json", Serve: a.openAPI, Public: true},
 	}
 	if cfg.TopicDelete {
 		routes = append(routes, front.Route{Name: "topics.delete", Pattern: "DELETE /v1/topics/{topic}", Serve: a.deleteTopic})
 	}
 	return front.Dialect{
 		Name:       "azure/v1",
-		Prefixes:   []string{"/v1/metadata", "/v1/topics", "/v1/producer", "/v1/consumer", "/v1/status"},
+		Prefixes:   []string{"/v1"},
 		Routes:     routes,
 		WriteError: writeError,
 	}
@@ -62,6 +61,12 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 // process serves at all.
 func (a *api) status(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
 	return write(w, []byte(`"The Kafka REST proxy is running."`))
+}
+
+// openAPI serves GET /v1/openapi.json: this API as an OpenAPI 3.1 document, which
+// the original does not serve.
+func (a *api) openAPI(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
+	return write(w, openAPI)
 }
 
 // respond answers 200 with a value as JSON.

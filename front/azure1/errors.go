@@ -49,17 +49,8 @@ func refusalOf(err error) *refusal {
 	if errors.As(err, &e) {
 		return e
 	}
-	switch {
-	case errors.Is(err, front.ErrNoRoute):
-		return &refusal{http.StatusNotFound, "There is nothing at this path."}
-	case errors.Is(err, front.ErrMethod):
-		return &refusal{http.StatusMethodNotAllowed, "This path does not have that method."}
-	case errors.Is(err, front.ErrBodyTooLarge):
-		return &refusal{http.StatusRequestEntityTooLarge, err.Error()}
-	case errors.Is(err, front.ErrBodyTimeout):
-		return &refusal{http.StatusRequestTimeout, err.Error()}
-	case errors.Is(err, front.ErrBusy):
-		return &refusal{http.StatusServiceUnavailable, err.Error()}
+	if status, text, ok := front.Status(err); ok {
+		return &refusal{status, text}
 	}
 	status := http.StatusInternalServerError
 	switch gate.Classify(err) {
@@ -84,19 +75,11 @@ func refusalOf(err error) *refusal {
 
 // message is what a client may know about an error.
 func message(err error) string {
-	var broker *kerr.Error
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
 		return "The topic does not exist."
 	case errors.Is(err, kerr.TopicAlreadyExists):
 		return "The topic exists already."
-	case errors.Is(err, kafka.ErrNoPartition):
-		return err.Error()
-	case errors.As(err, &broker):
-		if text := err.Error(); text != broker.Error() {
-			return text
-		}
-		return broker.Description
 	}
-	return err.Error()
+	return kafka.Message(err)
 }

@@ -58,8 +58,12 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 }
 
 // failure is the answer for a record that could not be written: 500 unless the
-// topic or partition does not exist or the caller may not write there.
+// topic or partition does not exist, has a name that none can have, or the caller
+// may not write there.
 func failure(err error) error {
+	if errors.Is(err, kerr.InvalidTopicException) {
+		return err
+	}
 	switch gate.Classify(err) {
 	case gate.NotFound, gate.Denied, gate.Unauthenticated, gate.Throttled:
 		return err

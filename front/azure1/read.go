@@ -60,6 +60,7 @@ func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal) e
 	}
 	// The spelling is the original's, which Set would not keep.
 	w.Header()["NextOffset"] = []string{strconv.FormatInt(next, 10)}
+	w.Header()["Access-Control-Expose-Headers"] = []string{"NextOffset"} // or a browser would keep it from its page
 	return write(w, appendRecords(nil, records))
 }
 
@@ -75,8 +76,8 @@ func parseCount(query string) (int, error) {
 	if !values.Has("count") {
 		return 1, nil
 	}
-	n, err := strconv.ParseInt(values.Get("count"), 10, 32)
-	if err != nil || n < 1 {
+	n, err := strconv.ParseInt(values.Get("count"), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) || n < 1 {
 		return 0, invalid("count must be a whole number from 1.")
 	}
 	return int(min(n, maxCount)), nil

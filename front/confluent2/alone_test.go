@@ -40,10 +40,7 @@ func TestExpiredInstancesLeaveNoGoroutines(t *testing.T) {
 }
 
 func TestNobodyWaitsLongForBrokersThatAreGone(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the producer's whole patience")
-	}
-	s := fronttest.Start(t, fronttest.Setup{Dialects: func(g *gate.Gate) []front.Dialect { return []front.Dialect{Dialect(g, Config{})} }, Brokers: []string{"127.0.0.1:1"}})
+	s := fronttest.Start(t, fronttest.Setup{Dialects: func(g *gate.Gate) []front.Dialect { return []front.Dialect{Dialect(g, Config{})} }, Brokers: []string{"127.0.0.1:1"}, ProduceTimeoutMs: 1000})
 	var all sync.WaitGroup
 	for _, c := range []struct {
 		name, method, path, contentType, body string

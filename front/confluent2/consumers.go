@@ -84,6 +84,7 @@ type consumerCall struct {
 	r     *http.Request
 	asked string // the type that the request wants
 	media string // of the answer
+	body  []byte // of the request; valid during the call
 	*gate.Consumer
 }
 
@@ -96,13 +97,10 @@ func (k consumerAPI) on(accept func(*http.Request, []offer) (string, error), off
 			return err
 		}
 		media := k.answerType(asked)
-		use, err := k.gate.UseConsumer(r.Context(), who, r.PathValue("group"), r.PathValue("instance"))
-		if err != nil {
-			return k.fail(w, r, media, err)
-		}
-		defer use.Release()
-		k.lease(w, k.cfg.idle)
-		return k.fail(w, r, media, serve(consumerCall{w, r, asked, media, use}))
+		return k.fail(w, r, media, k.reach(w, r, who, func(use *gate.Consumer, body []byte) error {
+			k.lease(w, use.Config.Idle)
+			return serve(consumerCall{w, r, asked, media, body, use})
+		}))
 	}
 }
 
@@ -199,8 +197,7 @@ func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Princ
 		// That the name is taken is said before what only Kafka's own client
 		// refuses.
 		if name != "" {
-			if use, err := k.gate.UseConsumer(r.Context(), who, group, name); err == nil {
-				use.Release()
+			if taken, err := k.gate.HasConsumer(r.Context(), who, group, name); err == nil && taken {
 				return gate.ErrConsumerExists
 			}
 		}
@@ -235,35 +232,31 @@ func (k consumerAPI) remove(w http.ResponseWriter, r *http.Request, who gate.Pri
 	if err != nil {
 		return err
 	}
-	if err := k.gate.DeleteConsumer(r.Context(), who, r.PathValue("group"), r.PathValue("instance")); err != nil {
-		return k.fail(w, r, media, err)
-	}
-	k.lease(w, 0)
-	return consumerCall{w: w}.done()
+	return k.fail(w, r, media, k.reach(w, r, who, func(use *gate.Consumer, _ []byte) error {
+		if err := use.Delete(); err != nil {
+			return err
+		}
+		k.lease(w, 0)
+		return consumerCall{w: w}.done()
+	}))
 }
 
 // partitions reads a body that names partitions and must be there.
-func (k consumerAPI) partitions(r *http.Request) ([]kafka.TopicPartition, func(), error) {
-	body, release, err := k.body(r)
+func (k consumerAPI) partitions(c consumerCall) ([]kafka.TopicPartition, error) {
+	body, err := k.text(c)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	partitions, err := parsePartitions(body)
-	if err != nil {
-		release()
-		return nil, nil, err
-	}
-	return partitions, release, nil
+	return parsePartitions(body)
 }
 
 // seek serves POST .../positions. A time without a record is the end of the log;
 // the original fails there. What was fetched already is dropped.
 func (k consumerAPI) seek(c consumerCall) error {
-	body, release, err := k.body(c.r)
+	body, err := k.text(c)
 	if err != nil {
 		return err
 	}
-	defer release()
 	points, err := parsePositions(body)
 	if err != nil {
 		return err
@@ -281,11 +274,10 @@ func (k consumerAPI) seekBeginning(c consumerCall) error { return k.seekEnds(c, 
 func (k consumerAPI) seekEnd(c consumerCall) error { return k.seekEnds(c, true) }
 
 func (k consumerAPI) seekEnds(c consumerCall, end bool) error {
-	partitions, release, err := k.partitions(c.r)
+	partitions, err := k.partitions(c)
 	if err != nil {
 		return err
 	}
-	defer release()
 	if err := c.SeekEnds(c.r.Context(), partitions, end); err != nil {
 		return k.refusedSeek(err)
 	}

@@ -22,14 +22,24 @@ import (
 // something to have a type; all types of this API mean the same here.
 func (k consumerAPI) body(r *http.Request) ([]byte, func(), error) {
 	body, release, err := front.ReadBody(r)
-	if err != nil || blank(body) {
-		return body, release, err
+	if err != nil {
+		return nil, nil, err
 	}
-	if !consumerType(r.Header.Get("Content-Type"), k.api.cfg.StrictMediaTypes) {
+	if err := k.checkType(r, body); err != nil {
 		release()
-		return nil, nil, errMediaType
+		return nil, nil, err
 	}
 	return body, release, nil
+}
+
+// text is body for a call of an instance, whose body was read to find the instance.
+func (k consumerAPI) text(c consumerCall) ([]byte, error) { return c.body, k.checkType(c.r, c.body) }
+
+func (k consumerAPI) checkType(r *http.Request, body []byte) error {
+	if !blank(body) && !consumerType(r.Header.Get("Content-Type"), k.api.cfg.StrictMediaTypes) {
+		return errMediaType
+	}
+	return nil
 }
 
 // consumerType says whether a request may have this content type.

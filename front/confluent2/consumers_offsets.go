@@ -8,11 +8,10 @@ import (
 // on, so that the one after it is committed; without a body everything that was
 // read. It returns when the broker has answered, with or without async.
 func (k consumerAPI) commit(c consumerCall) error {
-	body, release, err := k.body(c.r)
+	body, err := k.text(c)
 	if err != nil {
 		return err
 	}
-	defer release()
 	at, all, err := parseCommit(body, k.habits)
 	switch {
 	case err != nil:
@@ -34,11 +33,10 @@ func (k consumerAPI) commit(c consumerCall) error {
 // committed serves GET .../offsets, which names partitions in its body; beyond
 // the original ?topic=T&partition=P does too, as often as needed.
 func (k consumerAPI) committed(c consumerCall) error {
-	body, release, err := k.body(c.r)
+	body, err := k.text(c)
 	if err != nil {
 		return err
 	}
-	defer release()
 	var partitions []kafka.TopicPartition
 	switch {
 	case !blank(body):

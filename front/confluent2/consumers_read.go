@@ -123,11 +123,11 @@ func checkSchema(r *kgo.Record) error {
 const (
 	// pieceBytes is how much of an answer is gathered before it is written, and
 	// keptPiece the largest memory for it that is used again.
-	pieceBytes = 64 << 10
+	pieceBytes = 256 << 10
 	keptPiece  = 1 << 20
 )
 
-var pieces = sync.Pool{New: func() any { b := make([]byte, 0, pieceBytes+4096); return &b }}
+var pieces = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
 
 // writeDeliveries answers 200 with an array. An answer may have 64 MiB, and most
 // of it is on its way while the rest is still being written.

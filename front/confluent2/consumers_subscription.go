@@ -10,11 +10,10 @@ import (
 // subscribe serves POST .../subscription. The pattern is a regular expression of
 // RE2, which lacks some of Java's.
 func (k consumerAPI) subscribe(c consumerCall) error {
-	body, release, err := k.body(c.r)
+	body, err := k.text(c)
 	if err != nil {
 		return err
 	}
-	defer release()
 	s, err := parseSubscription(body)
 	if err == nil {
 		err = k.checkSubscription(s)
@@ -115,11 +114,10 @@ type partitionName struct {
 
 // assign serves POST .../assignments.
 func (k consumerAPI) assign(c consumerCall) error {
-	partitions, release, err := k.partitions(c.r)
+	partitions, err := k.partitions(c)
 	if err != nil {
 		return err
 	}
-	defer release()
 	if err := c.Assign(c.r.Context(), partitions); err != nil {
 		return k.refusedSubscription(err)
 	}

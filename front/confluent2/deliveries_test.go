@@ -32,8 +32,8 @@ func TestLongAnswersAreWrittenInPieces(t *testing.T) {
 		pieces         int
 	}{
 		{"nothing", 0, 0, 1},
-		{"one piece", 60, 1000, 1},
-		{"several pieces", 200, 1000, 4},
+		{"one piece", 200, 1000, 1},
+		{"several pieces", 800, 1000, 4},
 		{"large records", 3, 2 * keptPiece, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,8 +17,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klamm-gateway/klamm/cloudevent"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/peer"
 )
 
 // Config is the rest.v2 section of the configuration file.
@@ -46,8 +48,13 @@ type Config struct {
 	// (the default) names it and stays there until a seek, skip puts its error
 	// into the answer, confluent does as the original.
 	BadRecords string `yaml:"bad_records"`
+	// CloudEvents says what becomes of CloudEvents.
+	CloudEvents cloudevent.Config `yaml:"-"`
 	// Links says under which address clients know klamm.
 	Links front.Links `yaml:"-"`
+	// Peers are the other klamm processes, which hold consumer instances too. Nil:
+	// there are none.
+	Peers *peer.Peers `yaml:"-"`
 	// Ready returns nil while klamm can produce and poll, and otherwise an error
 	// that names what is wrong; without it klamm is always ready.
 	Ready func(context.Context) error `yaml:"-"`
@@ -103,18 +110,18 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 		Routes: a.guarded(slices.Concat([]front.Route{
 			{Name: "root.get", Pattern: "GET /{$}", Serve: a.root},
 			{Name: "root.post", Pattern: "POST /{$}", Serve: a.root},
-			{Name: "brokers.list", Pattern: "GET /brokers", Serve: a.listBrokers},
-			{Name: "topics.list", Pattern: "GET /topics", Serve: a.listTopics},
-			{Name: "topics.get", Pattern: "GET /topics/{topic}", Serve: a.getTopic},
-			{Name: "partitions.list", Pattern: "GET /topics/{topic}/partitions", Serve: a.listPartitions},
-			{Name: "partitions.get", Pattern: "GET /topics/{topic}/partitions/{partition}", Serve: a.getPartition},
-			{Name: "partitions.offsets", Pattern: "GET /topics/{topic}/partitions/{partition}/offsets", Serve: a.getOffsets},
-			{Name: "topics.produce", Pattern: "POST /topics/{topic}", Serve: a.produce},
-			{Name: "partitions.produce", Pattern: "POST /topics/{topic}/partitions/{partition}", Serve: a.produce},
+			{Name: "brokers.list", Pattern: "GET /brokers", Serve: a.typed(a.listBrokers)},
+			{Name: "topics.list", Pattern: "GET /topics", Serve: a.typed(a.listTopics)},
+			{Name: "topics.get", Pattern: "GET /topics/{topic}", Serve: a.typed(a.getTopic)},
+			{Name: "partitions.list", Pattern: "GET /topics/{topic}/partitions", Serve: a.typed(a.listPartitions)},
+			{Name: "partitions.get", Pattern: "GET /topics/{topic}/partitions/{partition}", Serve: a.typed(a.getPartition)},
+			{Name: "partitions.offsets", Pattern: "GET /topics/{topic}/partitions/{partition}/offsets", Serve: a.typed(a.getOffsets)},
+			{Name: "topics.produce", Pattern: "POST /topics/{topic}", Serve: a.produce, Repeat: front.RepeatOnce},
+			{Name: "partitions.produce", Pattern: "POST /topics/{topic}/partitions/{partition}", Serve: a.produce, Repeat: front.RepeatOnce},
 			{Name: "topics.read", Pattern: "GET /topics/{topic}/records", Serve: a.readTopic},
 			{Name: "partitions.read", Pattern: "GET /topics/{topic}/partitions/{partition}/records", Serve: a.readPartition},
 			{Name: "topics.create", Pattern: "POST /admin/topics", Serve: a.createTopic},
-		}, consumerRoutes(a, instances), operationRoutes(a))),
+		}, consumerRoutes(a, instances), operationRoutes(a), eventRoutes(a))),
 		WriteError: a.writeError,
 	}
 }
@@ -135,6 +142,17 @@ func (a *api) guarded(routes []front.Route) []front.Route {
 	return routes
 }
 
+// typed refuses what an operation cannot answer before anything is looked up: a
+// topic that does not exist is not news for a caller who could not read it.
+func (a *api) typed(serve front.Handler) front.Handler {
+	return func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+		if _, err := a.negotiated(r, v2Only); err != nil {
+			return err
+		}
+		return serve(w, r, who)
+	}
+}
+
 // root answers the empty object, to GET as to POST, which clients use to see
 // whether anybody is there; Strimzi's bridge tells its version.
 func (a *api) root(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
@@ -144,6 +162,9 @@ func (a *api) root(w http.ResponseWriter, r *http.Request, _ gate.Principal) err
 		}
 	}
 	media, err := a.accept(r, v2Only)
+	if err != nil && r.Method != http.MethodPost && negotiate(a.wanted(r.Header["Accept"]), []offer{{"text/html", 1000, false}}, false) != "" {
+		media, err = mediaV2, nil // interface.md 2: a page is asked for where there is none
+	}
 	if err != nil {
 		return err
 	}

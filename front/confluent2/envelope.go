@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -55,6 +56,9 @@ const (
 func parseEnvelope(b []byte, f format, partition int32, rules envelopeRules) (envelope, error) {
 	p := parser{b: b, format: f, rules: rules}
 	var e envelope
+	if !utf8.Valid(b) {
+		return e, refuse(badRequest, 400, "Invalid UTF-8: this is not valid JSON")
+	}
 	p.space()
 	if p.i == len(b) {
 		return e, errNullBody

@@ -136,7 +136,7 @@ func sameBytes(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equa
 
 // slowEnvelope is parseEnvelope, obvious and slow.
 func slowEnvelope(body []byte, binary, strict bool) (records []kgo.Record, err error) {
-	if !json.Valid(body) {
+	if !json.Valid(body) || !utf8.Valid(body) {
 		return nil, errors.New("not JSON")
 	}
 	err = eachMember(body, func(name string, raw json.RawMessage) error {

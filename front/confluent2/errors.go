@@ -3,7 +3,6 @@ package confluent2
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -131,19 +130,17 @@ func (a *api) refusalOf(err error) *refusal {
 	if errors.As(err, &e) {
 		return e
 	}
+	if status, text, ok := front.Status(err); ok {
+		e := &refusal{status: status, code: status, message: text}
+		switch status {
+		case http.StatusNotFound, http.StatusMethodNotAllowed:
+			e.message = fmt.Sprintf("HTTP %d %s", status, http.StatusText(status))
+		case http.StatusServiceUnavailable:
+			e.cause = fullCause
+		}
+		return e
+	}
 	switch {
-	case errors.Is(err, front.ErrNoRoute):
-		return errNotFound
-	case errors.Is(err, front.ErrMethod):
-		return &refusal{status: http.StatusMethodNotAllowed, code: 405, message: "HTTP 405 Method Not Allowed"}
-	case errors.Is(err, front.ErrBodyTooLarge):
-		return &refusal{status: http.StatusRequestEntityTooLarge, code: 413, message: err.Error()}
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &refusal{status: http.StatusBadRequest, code: 400, message: "Unexpected end-of-input: the request body breaks off"}
-	case errors.Is(err, front.ErrBodyTimeout):
-		return &refusal{status: http.StatusRequestTimeout, code: 408, message: err.Error()}
-	case errors.Is(err, front.ErrBusy):
-		return &refusal{status: http.StatusServiceUnavailable, code: 503, message: err.Error(), cause: fullCause}
 	case errors.Is(err, errForeign):
 		return &refusal{status: http.StatusInternalServerError, code: 500, message: errForeign.Error()}
 	case errors.Is(err, kafka.ErrNoPartition):
@@ -155,7 +152,7 @@ func (a *api) refusalOf(err error) *refusal {
 		if code == 40403 || code == 40401 {
 			return &refusal{status: status, code: code, message: topicNotFound}
 		}
-		return &refusal{status: status, code: code, message: broker.Description}
+		return &refusal{status: status, code: code, message: kafka.Message(err)}
 	}
 	switch gate.Classify(err) {
 	case gate.Unauthenticated:
@@ -168,6 +165,8 @@ func (a *api) refusalOf(err error) *refusal {
 		return &refusal{status: http.StatusRequestEntityTooLarge, code: 413, message: err.Error()}
 	case gate.Throttled:
 		return &refusal{status: http.StatusTooManyRequests, code: 429, message: err.Error()}
+	case gate.Unsupported:
+		return &refusal{status: http.StatusBadGateway, code: 502, message: "Kafka protocol version not supported.: " + err.Error()}
 	case gate.Unavailable:
 		return &refusal{status: http.StatusInternalServerError, code: 50003, message: err.Error()}
 	default:

@@ -85,7 +85,7 @@ func TestRecordCodes(t *testing.T) {
 		if got := newAPI(nil, Config{}).recordCode(c.in); got != c.code {
 			t.Errorf("%v: got %d, want %d", c.in, got, c.code)
 		}
-		if got := recordMessage(c.in); !strings.Contains(got, c.message) {
+		if got := kafka.Message(c.in); !strings.Contains(got, c.message) {
 			t.Errorf("%v: the message is %q", c.in, got)
 		}
 		if isForeign(c.in) {

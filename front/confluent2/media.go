@@ -71,7 +71,7 @@ func (a *api) answerType(media string) string {
 // errNotAcceptable.
 func (a *api) negotiated(r *http.Request, offers []offer) (string, error) {
 	header := r.Header["Accept"]
-	if len(header) == 0 || len(header) == 1 && (header[0] == "*/*" || header[0] == offers[0].media) {
+	if len(header) == 0 || len(header) == 1 && (header[0] == "*/*" || header[0] == offers[0].media || strings.TrimSpace(header[0]) == "") {
 		return offers[0].media, nil
 	}
 	if media := negotiate(a.wanted(header), offers, a.cfg.StrictMediaTypes); media != "" {

@@ -94,3 +94,13 @@ func FuzzAccept(f *testing.F) {
 		}
 	})
 }
+
+func TestAnEmptyAcceptTakesAnything(t *testing.T) {
+	a := newAPI(nil, Config{StrictMediaTypes: true})
+	for _, accept := range []string{"", "  "} {
+		r := &http.Request{Header: http.Header{"Accept": {accept}}}
+		if got, err := a.negotiated(r, v2Only); got != mediaV2 || err != nil {
+			t.Errorf("%q: got %q, %v", accept, got, err)
+		}
+	}
+}

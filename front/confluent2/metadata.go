@@ -123,8 +123,7 @@ func (a *api) getOffsets(w http.ResponseWriter, r *http.Request, who gate.Princi
 	return a.respond(w, r, offsetsObject{ranges[p.ID].Start, ranges[p.ID].End})
 }
 
-// topic looks up the topic that the path names. A name that no topic can have is
-// one that does not exist.
+// topic looks up the topic that the path names.
 func (a *api) topic(ctx context.Context, r *http.Request, who gate.Principal) (kafka.Topic, error) {
 	return a.gate.Topic(ctx, who, r.PathValue("topic"))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,7 +18,7 @@ import (
 // producePlain writes a body as one record, byte for byte (interface.md 3). It
 // says whether the record is settled, so that its bytes may be used again.
 func (a *api) producePlain(w http.ResponseWriter, r *http.Request, who gate.Principal, media, contentType string, partition int32, body []byte) (settled bool, err error) {
-	if isJSONType(contentType) && !scan.Valid(body) {
+	if isJSONType(contentType) && !(scan.Valid(body) && utf8.Valid(body)) {
 		return true, refuse(badRequest, 400, "The body is not valid JSON, as its content type says it is")
 	}
 	record, err := front.PlainRecord(r, body)
@@ -53,7 +54,7 @@ func (a *api) plainFailure(r *http.Request, who gate.Principal, partition int32,
 		if gate.Classify(broker) == gate.Unavailable {
 			status = http.StatusServiceUnavailable
 		}
-		return &refusal{status: status, code: code, message: broker.Description}
+		return &refusal{status: status, code: code, message: kafka.Message(err)}
 	case gate.Classify(err) == gate.Unavailable:
 		return &refusal{status: http.StatusServiceUnavailable, code: 50003, message: err.Error()}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/cloudevent"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -17,7 +18,7 @@ import (
 
 // produce serves POST /topics/{topic} and POST
 // /topics/{topic}/partitions/{partition} (rest-apis.md 4.3): an envelope in one
-// of the embedded formats, or one plain record (interface.md 3).
+// of the embedded formats, CloudEvents, or one plain record (interface.md 3).
 //
 // Beyond the original: headers and timestamp in Strimzi's form, ?async=true, and
 // an immediate answer for a partition that does not exist. What profiles do
@@ -61,6 +62,10 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		}
 	}()
 	if f == formatNone {
+		if cloudevent.Is(r.Header) {
+			settled, err = a.produceEvents(w, r, who, media, partition, body)
+			return err
+		}
 		if !isEnvelope(body) {
 			settled, err = a.producePlain(w, r, who, media, contentType, partition, body)
 			return err

@@ -28,6 +28,7 @@ var changing = []fronttest.Mask{
 
 // TestProfileTranscripts plays the differences of each profile.
 func TestProfileTranscripts(t *testing.T) {
+	t.Parallel()
 	for _, profile := range profiles {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()

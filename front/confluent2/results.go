@@ -77,7 +77,7 @@ func (a *api) appendResult(b []byte, r kgo.ProduceResult) (_ []byte, failed int)
 	b = append(b, `{"partition":null,"offset":null,"error_code":`...)
 	b = strconv.AppendInt(b, int64(code), 10)
 	b = append(b, `,"error":`...)
-	return append(appendText(b, recordMessage(r.Err)), '}'), failed
+	return append(appendText(b, kafka.Message(r.Err)), '}'), failed
 }
 
 // appendStrimzi appends an outcome with one of HTTP's codes.
@@ -92,7 +92,7 @@ func appendStrimzi(b []byte, r kgo.ProduceResult) []byte {
 	b = append(b, `{"error_code":`...)
 	b = strconv.AppendInt(b, code, 10)
 	b = append(b, `,"message":`...)
-	return append(appendText(b, recordMessage(r.Err)), '}')
+	return append(appendText(b, kafka.Message(r.Err)), '}')
 }
 
 // appendPlace appends where a record is.
@@ -121,7 +121,7 @@ func appendKarapace(b []byte, r kgo.ProduceResult) (_ []byte, failed int) {
 	b = append(b, `{"error_code":`...)
 	b = append(b, code)
 	b = append(b, `,"error":`...)
-	return append(appendText(b, recordMessage(r.Err)), '}'), unprocessable
+	return append(appendText(b, kafka.Message(r.Err)), '}'), unprocessable
 }
 
 // appendRedpanda appends an outcome with Kafka's own code.
@@ -161,13 +161,4 @@ func (a *api) recordCode(err error) int {
 		return 50003
 	}
 	return 50002
-}
-
-// recordMessage is what a client may know about the failure of one record.
-func recordMessage(err error) string {
-	var broker *kerr.Error
-	if errors.As(err, &broker) {
-		return broker.Description
-	}
-	return err.Error()
 }

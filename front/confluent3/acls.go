@@ -29,12 +29,12 @@ type aclField struct {
 }
 
 var aclFields = []aclField{
-	{"resource_type", "AclResourceType", []string{"TOPIC", "GROUP", "CLUSTER", "TRANSACTIONAL_ID", "DELEGATION_TOKEN"}, []string{"ANY", "UNKNOWN"},
+	{"resource_type", "ResourceType", []string{"TOPIC", "GROUP", "CLUSTER", "TRANSACTIONAL_ID", "DELEGATION_TOKEN"}, []string{"ANY", "UNKNOWN"},
 		func(a *kafka.ACL) *string { return &a.ResourceType }},
-	{"pattern_type", "AclPatternType", []string{"LITERAL", "PREFIXED"}, []string{"ANY", "MATCH", "UNKNOWN"}, func(a *kafka.ACL) *string { return &a.PatternType }},
-	{"operation", "AclOperation", []string{"ALL", "READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS",
+	{"pattern_type", "PatternType", []string{"LITERAL", "PREFIXED"}, []string{"ANY", "MATCH", "UNKNOWN"}, func(a *kafka.ACL) *string { return &a.PatternType }},
+	{"operation", "Operation", []string{"ALL", "READ", "WRITE", "CREATE", "DELETE", "ALTER", "DESCRIBE", "CLUSTER_ACTION", "DESCRIBE_CONFIGS",
 		"ALTER_CONFIGS", "IDEMPOTENT_WRITE"}, []string{"ANY", "UNKNOWN"}, func(a *kafka.ACL) *string { return &a.Operation }},
-	{"permission", "AclPermission", []string{"ALLOW", "DENY"}, []string{"ANY", "UNKNOWN"}, func(a *kafka.ACL) *string { return &a.Permission }},
+	{"permission", "Permission", []string{"ALLOW", "DENY"}, []string{"ANY", "UNKNOWN"}, func(a *kafka.ACL) *string { return &a.Permission }},
 }
 
 func (f aclField) known(value string) bool {

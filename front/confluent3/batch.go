@@ -103,7 +103,7 @@ func parseBatch(b []byte, most int) ([]*entry, error) {
 	}
 	// Checked before anything else, so that the reasons to refuse it can be
 	// found in any order.
-	if !scan.Valid(b) {
+	if !isJSON(b) {
 		return nil, refuse(http.StatusBadRequest, 400, "Unexpected character or end-of-input: the body is not valid JSON")
 	}
 	if b[p.i] != '{' {

@@ -85,6 +85,7 @@ var masks = []fronttest.Mask{
 }
 
 func TestTranscripts(t *testing.T) {
+	t.Parallel()
 	fronttest.Start(t, fronttest.Setup{Dialects: withAlias(t)}).Transcripts(t, "testdata/transcripts", masks...)
 }
 
@@ -103,6 +104,7 @@ func (p refuse) Check(_ context.Context, c *gate.Call) error {
 }
 
 func TestDeniedTranscripts(t *testing.T) {
+	t.Parallel()
 	policies := []gate.Policy{refuse{"topic-", gate.Denied}, refuse{"topic2-", gate.Throttled}}
 	fronttest.Start(t, fronttest.Setup{Dialects: withAlias(t), Policies: policies}).Transcripts(t, "testdata/denied", masks...)
 }

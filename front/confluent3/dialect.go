@@ -139,7 +139,7 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 	for _, p := range d.Prefixes {
 		add := func(rt route, lookup bool) {
 			method, path, _ := strings.Cut(rt.pattern, " ")
-			d.Routes = append(d.Routes, front.Route{Name: rt.name, Pattern: method + " " + p + path, Serve: a.handler(p, rt, lookup)})
+			d.Routes = append(d.Routes, front.Route{Name: rt.name, Pattern: method + " " + p + path, Serve: a.handler(p, rt, lookup), Repeat: repeats[rt.name]})
 		}
 		add(route{"clusters.list", "GET /clusters", (*api).listClusters}, false)
 		for _, rt := range routes {
@@ -152,6 +152,9 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 	}
 	return d
 }
+
+// repeats says where an Idempotency-Key has a meaning.
+var repeats = map[string]front.Repeat{"records.produce": front.RepeatBounded, "records.batch": front.RepeatOnce}
 
 // A call is one request on its way through a handler.
 type call struct {

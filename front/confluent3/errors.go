@@ -88,18 +88,13 @@ func refusalOf(err error) *refusal {
 	if errors.As(err, &e) {
 		return e
 	}
-	switch {
-	case errors.Is(err, front.ErrNoRoute):
-		return errNotFound
-	case errors.Is(err, front.ErrMethod):
-		return &refusal{http.StatusMethodNotAllowed, 405, "HTTP 405 Method Not Allowed"}
-	case errors.Is(err, front.ErrBodyTooLarge):
-		return &refusal{http.StatusRequestEntityTooLarge, 413, err.Error()}
-	case errors.Is(err, front.ErrBodyTimeout):
-		return &refusal{http.StatusRequestTimeout, 408, err.Error()}
-	case errors.Is(err, front.ErrBusy):
-		return &refusal{http.StatusServiceUnavailable, 503, err.Error()}
-	case errors.Is(err, kafka.ErrNoPartition):
+	if status, text, ok := front.Status(err); ok {
+		if status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
+			text = fmt.Sprintf("HTTP %d %s", status, http.StatusText(status))
+		}
+		return &refusal{status, status, text}
+	}
+	if errors.Is(err, kafka.ErrNoPartition) {
 		return errNoPartition
 	}
 	var broker *kerr.Error
@@ -133,11 +128,7 @@ func refusalOf(err error) *refusal {
 // brokerRefusal is the mapping of Kafka's errors, in the order of rest-apis.md
 // 3.1. The message is the broker's own where it gave one.
 func brokerRefusal(e *kerr.Error, err error) *refusal {
-	text := e.Description
-	// klamm's own words around an error begin in lower case, brokers' do not.
-	if said, ok := strings.CutSuffix(err.Error(), ": "+e.Error()); ok && said != "" && (said[0] < 'a' || said[0] > 'z') {
-		text, _, _ = strings.Cut(said, "\n")
-	}
+	text := kafka.Message(err)
 	switch gate.Classify(e) {
 	case gate.Unauthenticated:
 		return &refusal{http.StatusUnauthorized, 40101, text}

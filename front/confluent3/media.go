@@ -11,7 +11,7 @@ var jsonType = []string{"application/json"}
 // acceptable says whether the client takes JSON; the error is errNotAcceptable.
 func acceptable(r *http.Request) error {
 	header := r.Header["Accept"]
-	if len(header) == 0 {
+	if len(header) == 0 || len(header) == 1 && strings.TrimSpace(header[0]) == "" {
 		return nil
 	}
 	// The most specific range decides (RFC 9110, 12.5.1).

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -71,7 +72,7 @@ type parser struct {
 
 // record scans the object that begins at the present place.
 func (p *parser) record(r *parsed) bool {
-	headers := r.record.Headers[:0]
+	start, headers := p.i, r.record.Headers[:0]
 	*r = parsed{}
 	r.record.Partition, r.record.Headers = -1, headers
 	var key, value datum
@@ -107,6 +108,9 @@ func (p *parser) record(r *parsed) bool {
 		if !ok {
 			return false
 		}
+	}
+	if !utf8.Valid(p.b[start:p.i]) {
+		return false
 	}
 	// Only now, since decoding in place spoils the text of a record that has not
 	// arrived as a whole.
@@ -204,6 +208,8 @@ func wrongJSON(field, want string, raw []byte) *refusal {
 		what = "String value"
 	case 't', 'f':
 		what = "Boolean value"
+	case 'n':
+		what = "null"
 	}
 	return wrongType(field, want, what)
 }

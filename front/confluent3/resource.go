@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/scan"
@@ -118,8 +119,11 @@ func (c *call) decode(v any, empty string) error {
 
 // decodeStrict decodes JSON as the original's binder does (rest-apis.md 3.3).
 func decodeStrict(b []byte, v any) error {
-	if !scan.Valid(b) {
+	if !isJSON(b) {
 		return refuse(http.StatusBadRequest, 400, "Unexpected character or end-of-input: the body is not valid JSON")
+	}
+	if err := plainNames(b); err != nil {
+		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
@@ -141,6 +145,30 @@ func decodeStrict(b []byte, v any) error {
 		return unknownField(field)
 	}
 	return refuse(http.StatusBadRequest, 400, "Cannot deserialize the body: %s", clipped(err.Error()))
+}
+
+// isJSON says whether a body is JSON, which is UTF-8.
+func isJSON(b []byte) bool { return scan.Valid(b) && utf8.Valid(b) }
+
+// plainNames refuses JSON in which a member has a name that is written in any
+// other way than the fields of this API: encoding/json would take capitals for
+// them.
+func plainNames(b []byte) error {
+	for i := 0; i < len(b); {
+		if b[i] != '"' {
+			i++
+			continue
+		}
+		end, _, _ := scan.String(b, i)
+		if at := scan.Space(b, end); at < len(b) && b[at] == ':' {
+			name := string(unquote(b[i:end]))
+			if strings.ContainsFunc(name, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' }) {
+				return unknownField(name)
+			}
+		}
+		i = end
+	}
+	return nil
 }
 
 func wrongType(field, want, got string) *refusal {

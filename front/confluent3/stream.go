@@ -428,7 +428,9 @@ func (s *stream) write() (answered bool) {
 		out = out[:0]
 		return err == nil
 	}
-	push := func() bool { return flush() && control.Flush() == nil }
+	// Flushing before the first answer would settle the status: a stream without
+	// records has another.
+	push := func() bool { return flush() && (!answered || control.Flush() == nil) }
 	gone := s.call.r.Context().Done()
 	for {
 		var b batch

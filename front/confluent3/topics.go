@@ -1,13 +1,10 @@
 package confluent3
 
 import (
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
 	"strings"
-
-	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -108,22 +105,18 @@ func (a *api) createTopic(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.gate.CreateTopic(c.r.Context(), c.who, t); err != nil {
-		var broker *kerr.Error
-		if errors.As(err, &broker) && broker == kerr.TopicAlreadyExists {
-			return refuse(http.StatusBadRequest, 40002, "Topic '%s' already exists.", t.Name)
+	r := c.topic(kafka.Topic{Name: t.Name}, nil)
+	if body.ValidateOnly {
+		partitions, replication, err := a.gate.CheckTopic(c.r.Context(), c.who, t)
+		if err != nil {
+			return err
 		}
-		return err
-	}
-	if t.ValidateOnly {
-		r := c.topic(kafka.Topic{Name: t.Name}, nil)
-		r.Count, r.Replication = int(t.Partitions), int(t.Replication)
-		for _, replicas := range t.Replicas {
-			r.Count, r.Replication = len(t.Replicas), len(replicas)
-		}
+		r.Count, r.Replication = int(partitions), int(replication)
 		return c.answer(http.StatusOK, r)
 	}
-	r := c.topic(kafka.Topic{Name: t.Name}, nil)
+	if err := a.gate.CreateTopic(c.r.Context(), c.who, t); err != nil {
+		return err
+	}
 	if made, err := a.gate.Topic(c.r.Context(), c.who, t.Name); err == nil { // one may create what one may not describe
 		r = c.topic(made, nil)
 	}
@@ -136,10 +129,10 @@ func (b *createBody) topic() (t kafka.NewTopic, err error) {
 	if b.Name == nil {
 		return t, badRequest("Missing required creator property 'topic_name'")
 	}
-	if !validTopic(*b.Name) {
+	if !kafka.ValidTopic(*b.Name) {
 		return t, payload("Invalid topic name.")
 	}
-	t = kafka.NewTopic{Name: *b.Name, ValidateOnly: bool(b.ValidateOnly)}
+	t = kafka.NewTopic{Name: *b.Name}
 	for _, s := range b.Configs {
 		if s.Name == nil {
 			return t, badRequest("Missing required creator property 'name'")
@@ -173,24 +166,12 @@ func replicas(assignments map[string][]integer) (map[int32][]int32, error) {
 		if err != nil {
 			return nil, wrongType("replicas_assignments", "int", clipped(name))
 		}
-		for _, id := range brokers {
-			all[int32(p)] = append(all[int32(p)], int32(id))
+		all[int32(p)] = make([]int32, len(brokers)) // none is for the broker to refuse
+		for i, id := range brokers {
+			all[int32(p)][i] = int32(id)
 		}
 	}
 	return all, nil
-}
-
-// validTopic says whether Kafka allows a topic of that name.
-func validTopic(name string) bool {
-	if name == "" || len(name) > 249 || name == "." || name == ".." {
-		return false
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
 }
 
 // patchTopic serves PATCH C/topics/{t}, which raises the number of partitions.

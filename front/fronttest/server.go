@@ -32,6 +32,9 @@ type Setup struct {
 	Sizes  front.Sizes
 	// Brokers are used instead of the test's; nobody needs to answer there.
 	Brokers []string
+	// ProduceTimeoutMs is how long records wait for brokers, in milliseconds; 0:
+	// as usual.
+	ProduceTimeoutMs int
 }
 
 // A Server is a running front door.
@@ -48,7 +51,7 @@ func Start(t testing.TB, setup Setup) *Server {
 		brokers = Brokers(t)
 	}
 	log := slog.New(slog.DiscardHandler)
-	cluster, err := kafka.Open(kafka.Config{Brokers: brokers}, log)
+	cluster, err := kafka.Open(kafka.Config{Brokers: brokers, Producing: kafka.Producing{MetadataTimeoutMs: setup.ProduceTimeoutMs}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/pipe"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	Gate *gate.Gate
 	// Pipes runs the pipes; nil: there are none.
 	Pipes *pipe.Runner
+	// Keys are the API keys; nil: none are taken.
+	Keys *auth.Keys
 	// Version is the program's, for people; empty: not known.
 	Version string
 	// Brokers returns the bootstrap servers; nil: not known.
@@ -39,6 +42,8 @@ type Config struct {
 	// Stopping is closed when klamm begins to stop: streams and what takes long
 	// then end in good order. Nil: they end with their connections.
 	Stopping <-chan struct{}
+	// Explain says what the gate would decide; nil: nobody can be asked.
+	Explain func(context.Context, gate.Question) (gate.Explanation, error)
 	// Log takes the errors that a stream cannot show; nil: nothing does.
 	Log *slog.Logger
 }
@@ -62,6 +67,7 @@ func Dialect(cfg Config) front.Dialect {
 			{Name: "openapi", Pattern: "GET /klamm/v1/openapi.json", Serve: serveOpenAPI, Public: true},
 
 			{Name: "status", Pattern: "GET /klamm/v1/status", Serve: a.status},
+			{Name: "access.explain", Pattern: "GET /klamm/v1/access/explain", Serve: a.explainAccess},
 			{Name: "pipes.list", Pattern: "GET /klamm/v1/pipes", Serve: a.listPipes},
 			{Name: "pipes.get", Pattern: "GET /klamm/v1/pipes/{pipe}", Serve: a.getPipe},
 			{Name: "pipes.pause", Pattern: "POST /klamm/v1/pipes/{pipe}/pause", Serve: a.pause},
@@ -78,6 +84,7 @@ func Dialect(cfg Config) front.Dialect {
 		},
 		WriteError: writeError,
 	}
+	d.Routes = append(d.Routes, a.keyRoutes()...)
 	for i := range d.Routes {
 		d.Routes[i].Serve = translated(d.Routes[i].Serve)
 	}

@@ -29,6 +29,7 @@ func translate(err error) error {
 		{pipe.ErrNoDelivery, gate.NotFound},
 		{pipe.ErrBadRequest, gate.Invalid},
 		{pipe.ErrNotPaused, gate.Conflict},
+		{pipe.ErrBusy, gate.Conflict},
 	} {
 		if errors.Is(err, known.is) {
 			return &gate.Error{Kind: known.kind, Message: strings.TrimPrefix(err.Error(), pipe.ErrBadRequest.Error()+": ")}

@@ -101,7 +101,7 @@ func (s *stream) end(r *http.Request, control *http.ResponseController, err erro
 		return nil
 	case r.Context().Err() != nil:
 		return r.Context().Err()
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, front.ErrStopping):
 		err = stopping()
 	}
 	if err = translate(err); !s.begun {

@@ -1,5 +1,11 @@
-// Package light serves clients that are too small for an envelope: a sensor
-// with a few kilobytes of memory, a shell script (gateway-policies.md 6).
+// Package light serves clients that are too small for an envelope or a consumer
+// group: a sensor with a few kilobytes of memory, a shell script, a browser
+// (gateway-policies.md 6).
+//
+// Beside plain produce it pushes: records go out as Server-Sent Events and over
+// WebSockets as soon as they are there. Both take them from a source, which is
+// either a subscription that shares what it reads with all others, or a member of
+// a consumer group; a filter says which of them a client wants.
 package light
 
 import (
@@ -7,78 +13,78 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
-	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // Dialect returns the API of light clients.
-func Dialect(g *gate.Gate) front.Dialect {
-	a := &api{g}
+func Dialect(g *gate.Gate) front.Dialect { return dialect(g, usual) }
+
+func dialect(g *gate.Gate, t times) front.Dialect {
+	a := &api{gate: g, streams: gate.NewStreams(g), times: t}
 	return front.Dialect{
-		Name:       "light",
-		Prefixes:   []string{"/p"},
-		Routes:     []front.Route{{Name: "produce", Pattern: "POST /p/{topic}", Serve: a.produce}},
+		Name:     "light",
+		Prefixes: []string{"/p", "/stream", "/ws"},
+		Routes: []front.Route{
+			{Name: "produce", Pattern: "POST /p/{topic}", Serve: a.produce, Repeat: front.RepeatOnce},
+			{Name: "stream", Pattern: "GET /stream/{topic}", Serve: a.stream, Streams: true},
+			{Name: "ws", Pattern: "GET /ws", Serve: a.ws, Streams: true},
+			{Name: "ws.topic", Pattern: "GET /ws/{topic}", Serve: a.ws, Streams: true},
+		},
 		WriteError: writeError,
 	}
 }
 
-type api struct{ gate *gate.Gate }
-
-// produce serves POST /p/{topic}: the body, of whatever type, is one record.
-// The answer is 204 with partition and offset in headers, or 202 at once with
-// ?ack=0.
-func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	body, release, err := front.LendBody(r)
-	if err != nil {
-		return err
-	}
-	settled := true
-	defer func() {
-		if release != nil {
-			release(settled)
-		}
-	}()
-	record, err := front.PlainRecord(r, body)
-	if err != nil {
-		return &gate.Error{Kind: gate.Invalid, Message: err.Error()}
-	}
-	record.Topic = r.PathValue("topic")
-	if r.URL.RawQuery != "" && r.URL.Query().Get("ack") == "0" {
-		done := release
-		if err := a.gate.Send(r.Context(), who, record, func(error) { done(true) }); err != nil {
-			return err
-		}
-		release = nil
-		w.WriteHeader(http.StatusAccepted)
-		return nil
-	}
-	results, err := a.gate.Produce(r.Context(), who, record.Topic, []*kgo.Record{record})
-	if err != nil {
-		return err
-	}
-	if err := results[0].Err; err != nil {
-		// A record that was not acknowledged in time may still be on its way
-		// out of this very buffer.
-		settled = !errors.Is(err, kafka.ErrNotAcknowledged)
-		return err
-	}
-	h := w.Header()
-	h["X-Kafka-Partition"] = []string{strconv.Itoa(int(record.Partition))}
-	h["X-Kafka-Offset"] = []string{strconv.FormatInt(record.Offset, 10)}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+type api struct {
+	gate    *gate.Gate
+	streams *gate.Streams
+	times   times
 }
 
-// writeError answers in v2's error shape.
-func writeError(w http.ResponseWriter, _ *http.Request, err error) {
-	status, code, message := http.StatusInternalServerError, 0, "Internal Server Error"
+// times are what streams and WebSockets go by.
+type times struct {
+	heartbeat  time.Duration // of silence before a stream says that it lives
+	stream     time.Duration // after which a stream ends
+	recheck    time.Duration // between two looks at whether the caller still may
+	blocked    time.Duration // for which a client may take nothing
+	commit     time.Duration // between two commits of a group's member
+	silent     time.Duration // without a frame before a WebSocket is pinged
+	pong       time.Duration // that its answer may take
+	idle, life time.Duration // after which a WebSocket without messages, and any, ends
+}
+
+var usual = times{
+	heartbeat: 15 * time.Second, stream: time.Hour, recheck: 30 * time.Second, blocked: 30 * time.Second, commit: 5 * time.Second,
+	silent: time.Minute, pong: 20 * time.Second, idle: time.Hour, life: 24 * time.Hour,
+}
+
+// invalid is an error for what a request has wrong.
+func invalid(message string) error { return &gate.Error{Kind: gate.Invalid, Message: message} }
+
+// A refusal is an error with a status that no kind of error has.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (e *refusal) Error() string { return e.message }
+
+// Reported makes it no news for the log.
+func (e *refusal) Reported() {}
+
+// outcome returns what is said of an error: a status, v2's code for it and a
+// text.
+func outcome(err error) (status, code int, message string) {
+	status, message = http.StatusInternalServerError, "Internal Server Error"
 	var broker *kerr.Error
+	var refused *refusal
 	switch kind := gate.Classify(err); {
+	case errors.As(err, &refused):
+		status, message = refused.status, refused.message
 	case errors.Is(err, front.ErrNoRoute):
 		status, message = http.StatusNotFound, "HTTP 404 Not Found"
 	case errors.Is(err, front.ErrMethod):
@@ -100,6 +106,12 @@ func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 	if code == 0 {
 		code = status
 	}
+	return status, code, message
+}
+
+// writeError answers in v2's error shape.
+func writeError(w http.ResponseWriter, _ *http.Request, err error) {
+	status, code, message := outcome(err)
 	body, _ := json.Marshal(struct {
 		Code    int    `json:"error_code"`
 		Message string `json:"message"`
@@ -108,6 +120,19 @@ func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 	w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
+}
+
+// A problem is how streams and WebSockets tell of an error (RFC 9457).
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func problemOf(err error) problem {
+	status, _, message := outcome(err)
+	return problem{"about:blank", http.StatusText(status), status, message}
 }
 
 // statuses is the table from the kind of an error to its status.

@@ -1,4 +1,4 @@
-package light_test
+package light
 
 import (
 	"context"
@@ -12,13 +12,12 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/front/fronttest"
-	"github.com/klamm-gateway/klamm/front/light"
 	"github.com/klamm-gateway/klamm/gate"
 )
 
 // dialects has v2 too, to read what was written.
 func dialects(g *gate.Gate) []front.Dialect {
-	return []front.Dialect{confluent2.Dialect(g, confluent2.Config{}), light.Dialect(g)}
+	return []front.Dialect{confluent2.Dialect(g, confluent2.Config{}), Dialect(g)}
 }
 
 func TestTranscripts(t *testing.T) {

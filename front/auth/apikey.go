@@ -1,0 +1,197 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+// Bounds of an API key, in characters.
+const (
+	shortestKey = 20
+	longestKey  = 128
+	// guessable is the length below which an imported key might be guessed from a
+	// quick hash.
+	guessable = 32
+)
+
+// apiKeys takes API keys (gateway-policies.md 1.6).
+type apiKeys struct {
+	env     Env
+	headers []string
+	query   string
+	pepper  []byte
+	file    map[string]*fileKey // by hash
+	made    *Keys
+}
+
+// A fileKey is a key of the configuration file.
+type fileKey struct {
+	who       gate.Principal
+	enabled   bool
+	notBefore time.Time
+	notAfter  time.Time
+	sources   []netip.Prefix
+	name      string
+}
+
+func newAPIKeys(ctx context.Context, cfg *APIKeys, c *Chain) (*apiKeys, error) {
+	a := &apiKeys{env: c.env, query: cfg.Query, pepper: []byte("klamm"), file: map[string]*fileKey{}}
+	for _, h := range cfg.Headers {
+		a.headers = append(a.headers, http.CanonicalHeaderKey(h))
+	}
+	if a.headers == nil {
+		a.headers = []string{"X-Api-Key"}
+	}
+	if !cfg.Pepper.IsZero() {
+		pepper, err := c.env.Secret(ctx, cfg.Pepper)
+		if err != nil {
+			return nil, fmt.Errorf("auth.apikeys.pepper: %w", err)
+		}
+		a.pepper = []byte(pepper)
+	}
+	for i, k := range cfg.Keys {
+		if err := a.addFile(ctx, k); err != nil {
+			return nil, fmt.Errorf("auth.apikeys.keys[%d]: %w", i, err)
+		}
+	}
+	a.made = newKeys(c, a)
+	return a, nil
+}
+
+func (a *apiKeys) addFile(ctx context.Context, k APIKey) error {
+	key, err := a.env.Secret(ctx, k.Key)
+	if err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	if !keyShape(key) {
+		return fmt.Errorf("key %q: want %d to %d printable ASCII characters", k.Name, shortestKey, longestKey)
+	}
+	sources, err := prefixes(k.Sources)
+	if err != nil {
+		return fmt.Errorf("sources: %w", err)
+	}
+	hash := a.hash(key)
+	if other, there := a.file[hash]; there {
+		return fmt.Errorf("%q and %q have the same key", other.name, k.Name)
+	}
+	who := gate.Principal{Name: k.Principal, Groups: slices.Clone(k.Groups), Tags: k.Tags, Scheme: gate.SchemeAPIKey, KeyID: k.Name, Expires: moment(k.NotAfter)}
+	if who.Name == "" {
+		who.Name = "User:" + k.Name
+	}
+	a.file[hash] = &fileKey{who, k.Enabled == nil || *k.Enabled, moment(k.NotBefore), moment(k.NotAfter), sources, k.Name}
+	return nil
+}
+
+// keyShape says whether a text can be a key at all.
+func keyShape(key string) bool {
+	if len(key) < shortestKey || len(key) > longestKey {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// hash stands for a key wherever it is kept.
+func (a *apiKeys) hash(key string) string {
+	h := hmac.New(sha256.New, a.pepper)
+	_, _ = h.Write([]byte(key))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// refuseKey is the answer to a key that is not taken, whatever the reason, and to
+// none.
+func refuseKey() error {
+	message := "Forbidden"
+	return front.RefuseAWS(gate.Denied, http.StatusForbidden, "ForbiddenException", "message", &message)
+}
+
+// find returns the key of a request.
+func (a *apiKeys) find(r *http.Request) (key string, ok bool) {
+	for _, h := range a.headers {
+		if v := r.Header[h]; v != nil {
+			if len(v) > 1 {
+				return "", true
+			}
+			return v[0], true
+		}
+	}
+	if a.query != "" {
+		if v, ok := r.URL.Query()[a.query]; ok {
+			return v[0], true
+		}
+	}
+	return "", false
+}
+
+// errRefused says that a key is not taken.
+var errRefused = errors.New("the key is not taken")
+
+func (a *apiKeys) authenticate(r *http.Request) (gate.Principal, error) {
+	key, ok := a.find(r)
+	if !ok {
+		return gate.Principal{}, front.ErrNotMine
+	}
+	if !keyShape(key) {
+		return gate.Principal{}, refuseKey()
+	}
+	source, now := a.env.source(r), a.env.now()
+	// Both places are looked at for every key, so that the time says nothing about
+	// where one is.
+	known, inFile := a.file[a.hash(key)]
+	who, err := a.made.find(key, source, now)
+	if inFile {
+		if !known.enabled || !between(now, known.notBefore, known.notAfter) || !fromOneOf(known.sources, source) {
+			return gate.Principal{}, refuseKey()
+		}
+		return known.who, nil
+	}
+	if errors.Is(err, errRefused) {
+		return gate.Principal{}, refuseKey()
+	}
+	return who, err
+}
+
+func between(now, from, to time.Time) bool {
+	return !now.Before(from) && (to.IsZero() || now.Before(to))
+}
+
+func fromOneOf(prefixes []netip.Prefix, addr netip.Addr) bool {
+	if len(prefixes) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// madeKey takes a key of klamm's own form apart: klm_ID_SECRET.
+func madeKey(key string) (id string, ok bool) {
+	parts := strings.Split(key, "_")
+	if len(parts) != 3 || parts[0] != "klm" || len(parts[1]) != keyIDLength || len(parts[2]) != keySecretLength || !base62(parts[1]+parts[2]) {
+		return "", false
+	}
+	return parts[1], true
+}
+
+func base62(s string) bool {
+	for i := range len(s) {
+		if strings.IndexByte(alphabet62, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,259 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// graphTime bounds the answer to one question, and graphChunk the groups that
+	// one question may be about.
+	graphTime  = 3 * time.Second
+	graphChunk = 20
+	// graphCallers bounds the callers whose membership is remembered.
+	graphCallers = 50_000
+	// graphStale is how long membership counts while nobody answers.
+	graphStale = time.Hour
+	// largestGraph bounds an answer.
+	largestGraph = 1 << 20
+	// graphPauseMost bounds for how long Graph may ask to be left alone.
+	graphPauseMost = time.Minute
+)
+
+// Graph identifies people, applications and groups by GUIDs. One wrong id makes it
+// refuse the whole question.
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// objectID is what may stand in the path of a question.
+var objectID = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
+
+// graph asks Microsoft Graph which of the groups that policies mention a caller is
+// in (gateway-policies.md 1.5).
+type graph struct {
+	cfg    Graph
+	secret string
+	env    Env
+	http   *http.Client
+	known  *cache[string, membership]
+	asking flights[string, membership]
+	stale  prometheus.Counter
+	pause  atomic.Int64 // Graph is not asked before, in nanoseconds since 1970
+
+	mu    sync.Mutex // guards what follows
+	token string
+	until time.Time // when the token is renewed
+}
+
+// A membership is what Graph said of one caller.
+type membership struct {
+	asked  []string // about these groups
+	groups []string
+	at     time.Time
+}
+
+func newGraph(ctx context.Context, cfg Graph, env Env) (*graph, error) {
+	secret, err := env.Secret(ctx, cfg.ClientSecret)
+	if err != nil {
+		return nil, fmt.Errorf("client_secret: %w", err)
+	}
+	g := &graph{cfg: cfg.WithDefaults(), secret: secret, env: env, http: &http.Client{Timeout: graphTime, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, known: newCache[string, membership](graphCallers), stale: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "klamm_auth_graph_stale_total", Help: "Calls decided by what Microsoft Graph said earlier, because it does not answer.",
+	})}
+	if env.Metrics != nil {
+		env.Metrics.MustRegister(g.stale)
+	}
+	return g, nil
+}
+
+// groups returns those of the mentioned groups that a caller is in. If Graph does
+// not answer and nothing is remembered, nobody gets in.
+func (g *graph) groups(ctx context.Context, oid string) ([]string, error) {
+	wanted := g.wanted()
+	if len(wanted) == 0 {
+		return nil, nil // no decision depends on it
+	}
+	if !objectID.MatchString(oid) {
+		return nil, refuseToken(tokenMalformed)
+	}
+	now := g.env.now()
+	old, remembered := g.known.get(oid, now)
+	remembered = remembered && slices.Equal(old.asked, wanted)
+	if remembered && now.Sub(old.at) < g.fresh(old) {
+		return old.groups, nil
+	}
+	one, first := g.asking.join(oid)
+	if first {
+		go g.lookUp(oid, wanted, one) // for everybody who waits, so not by the context of one of them
+	}
+	select {
+	case <-one.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if one.err == nil {
+		return one.value.groups, nil
+	}
+	if remembered {
+		g.stale.Inc()
+		return old.groups, nil
+	}
+	return nil, unavailable("the groups of the caller cannot be looked up now", "5")
+}
+
+// wanted are the groups that Graph is asked about.
+func (g *graph) wanted() []string {
+	var ids []string
+	if g.env.Groups != nil {
+		ids = append(ids, g.env.Groups()...)
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return !guid.MatchString(id) })
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (g *graph) fresh(m membership) time.Duration {
+	if len(m.groups) == 0 {
+		return g.cfg.NegativeCache
+	}
+	return g.cfg.Cache
+}
+
+// lookUp asks for one caller and tells everybody who waits.
+func (g *graph) lookUp(oid string, wanted []string, one *flight[membership]) {
+	ctx, cancel := context.WithTimeout(context.Background(), graphTime)
+	defer cancel()
+	m := membership{asked: wanted, at: g.env.now()}
+	var err error
+	for chunk := range slices.Chunk(wanted, graphChunk) {
+		var some []string
+		if some, err = g.check(ctx, oid, chunk); err != nil {
+			break
+		}
+		m.groups = append(m.groups, some...)
+	}
+	if err == nil {
+		g.known.put(oid, m, m.at.Add(graphStale))
+	} else {
+		g.env.Log.Warn("the directory (Microsoft Graph) cannot be asked for groups", "err", err)
+	}
+	g.asking.land(oid, one, m, err)
+}
+
+// check asks about up to 20 groups. The answer is transitive: groups in groups
+// count.
+func (g *graph) check(ctx context.Context, oid string, groups []string) ([]string, error) {
+	body, err := json.Marshal(map[string][]string{"groupIds": groups})
+	if err != nil {
+		return nil, err
+	}
+	for attempt := 0; ; attempt++ {
+		token, err := g.login(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(g.cfg.URL, "/")+"/v1.0/directoryObjects/"+url.PathEscape(oid)+"/checkMemberGroups", bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		var answer struct {
+			Value []string `json:"value"`
+		}
+		status, err := g.send(r, &answer)
+		switch {
+		case status == http.StatusUnauthorized && attempt == 0:
+			g.forget(token)
+			continue
+		case status == http.StatusNotFound:
+			return nil, nil // nobody, who is in no group
+		case err != nil:
+			return nil, err
+		}
+		// Graph answers about groups that it was asked about, and about no others.
+		return slices.DeleteFunc(answer.Value, func(id string) bool { return !slices.Contains(groups, id) }), nil
+	}
+}
+
+// login returns klamm's own token for Graph.
+func (g *graph) login(ctx context.Context) (string, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.env.now()
+	if now.UnixNano() < g.pause.Load() {
+		return "", errors.New("it has asked to be left alone for a moment")
+	}
+	if now.Before(g.until) {
+		return g.token, nil
+	}
+	scope := strings.TrimSuffix(g.cfg.URL, "/") + "/.default"
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {g.cfg.ClientID}, "client_secret": {g.secret}, "scope": {scope}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(g.cfg.Login, "/")+"/"+url.PathEscape(g.cfg.Tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	var answer struct {
+		Token   string  `json:"access_token"`
+		Expires float64 `json:"expires_in"`
+	}
+	if _, err := g.send(r, &answer); err != nil {
+		return "", fmt.Errorf("log in: %w", err)
+	}
+	if answer.Token == "" {
+		return "", errors.New("log in: there is no token in the answer")
+	}
+	life := time.Duration(min(max(answer.Expires, 0), 86400)) * time.Second
+	g.token, g.until = answer.Token, now.Add(life*8/10)
+	return g.token, nil
+}
+
+func (g *graph) forget(token string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.token == token {
+		g.until = time.Time{}
+	}
+}
+
+// send asks a question. The error shows nothing that was sent.
+func (g *graph) send(r *http.Request, into any) (status int, err error) {
+	answer, err := g.http.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		if n, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && n > 0 && (answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable) {
+			g.leaveAlone(time.Duration(n) * time.Second)
+		}
+		return answer.StatusCode, fmt.Errorf("%s answers with status %d", r.URL.Host, answer.StatusCode)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, largestGraph))
+	if err == nil && json.Unmarshal(text, into) != nil {
+		err = fmt.Errorf("%s: not the JSON that was expected", r.URL.Host)
+	}
+	return answer.StatusCode, err
+}
+
+// leaveAlone keeps klamm from asking for a while.
+func (g *graph) leaveAlone(d time.Duration) {
+	g.pause.Store(g.env.now().Add(min(d, graphPauseMost)).UnixNano())
+}

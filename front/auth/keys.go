@@ -1,0 +1,576 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/table"
+)
+
+// keysTopic is the compacted topic that the keys of all processes lie in.
+const keysTopic = "__klamm_keys"
+
+const (
+	alphabet62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	keyIDLength     = 8
+	keySecretLength = 32
+	// secretsOfName is how many keys a name may hold: the one in use and its
+	// successor.
+	secretsOfName = 2
+	// mostKeys bounds the keys that are kept, and importedAtOnce those of one
+	// import.
+	mostKeys       = 100_000
+	importedAtOnce = 1000
+	// reopenKeys is how long a table that could not be opened is left alone.
+	reopenKeys = time.Second
+	// openKeysWithin is how long a change waits for the table.
+	openKeysWithin = 10 * time.Second
+)
+
+// Keys are the API keys that are made while klamm runs (gateway-policies.md 1.6).
+// They are kept in a table that all processes share, as hashes: nobody can read a
+// key back. Keys are safe for concurrent use.
+type Keys struct {
+	env    Env
+	file   *apiKeys
+	opened chan struct{}                       // closed when table is set
+	table  *table.Table                        // nil until opened is closed
+	proved *cache[[sha256.Size]byte, string]   // ids of short keys that were checked a moment ago
+	slow   chan struct{}                       // bounds the slow hashes at a time
+	tried  *cache[[sha256.Size]byte, struct{}] // short keys that are nobody's
+
+	mu      sync.RWMutex // guards what follows
+	byID    map[string]*keptKey
+	byHash  map[string]*keptKey
+	buckets map[string][]*keptKey // of short keys, by the beginning of their hash
+	used    map[string]time.Time  // by id, to the minute
+}
+
+// A Key is what may be known of a key.
+type Key struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty"`
+	Principal   string            `json:"principal"`
+	Groups      []string          `json:"groups"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Sources     []string          `json:"sources,omitempty"`
+	Plans       []string          `json:"plans,omitempty"`
+	Enabled     bool              `json:"enabled"`
+	NotBefore   time.Time         `json:"not_before,omitzero"`
+	NotAfter    time.Time         `json:"not_after,omitzero"`
+	Created     time.Time         `json:"created"`
+	CreatedBy   string            `json:"created_by"`
+	// LastUsed is when this process took the key last, to the minute; the zero
+	// time is not since it started. It is not kept.
+	LastUsed time.Time `json:"last_used,omitzero"`
+	// InFile says that the key stands in the configuration file and cannot be
+	// changed here.
+	InFile bool `json:"in_file,omitempty"`
+}
+
+// keyDoc is a key as it is kept.
+type keyDoc struct {
+	Key
+	// Hash is the HMAC of a key that cannot be guessed. Of a short key there is
+	// Argon, which is slow to guess from, and Bucket, the first bits of its HMAC.
+	Hash   string `json:"hash,omitempty"`
+	Argon  string `json:"argon,omitempty"`
+	Bucket string `json:"bucket,omitempty"`
+}
+
+// A keptKey is a key that callers may come with.
+type keptKey struct {
+	doc     keyDoc
+	sources []netip.Prefix
+	who     gate.Principal
+}
+
+// newKeys begins to follow the table of a chain's cluster.
+func newKeys(c *Chain, file *apiKeys) *Keys {
+	k := &Keys{env: c.env, file: file, opened: make(chan struct{}), byID: map[string]*keptKey{}, byHash: map[string]*keptKey{},
+		buckets: map[string][]*keptKey{}, used: map[string]time.Time{}, proved: newCache[[sha256.Size]byte, string](10_000),
+		slow: make(chan struct{}, 2), tried: newCache[[sha256.Size]byte, struct{}](10_000)}
+	if c.env.Cluster == nil {
+		close(k.opened)
+		return k
+	}
+	c.parts.Go(func() { k.run(c.ctx) })
+	return k
+}
+
+// run opens the table and holds it open until ctx ends.
+func (k *Keys) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		t, err := table.Open(ctx, k.env.Cluster, keysTopic, table.Options{Log: k.env.Log})
+		if err != nil {
+			k.env.Log.Debug("the API keys cannot be read yet", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(reopenKeys):
+			}
+			continue
+		}
+		ready := make(chan struct{})
+		var once sync.Once
+		stop := t.Watch(func(changes []table.Change) {
+			k.apply(changes)
+			once.Do(func() { close(ready) })
+		})
+		if len(t.List("")) > 0 {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+			}
+		}
+		k.table = t
+		close(k.opened)
+		<-ctx.Done()
+		stop()
+		t.Close()
+		return
+	}
+}
+
+// apply takes over what was written.
+func (k *Keys) apply(changes []table.Change) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range changes {
+		if old := k.byID[c.Key]; old != nil {
+			delete(k.byID, c.Key)
+			delete(k.byHash, old.doc.Hash)
+			if b := old.doc.Bucket; b != "" {
+				k.buckets[b] = slices.DeleteFunc(k.buckets[b], func(o *keptKey) bool { return o == old })
+			}
+		}
+		if c.Deleted {
+			delete(k.used, c.Key)
+			continue
+		}
+		one := &keptKey{}
+		if err := json.Unmarshal(c.Value, &one.doc); err != nil || one.doc.ID != c.Key {
+			k.env.Log.Error("an entry of the API keys cannot be read", "key", c.Key)
+			continue
+		}
+		var err error
+		if one.sources, err = prefixes(one.doc.Sources); err != nil {
+			k.env.Log.Error("an entry of the API keys cannot be read", "key", c.Key)
+			continue
+		}
+		d := one.doc
+		one.who = gate.Principal{Name: d.Principal, Groups: d.Groups, Tags: d.Tags, Scheme: gate.SchemeAPIKey, KeyID: d.ID, Expires: d.NotAfter}
+		k.byID[d.ID] = one
+		if d.Hash != "" {
+			k.byHash[d.Hash] = one
+		}
+		if d.Bucket != "" {
+			k.buckets[d.Bucket] = append(k.buckets[d.Bucket], one)
+		}
+	}
+	k.proved.clear()
+	k.tried.clear()
+}
+
+// loaded says whether the table has been read.
+func (k *Keys) loaded() bool {
+	select {
+	case <-k.opened:
+		return true
+	default:
+		return false
+	}
+}
+
+// find returns who a key stands for. The error is errRefused, or a refusal because
+// nobody knows yet.
+func (k *Keys) find(key string, source netip.Addr, now time.Time) (gate.Principal, error) {
+	if !k.loaded() {
+		return gate.Principal{}, unavailable("the API keys cannot be read yet", "1")
+	}
+	hash := k.file.hash(key)
+	id, ours := madeKey(key)
+	k.mu.RLock()
+	one := k.byHash[hash]
+	if ours {
+		// The id is no secret; the comparison with what belongs to it takes the
+		// same time whatever is wrong.
+		if one = k.byID[id]; one != nil && !hmac.Equal([]byte(one.doc.Hash), []byte(hash)) {
+			one = nil
+		}
+	}
+	bucket := k.buckets[hash[:4]]
+	k.mu.RUnlock()
+	if one == nil && !ours && len(key) < guessable && len(bucket) > 0 {
+		one = k.findShort(key, bucket, now)
+	}
+	if one == nil || !one.doc.Enabled || !between(now, one.doc.NotBefore, one.doc.NotAfter) || !fromOneOf(one.sources, source) {
+		return gate.Principal{}, errRefused
+	}
+	k.note(one.doc.ID, now)
+	return one.who, nil
+}
+
+// findShort compares a short key with those of its bucket, slowly, and remembers
+// the outcome for a minute.
+func (k *Keys) findShort(key string, bucket []*keptKey, now time.Time) *keptKey {
+	digest := sha256.Sum256([]byte(key))
+	if id, ok := k.proved.get(digest, now); ok {
+		k.mu.RLock()
+		defer k.mu.RUnlock()
+		return k.byID[id]
+	}
+	if _, ok := k.tried.get(digest, now); ok {
+		return nil
+	}
+	k.slow <- struct{}{}
+	defer func() { <-k.slow }()
+	for _, one := range bucket {
+		if matches(one.doc.Argon, key) {
+			k.proved.put(digest, one.doc.ID, now.Add(knownFor))
+			return one
+		}
+	}
+	k.tried.put(digest, struct{}{}, now.Add(knownFor))
+	return nil
+}
+
+// note remembers when a key was used.
+func (k *Keys) note(id string, now time.Time) {
+	k.mu.RLock()
+	last := k.used[id]
+	k.mu.RUnlock()
+	if now.Sub(last) < time.Minute {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.used[id] = now.Truncate(time.Minute)
+}
+
+// A NewKey is what a key is to be.
+type NewKey struct {
+	// Name is required; all others may be left out.
+	Name        string
+	Description string
+	Principal   string // the default is User: and the name
+	Groups      []string
+	Tags        map[string]string
+	Sources     []string
+	Plans       []string
+	Disabled    bool
+	NotBefore   time.Time
+	NotAfter    time.Time
+}
+
+// Errors of changes to keys.
+var (
+	errNoTable  = &gate.Error{Kind: gate.Unavailable, Message: "the API keys cannot be read yet; the brokers do not answer"}
+	errNameUsed = &gate.Error{Kind: gate.Exists, Message: "there is a key of this name already; klamm key rotate makes a second one"}
+	errNoKey    = &gate.Error{Kind: gate.NotFound, Message: "no such key"}
+	errTwoKeys  = &gate.Error{Kind: gate.Conflict, Message: "the name holds two keys already; revoke one of them first"}
+	errInFile   = &gate.Error{Kind: gate.Conflict, Message: "the key stands in the configuration file and is changed there"}
+	errTooMany  = &gate.Error{Kind: gate.TooLarge, Message: fmt.Sprintf("there are %d keys already", mostKeys)}
+)
+
+func invalidKey(form string, args ...any) error {
+	return &gate.Error{Kind: gate.Invalid, Message: fmt.Sprintf(form, args...)}
+}
+
+// doc checks what a key is to be.
+func (n NewKey) doc(by gate.Principal, now time.Time) (keyDoc, error) {
+	d := keyDoc{Key: Key{ID: random62(keyIDLength), Name: n.Name, Description: n.Description, Principal: cmp.Or(n.Principal, "User:"+n.Name), Groups: append([]string{}, n.Groups...),
+		Tags: n.Tags, Sources: n.Sources, Plans: n.Plans, Enabled: !n.Disabled, NotBefore: n.NotBefore, NotAfter: n.NotAfter, Created: now.UTC().Truncate(time.Second), CreatedBy: by.Name}}
+	if !validName(n.Name) {
+		return d, invalidKey("a key's name has 1 to 249 printable characters")
+	}
+	if bare, ok := strings.CutPrefix(d.Principal, "User:"); !ok || !validName(bare) {
+		return d, invalidKey("a principal is User:NAME, with 1 to 249 printable characters")
+	}
+	if len(n.Description) > 1024 {
+		return d, invalidKey("a description has 1024 bytes at most")
+	}
+	for _, list := range [][]string{n.Groups, n.Plans} {
+		if len(list) > 100 || slices.ContainsFunc(list, func(s string) bool { return !validName(s) }) {
+			return d, invalidKey("groups and plans are up to 100 names of 1 to 249 printable characters")
+		}
+	}
+	if len(n.Tags) > 50 || len(n.Sources) > 100 {
+		return d, invalidKey("a key has 50 tags and 100 sources at most")
+	}
+	for name, value := range n.Tags {
+		if !validName(name) || len(value) > 256 {
+			return d, invalidKey("a tag's name has 1 to 249 printable characters, and its value 256 bytes at most")
+		}
+	}
+	if _, err := prefixes(n.Sources); err != nil {
+		return d, invalidKey("sources: %v", err)
+	}
+	if !n.NotAfter.IsZero() && !n.NotBefore.Before(n.NotAfter) {
+		return d, invalidKey("the key would end before it begins")
+	}
+	return d, nil
+}
+
+// random62 returns n random letters and digits.
+func random62(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		v, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet62))))
+		if err != nil {
+			panic(err) // the system has no random numbers
+		}
+		b[i] = alphabet62[v.Int64()]
+	}
+	return string(b)
+}
+
+// Create makes a key under a new name. The second result is the key itself, which
+// nobody can find out again. The errors are those of gate.Classify.
+func (k *Keys) Create(ctx context.Context, by gate.Principal, n NewKey) (Key, string, error) {
+	d, err := n.doc(by, k.env.now())
+	if err != nil {
+		return Key{}, "", err
+	}
+	secret := "klm_" + d.ID + "_" + random62(keySecretLength)
+	d.Hash = k.file.hash(secret)
+	err = k.update(ctx, func(all []keyDoc) ([]keyDoc, error) {
+		if k.inFile(n.Name) || slices.ContainsFunc(all, func(o keyDoc) bool { return o.Name == n.Name }) {
+			return nil, errNameUsed
+		}
+		return []keyDoc{d}, nil
+	})
+	return d.Key, secret, err
+}
+
+// Rotate makes a second key under a name, with everything that the newest one has.
+// Both are taken until one is revoked.
+func (k *Keys) Rotate(ctx context.Context, by gate.Principal, name string) (Key, string, error) {
+	id := random62(keyIDLength)
+	secret := "klm_" + id + "_" + random62(keySecretLength)
+	var made keyDoc
+	err := k.update(ctx, func(all []keyDoc) ([]keyDoc, error) {
+		have := slices.DeleteFunc(all, func(o keyDoc) bool { return o.Name != name })
+		switch {
+		case len(have) == 0 && k.inFile(name):
+			return nil, errInFile
+		case len(have) == 0:
+			return nil, errNoKey
+		case len(have) >= secretsOfName:
+			return nil, errTwoKeys
+		}
+		made = keyDoc{Key: have[0].Key, Hash: k.file.hash(secret)}
+		made.ID, made.Created, made.CreatedBy, made.Enabled = id, k.env.now().UTC().Truncate(time.Second), by.Name, true
+		return []keyDoc{made}, nil
+	})
+	return made.Key, secret, err
+}
+
+// Revoke removes a key. It is refused by every process within moments.
+func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
+	t, err := k.open(ctx)
+	if err != nil {
+		return Key{}, err
+	}
+	var gone keyDoc
+	err = t.Update(ctx, func(tx *table.Tx) error {
+		e, ok := tx.Get(id)
+		switch {
+		case !ok && k.inFile(id):
+			return errInFile
+		case !ok:
+			return errNoKey
+		}
+		if err := json.Unmarshal(e.Value, &gone); err != nil {
+			return err
+		}
+		tx.Delete(id)
+		return nil
+	})
+	return gone.Key, err
+}
+
+// An Import is a key that was made elsewhere.
+type Import struct {
+	NewKey
+	Secret string
+}
+
+// Import takes over keys that were made elsewhere, all of them or, with an error,
+// none.
+func (k *Keys) Import(ctx context.Context, by gate.Principal, list []Import) ([]Key, error) {
+	if len(list) > importedAtOnce {
+		return nil, invalidKey("import %d keys at most at a time", importedAtOnce)
+	}
+	docs := make([]keyDoc, len(list))
+	seen := map[string]bool{}
+	for i, one := range list {
+		d, err := one.doc(by, k.env.now())
+		if err != nil {
+			return nil, invalidKey("key %d: %v", i+1, err)
+		}
+		if !keyShape(one.Secret) {
+			return nil, invalidKey("key %d (%s): want %d to %d printable ASCII characters", i+1, one.Name, shortestKey, longestKey)
+		}
+		if strings.HasPrefix(one.Secret, "klm_") {
+			return nil, invalidKey("key %d (%s): keys of klamm's own form cannot be imported", i+1, one.Name)
+		}
+		hash := k.file.hash(one.Secret)
+		if seen[hash] || k.file.file[hash] != nil {
+			return nil, invalidKey("key %d (%s) is there twice", i+1, one.Name)
+		}
+		seen[hash] = true
+		if len(one.Secret) < guessable {
+			d.Bucket, d.Argon = hash[:4], hashShort(one.Secret)
+		} else {
+			d.Hash = hash
+		}
+		docs[i] = d
+	}
+	err := k.update(ctx, func(all []keyDoc) ([]keyDoc, error) {
+		names, hashes := map[string]int{}, map[string]bool{}
+		for _, o := range all {
+			names[o.Name]++
+			hashes[o.Hash] = o.Hash != ""
+		}
+		for i, d := range docs {
+			if names[d.Name]++; names[d.Name] > secretsOfName || k.inFile(d.Name) {
+				return nil, &gate.Error{Kind: gate.Exists, Message: fmt.Sprintf("key %d: the name %q holds two keys already", i+1, d.Name)}
+			}
+			if hashes[d.Hash] {
+				return nil, &gate.Error{Kind: gate.Exists, Message: fmt.Sprintf("key %d (%s) was imported before", i+1, d.Name)}
+			}
+		}
+		return docs, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, len(docs))
+	for i, d := range docs {
+		keys[i] = d.Key
+	}
+	return keys, nil
+}
+
+// hashShort is the hash of a key that might be guessed.
+func hashShort(key string) string {
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt)
+	sum := argon2.IDKey([]byte(key), salt, 1, 64<<10, 4, 32)
+	return "$argon2id$v=19$m=65536,t=1,p=4$" + base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(sum)
+}
+
+// List returns all keys, those of the file first, sorted by name.
+func (k *Keys) List(ctx context.Context) ([]Key, error) {
+	keys := []Key{}
+	for _, f := range k.file.file {
+		keys = append(keys, Key{ID: f.name, Name: f.name, Principal: f.who.Name, Groups: append([]string{}, f.who.Groups...), Tags: f.who.Tags,
+			Enabled: f.enabled, NotBefore: f.notBefore, NotAfter: f.notAfter, InFile: true})
+	}
+	if k.env.Cluster != nil {
+		if _, err := k.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	k.mu.RLock()
+	for id, one := range k.byID {
+		key := one.doc.Key
+		key.LastUsed = k.used[id]
+		keys = append(keys, key)
+	}
+	k.mu.RUnlock()
+	slices.SortFunc(keys, func(a, b Key) int {
+		return cmp.Or(boolOrder(a.InFile, b.InFile), strings.Compare(a.Name, b.Name), a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
+	})
+	return keys, nil
+}
+
+// boolOrder puts true before false.
+func boolOrder(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+func (k *Keys) inFile(name string) bool {
+	for _, f := range k.file.file {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// open waits for the table.
+func (k *Keys) open(ctx context.Context) (*table.Table, error) {
+	timer := time.NewTimer(openKeysWithin)
+	defer timer.Stop()
+	select {
+	case <-k.opened:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if !k.loaded() || k.table == nil {
+		return nil, errNoTable
+	}
+	return k.table, nil
+}
+
+// update adds what decide returns for the keys there are.
+func (k *Keys) update(ctx context.Context, decide func(all []keyDoc) ([]keyDoc, error)) error {
+	t, err := k.open(ctx)
+	if err != nil {
+		return err
+	}
+	return t.Update(ctx, func(tx *table.Tx) error {
+		entries := tx.List("")
+		all := make([]keyDoc, 0, len(entries))
+		for _, e := range entries {
+			var d keyDoc
+			if err := json.Unmarshal(e.Value, &d); err != nil {
+				return fmt.Errorf("API key %s: %w", e.Key, err)
+			}
+			all = append(all, d)
+		}
+		slices.SortStableFunc(all, func(a, b keyDoc) int { return b.Created.Compare(a.Created) })
+		more, err := decide(all)
+		if err != nil {
+			return err
+		}
+		if len(entries)+len(more) > mostKeys {
+			return errTooMany
+		}
+		for _, d := range more {
+			if _, taken := tx.Get(d.ID); taken {
+				return errors.New("two API keys have drawn the same id")
+			}
+			value, err := json.Marshal(d)
+			if err != nil {
+				return err
+			}
+			tx.Put(d.ID, value)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,83 @@
+package front
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+// longestRoute bounds the name of a route in policies, in bytes
+// (gateway-policies.md 1.8).
+const longestRoute = 1600
+
+// enter asks the gate whether a caller may call a route, and returns the caller as
+// one whose calls are made for this request. The error is the authenticator's, which
+// the gate only keeps in mind.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who gate.Principal, err error) (gate.Principal, error) {
+	g := s.cfg.Gate
+	if g == nil || !g.Guarded() || route.Public {
+		return who, err
+	}
+	q := &gate.Request{ID: idOf(w, r), Method: r.Method, Path: r.URL.Path, Pattern: route.Pattern, Header: r.Header, Query: r.URL.Query(), Bytes: r.ContentLength, Time: time.Now()}
+	var refused *Refusal
+	switch kind := gate.Classify(err); {
+	case err == nil:
+	case kind == gate.Unauthenticated, errors.As(err, &refused):
+		g.TurnedAway(q, s.sourceOf(r), reasonOf(err))
+		return who, err
+	default:
+		return who, err
+	}
+	if len(r.URL.Path) > longestRoute-100 {
+		return who, &RepeatError{http.StatusRequestURITooLong, "the path is too long for policies"}
+	}
+	who, err = g.Enter(r.Context(), who, q)
+	if d := gate.DenialOf(err); d != nil && len(who.Policy) > 0 {
+		message := "User is not authorized to access this resource"
+		if d.Explicit() {
+			message += " with an explicit deny"
+		}
+		return who, RefuseAWS(gate.Denied, http.StatusForbidden, "AccessDeniedException", "Message", &message)
+	}
+	return who, err
+}
+
+func (s *Server) sourceOf(r *http.Request) string {
+	if addr := s.cfg.Links.Source(r); addr.IsValid() {
+		return addr.String()
+	}
+	return ""
+}
+
+// reasonOf says why credentials were not taken. The messages that AWS has for that
+// may repeat what came with the request, their names do not.
+func reasonOf(err error) string {
+	var e *Refusal
+	if errors.As(err, &e) {
+		if name := e.Header.Get("X-Amzn-Errortype"); name != "" {
+			return name
+		}
+		return e.Message
+	}
+	return err.Error()
+}
+
+// idOf is the request's id: the one that its answer has, or else a new one, which it
+// then has.
+func idOf(w http.ResponseWriter, r *http.Request) string {
+	h := w.Header()
+	for _, name := range []string{"X-Request-Id", "X-Amzn-Requestid"} {
+		if id := h[name]; len(id) > 0 {
+			return id[0]
+		}
+	}
+	id := r.Header.Get("X-Request-Id")
+	if id == "" || len(id) > 128 || strings.Trim(strings.ToLower(id), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		id = requestID()
+	}
+	h["X-Request-Id"] = []string{id}
+	return id
+}

@@ -1,0 +1,49 @@
+package front
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Source returns the address that a request comes from, unmapped: its peer's, or,
+// where that is a trusted proxy, the last address of X-Forwarded-For that is no
+// trusted proxy's. It is the zero value where that cannot be told.
+func (l Links) Source(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := at.Addr().Unmap().WithZone("")
+	if !l.trusts(addr) {
+		return addr
+	}
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil { // what stands before it is nobody's word
+			break
+		}
+		if addr = hop.Unmap().WithZone(""); !l.trusts(addr) {
+			break
+		}
+	}
+	return addr
+}
+
+// Secure says whether a request came over TLS, to klamm or to a trusted proxy.
+func (l Links) Secure(r *http.Request) bool {
+	return r.TLS != nil || l.fromProxy(r.RemoteAddr) && strings.HasPrefix(l.Base(r), "https:") && l.public == ""
+}
+
+// FromProxy says whether a request's peer is a trusted proxy.
+func (l Links) FromProxy(r *http.Request) bool { return l.fromProxy(r.RemoteAddr) }
+
+func (l Links) trusts(addr netip.Addr) bool {
+	for _, p := range l.trusted {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

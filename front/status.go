@@ -1,0 +1,31 @@
+package front
+
+import (
+	"errors"
+	"io"
+	"net/http"
+)
+
+// Status returns the HTTP status for an error that this package makes or that a
+// body which breaks off leaves behind, and what a caller may read about it. For
+// every other error ok is false; those are the dialect's to name.
+func Status(err error) (status int, text string, ok bool) {
+	var repeat *RepeatError
+	switch {
+	case errors.As(err, &repeat):
+		return repeat.Status, repeat.Message, true
+	case errors.Is(err, ErrNoRoute):
+		return http.StatusNotFound, "There is nothing at this path.", true
+	case errors.Is(err, ErrMethod):
+		return http.StatusMethodNotAllowed, "This path does not have that method.", true
+	case errors.Is(err, ErrBodyTooLarge):
+		return http.StatusRequestEntityTooLarge, err.Error(), true
+	case errors.Is(err, ErrBodyTimeout):
+		return http.StatusRequestTimeout, err.Error(), true
+	case errors.Is(err, ErrBusy):
+		return http.StatusServiceUnavailable, err.Error(), true
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return http.StatusBadRequest, "Unexpected end-of-input: the request body breaks off.", true
+	}
+	return 0, "", false
+}
