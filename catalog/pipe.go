@@ -41,6 +41,21 @@ type Pipe struct {
 	Target Target `yaml:"target" json:"target"`
 	// Delivery says how: attempts, times, batches, order.
 	Delivery Delivery `yaml:"delivery" json:"delivery"`
+	// Scale says when the pipe wants more or fewer consumers.
+	Scale Scale `yaml:"scale" json:"scale"`
+}
+
+// A Scale says when a pipe wants more or fewer consumers. A consumer is a klamm
+// process that reads partitions for the pipe; there are at most as many as
+// partitions.
+type Scale struct {
+	// Interval is how often lag and target are looked at, 1s to 1h; the default
+	// is 60s.
+	Interval time.Duration `yaml:"interval" json:"interval,omitempty"`
+	// Lag is how many records may wait before more consumers are wanted; the
+	// default is ten times batch.records. A lag that has grown three times in a
+	// row is too much as well.
+	Lag int `yaml:"lag" json:"lag,omitempty"`
 }
 
 // An Enrichment asks somebody about the records of a batch before it is
@@ -91,6 +106,10 @@ type Delivery struct {
 	// Log says which attempts the delivery log keeps: failed (the default), all,
 	// or none.
 	Log string `yaml:"log" json:"log,omitempty"`
+	// DisableAfter stops the pipe when every attempt has failed for so long, until
+	// klamm pipe resume; 1s to 720h. 0 (the default) means that it goes on without
+	// end.
+	DisableAfter time.Duration `yaml:"disable_after" json:"disable_after,omitempty"`
 	// DeadLetter is the topic for records that are given up; empty means
 	// klamm.dlq.NAME.
 	DeadLetter string `yaml:"dead_letter" json:"dead_letter,omitempty"`
@@ -150,6 +169,8 @@ func (p Pipe) WithDefaults() Pipe {
 	set(&d.Order, OrderKey)
 	set(&d.Log, "failed")
 	set(&d.DeadLetter, "klamm.dlq."+p.Name)
+	set(&p.Scale.Interval, time.Minute)
+	set(&p.Scale.Lag, 10*d.Batch.Records)
 	return p
 }
 
@@ -210,6 +231,15 @@ func (p Pipe) Validate(report func(path, problem string)) {
 		report("target", "a pipe needs a target, such as webhook")
 	}
 	p.Delivery.validate(func(path, problem string) { report("delivery."+path, problem) })
+	if i := p.Scale.Interval; i != 0 && (i < time.Second || i > time.Hour) {
+		report("scale.interval", "want a time from 1s to 1h")
+	}
+	if p.Scale.Lag < 0 {
+		report("scale.lag", "must not be below 0")
+	}
+	if p.Transactional() {
+		p.validateTransactional(report)
+	}
 	if to := p.feeds(); to != "" && slices.Contains(p.Topics, to) {
 		report("target", fmt.Sprintf("topic %s is read by this very pipe: its records would come back to it without end", to))
 	}
@@ -221,14 +251,60 @@ func (p Pipe) Validate(report func(path, problem string)) {
 	}
 }
 
+// A topicTarget is what there is to know here of a target of the kind topic.
+type topicTarget struct {
+	Name, Cluster string
+	Transactional bool
+}
+
+func (p Pipe) topicTarget() (t topicTarget) {
+	if p.Target.Kind != "topic" || json.Unmarshal(p.Target.Config, &t) != nil {
+		return topicTarget{}
+	}
+	return t
+}
+
+// TargetTopic returns the name of the topic that the pipe writes to; empty: none.
+func (p Pipe) TargetTopic() string { return p.topicTarget().Name }
+
+// Transactional says whether records and offsets are written in one transaction,
+// so that who reads committed records sees each once.
+func (p Pipe) Transactional() bool { return p.topicTarget().Transactional }
+
+// Cluster returns the cluster of kafka.clusters that the target names; empty: none.
+func (p Pipe) Cluster() string { return p.topicTarget().Cluster }
+
+// validateTransactional reports what has no meaning where a transaction is repeated
+// until it succeeds.
+func (p Pipe) validateTransactional(report func(path, problem string)) {
+	const not = "does not go with a transactional target: "
+	if p.Enrich != nil {
+		report("enrich", not+"a transaction cannot stay open while somebody is asked")
+	}
+	if p.Delivery.Attempts != 0 {
+		report("delivery.attempts", not+"it is tried until the records are written")
+	}
+	if p.Delivery.MaxAge != 0 {
+		report("delivery.max_age", not+"it is tried until the records are written")
+	}
+	if p.Delivery.Bisect {
+		report("delivery.bisect", not+"a record that is refused is given up alone in any case")
+	}
+	if p.Delivery.DisableAfter != 0 {
+		report("delivery.disable_after", not+"the topic is in the cluster without which nothing works")
+	}
+	if p.Delivery.Log == "all" {
+		report("delivery.log", not+"the delivery log is no part of the transaction")
+	}
+}
+
 // feeds returns the topic of klamm's own cluster that the pipe writes to; empty:
 // none.
 func (p Pipe) feeds() string {
-	var topic struct{ Name string }
-	if p.Target.Kind != "topic" || json.Unmarshal(p.Target.Config, &topic) != nil {
-		return ""
+	if t := p.topicTarget(); t.Cluster == "" {
+		return t.Name
 	}
-	return topic.Name
+	return ""
 }
 
 // validate reports what is wrong with a delivery.
@@ -246,6 +322,10 @@ func (d Delivery) validate(report func(path, problem string)) {
 	within("attempts", int64(d.Attempts), 1, 1_000_000)
 	lasting("max_age", d.MaxAge, 365*24*time.Hour)
 	lasting("timeout", d.Timeout, time.Hour)
+	lasting("disable_after", d.DisableAfter, 30*24*time.Hour)
+	if d.DisableAfter > 0 && d.DisableAfter < time.Second {
+		report("disable_after", "want 0s or a time from 1s on")
+	}
 	lasting("backoff.min", d.Backoff.Min, time.Hour)
 	lasting("backoff.max", d.Backoff.Max, 24*time.Hour)
 	if d.Backoff.Max != 0 && d.Backoff.Max < d.Backoff.Min {

@@ -22,6 +22,9 @@ const (
 	Running = "running"
 	Paused  = "paused" // by an operator
 	Halted  = "halted" // by itself, with a reason
+	// Disabled is a pipe that has stopped itself because its target has failed for
+	// delivery.disable_after.
+	Disabled = "disabled"
 )
 
 // A Status is what is known of a pipe in the whole cluster.
@@ -30,11 +33,17 @@ type Status struct {
 	Topics  []string  `json:"topics"`
 	Group   string    `json:"group"`
 	Target  string    `json:"target"` // the kind
-	State   string    `json:"state"`  // Running, Paused or Halted
+	State   string    `json:"state"`  // Running, Paused, Halted or Disabled
 	Reason  string    `json:"reason,omitempty"`
 	Since   time.Time `json:"since,omitzero"` // of the state, where it is not Running
 	Members int       `json:"members"`        // of the group
-	Lag     int64     `json:"lag"`            // offsets that are not yet committed
+	// Consumers is how many members have partitions, and Wanted how many there
+	// should be (pipes.md 11). Limited says that no more than that may read,
+	// since the target is overloaded.
+	Consumers int   `json:"consumers"`
+	Wanted    int   `json:"consumers_wanted"`
+	Limited   bool  `json:"limited,omitempty"`
+	Lag       int64 `json:"lag"` // offsets that are not yet committed
 	// Partitions are in the order of topics and numbers.
 	Partitions []PartitionStatus `json:"partitions"`
 }
@@ -90,7 +99,11 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return Status{}, err
 	}
-	s.Members = len(group.Members)
+	s.Members, s.Consumers = len(group.Members), consumers(group)
+	if state.State == Running {
+		scale := r.memory.scale(pipe)
+		s.Wanted, s.Limited = max(scale.Wanted, 1), scale.Limited
+	}
 	owners := map[kafka.TopicPartition]string{}
 	for _, m := range group.Members {
 		for _, p := range m.Assigned {
@@ -102,7 +115,7 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 		return Status{}, err
 	}
 	for _, p := range positions {
-		lag := max(p.log.End-max(p.committed, p.log.Start), 0)
+		lag := p.lag()
 		s.Lag += lag
 		s.Partitions = append(s.Partitions, PartitionStatus{p.at.Topic, p.at.Partition, p.committed, p.log.Start, p.log.End, lag, owners[p.at]})
 	}
@@ -114,6 +127,19 @@ type position struct {
 	at        kafka.TopicPartition
 	log       kafka.Range
 	committed int64 // -1: nothing
+}
+
+// lag is how many offsets are not yet committed.
+func (p position) lag() int64 { return max(p.log.End-max(p.committed, p.log.Start), 0) }
+
+// consumers counts the members that have partitions.
+func consumers(g kafka.Group) (n int) {
+	for _, m := range g.Members {
+		if len(m.Assigned) > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // positions returns those of all partitions that exist.
@@ -160,7 +186,7 @@ func (r *Runner) Pause(ctx context.Context, pipe, reason string) error {
 	return r.memory.stop(ctx, pipe, Paused, reason)
 }
 
-// Resume lets a pipe that is paused or halted run again.
+// Resume lets a pipe that is paused, halted or disabled run again.
 func (r *Runner) Resume(ctx context.Context, pipe string) error {
 	if _, err := r.definition(pipe); err != nil {
 		return err
@@ -168,7 +194,7 @@ func (r *Runner) Resume(ctx context.Context, pipe string) error {
 	return r.memory.start(ctx, pipe)
 }
 
-// Seek moves the group of a pipe that is paused or halted, and lets one that is
+// Seek moves the group of a pipe that is paused, halted or disabled, and lets one that is
 // halted run again. Where to is "earliest", "latest", a time in RFC 3339 (the
 // first record of that time or later), or offsets as in "orders/0=17,orders/1=4".
 // A dry run moves nothing, and may be asked of a running pipe too. The error is

@@ -277,7 +277,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (Progress, error) {
 	if p.Records == 0 && (err == nil || errors.Is(err, errStopped) || errors.Is(err, kerr.OffsetOutOfRange)) {
 		err = fmt.Errorf("%w: the record %s/%d at offset %d is not in the topic any more", ErrNoDelivery, topic, partition, offset)
 	}
-	err = errors.Join(err, fd.end(ctx, r.cfg.Grace, func() {}))
+	err = errors.Join(err, fd.end(ctx, r.cfg.Grace, func() {}), r.supersede(ctx, def, fd))
 	p.Delivered, p.DeadLettered = fd.tally.delivered.Load(), fd.tally.dead.Load()
 	return p, err
 }

@@ -27,6 +27,8 @@ type tally struct {
 	// done is told of each record that is settled, with the flow's mutex held;
 	// nil: nobody is.
 	done func(*kgo.Record)
+	// died are the records that were given up; the flow's mutex guards it.
+	died map[mark]bool
 }
 
 // newFeed makes a feed for a pipe. It filters only if the pipe's own filter is to
@@ -43,6 +45,7 @@ func (r *Runner) newFeed(def catalog.Pipe, filter bool, where *rule.RecordPatter
 	f.fields = fieldsOf(f.pattern, f.transform).Or(fieldsOf(where, nil))
 	fd := &feed{flow: f}
 	fd.tally.done = done
+	fd.tally.died = map[mark]bool{}
 	f.tally = &fd.tally
 	if perSecond > 0 {
 		fd.limit = rate.NewLimiter(rate.Limit(perSecond), max(perSecond/10, 1))

@@ -44,15 +44,19 @@ type flow struct {
 	pattern      *rule.RecordPattern  // nil: everything passes
 	transform    *transform.Transform // nil: the value as it is
 	enrichment   *enrichment          // nil: none
-	where        *rule.RecordPattern  // beside pattern, of a feed; nil: everything passes
-	tally        *tally               // counts for a feed; nil: this is none
-	fields       event.Fields         // of the document that pattern and transform see
+	transacting  transacting
+	where        *rule.RecordPattern // beside pattern, of a feed; nil: everything passes
+	tally        *tally              // counts for a feed; nil: this is none
+	fields       event.Fields        // of the document that pattern and transform see
 	metrics      *series
 	log          *slog.Logger
 	consumer     *kafka.Consumer
 	scratch      []byte        // for documents; the polling goroutine's
 	lettersReady atomic.Bool   // the dead-letter topic exists
-	halted       chan struct{} // closed with vanished set
+	halted       chan struct{} // closed with stopped set
+	limit        int           // of members that may read, as the group was told; 0: none. Of the goroutine that watches the state
+	law          law           // of the goroutine that looks (scale.go)
+	lookAt       time.Time     // for the next time; the runner's mutex guards it
 
 	room  chan struct{} // has a token when memory was freed
 	dirty chan struct{} // has a token when something can be committed
@@ -61,11 +65,12 @@ type flow struct {
 	parts          map[place]*partition
 	ready          byAge // may be delivered
 	governor       governor
-	closed         uint64 // how many batches have been closed so far
-	active         int    // goroutines that deliver
-	records, bytes int    // held in memory
-	draining       bool   // no further attempt begins
-	vanished       error  // why the pipe must halt; nil: it need not
+	closed         uint64   // how many batches have been closed so far
+	active         int      // goroutines that deliver
+	records, bytes int      // held in memory
+	draining       bool     // no further attempt begins
+	read           bool     // there were records since the last look (scale.go)
+	stopped        *stopped // why the pipe must not go on by itself; nil: it may
 	working        sync.WaitGroup
 }
 
@@ -87,7 +92,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 			return nil, fmt.Errorf("transform: %w", err)
 		}
 	}
-	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.cluster.Produce, Secret: r.cfg.Secret, Log: f.log}
+	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Secret: r.cfg.Secret, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
 	}
@@ -104,6 +109,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 		}
 	}
 	f.fields = fieldsOf(f.pattern, f.transform)
+	f.law.high = int64(def.Scale.Lag)
 	if f.target, err = r.open(def.Target, env); err != nil {
 		if f.enrichment != nil {
 			_ = f.enrichment.invoker.Close()
@@ -117,6 +123,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 func (f *flow) join(ctx context.Context) error {
 	m := kafka.Membership{
 		FetchBytes: f.runner.held.fetchBytes(), Memberships: int(f.runner.held.pipes), Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
+		Most:     func() int { return f.runner.memory.scale(f.def.Name).limit() },
 		Assigned: f.assigned, Revoked: f.revoked, Lost: f.lost, Gone: f.gone, Began: f.began, Vanished: f.offsetVanished,
 	}
 	m.Begun = func(t kafka.Topic, partition int32) bool {
@@ -125,7 +132,13 @@ func (f *flow) join(ctx context.Context) error {
 	if at, ok := f.def.StartTime(); ok {
 		m.Start.At = at
 	}
-	consumer, err := f.cluster.Join(ctx, m, f.log)
+	f.limit = m.Most()
+	join := f.cluster.Join
+	if f.def.Transactional() {
+		join = f.cluster.JoinTransactional
+		f.transacting = transacting{doomed: map[spot]*verdict{}, lettered: map[spot]bool{}}
+	}
+	consumer, err := join(ctx, m, f.log)
 	f.consumer = consumer
 	return err
 }
@@ -133,21 +146,18 @@ func (f *flow) join(ctx context.Context) error {
 // run polls until ctx ends and then lets deliveries end, for at most grace,
 // commits and leaves the group.
 func (f *flow) run(ctx context.Context, grace time.Duration) {
+	if f.def.Transactional() {
+		f.runTransactions(ctx)
+		return
+	}
 	committer := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
 		defer close(committer)
 		f.commitUntil(stop)
 	}()
-	ctx, stopPolling := context.WithCancel(ctx)
+	ctx, stopPolling := f.untilHalted(ctx)
 	defer stopPolling()
-	go func() {
-		select {
-		case <-f.halted:
-			stopPolling()
-		case <-ctx.Done():
-		}
-	}()
 	for f.waitForRoom(ctx) {
 		records, err := f.consumer.Poll(ctx, pollRecords)
 		if err == nil {
@@ -166,6 +176,19 @@ func (f *flow) run(ctx context.Context, grace time.Duration) {
 	defer cancel()
 	f.consumer.Leave(leave)
 	f.closeTargets()
+}
+
+// untilHalted returns a context that ends when the pipe halts, too.
+func (f *flow) untilHalted(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	go func() { // ends with ctx
+		select {
+		case <-f.halted:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, stop
 }
 
 // closeTargets frees the target, and who enriches.
@@ -262,13 +285,14 @@ func (f *flow) accept(records []*kgo.Record) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.read = true
 	var p *partition
 	for i, it := range items {
 		r := records[i]
 		if p == nil || p.topic != r.Topic || p.number != r.Partition {
 			p = f.parts[place{r.Topic, r.Partition}]
 		}
-		if p == nil || p.let || f.vanished != nil {
+		if p == nil || p.let || f.stopped != nil {
 			continue // given to somebody else since it was fetched
 		}
 		number := p.track.add(r.Offset)
@@ -306,7 +330,18 @@ func (f *flow) passes(r *kgo.Record) bool {
 
 // make turns a record into an item, or into nil if the filter drops it.
 func (f *flow) make(r *kgo.Record) *item {
-	it := &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
+	it, passed := f.shape(r)
+	if !passed {
+		f.metrics.filtered.Inc()
+		return nil
+	}
+	return it
+}
+
+// shape filters and transforms a record. The scratch belongs to the polling
+// goroutine.
+func (f *flow) shape(r *kgo.Record) (it *item, passed bool) {
+	it = &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
 	if f.pattern != nil || f.transform != nil {
 		doc, key, value := event.AppendDocument(f.scratch[:0], r, f.fields)
 		f.scratch = doc
@@ -314,8 +349,7 @@ func (f *flow) make(r *kgo.Record) *item {
 			f.scratch = nil
 		}
 		if f.pattern != nil && !f.matches(f.pattern, doc, key, value) {
-			f.metrics.filtered.Inc()
-			return nil
+			return nil, false
 		}
 		if f.transform != nil {
 			body, err := f.transform.Apply(nil, doc, time.Now())
@@ -327,7 +361,7 @@ func (f *flow) make(r *kgo.Record) *item {
 			}
 		}
 	}
-	return it
+	return it, true
 }
 
 // assigned takes partitions that the group has handed out.
@@ -340,7 +374,17 @@ func (f *flow) assigned(got map[string][]int32) {
 			f.parts[place{topic, n}] = &partition{place: place{topic, n}, lanes: map[uint64]*lane{}, ctx: ctx, cancel: cancel, quiet: make(chan struct{})}
 		}
 	}
+	f.countParts()
+}
+
+// countParts tells the metrics which partitions there are. The flow's mutex is
+// held.
+func (f *flow) countParts() {
+	if f.consumer == nil {
+		return // a feed's partitions are nobody's
+	}
 	f.metrics.partitions.Set(float64(len(f.parts)))
+	f.metrics.consumers.Set(boolean(len(f.parts) > 0))
 }
 
 // revoked lets go of partitions: attempts that are under way end, what they
@@ -402,7 +446,7 @@ func (f *flow) forget(leaving []*partition) {
 	}
 	f.ready = slices.DeleteFunc(f.ready, func(b *batch) bool { return b.part.let })
 	heap.Init(&f.ready)
-	f.metrics.partitions.Set(float64(len(f.parts)))
+	f.countParts()
 	f.wakePoller()
 }
 
@@ -426,13 +470,25 @@ func (f *flow) began(partitions map[string][]int32) {
 	}
 }
 
+// A stopped says why a pipe has stopped itself.
+type stopped struct {
+	state  string // Halted or Disabled
+	reason error
+}
+
 // offsetVanished halts the pipe: going on from the beginning would be a silent
 // replay.
 func (f *flow) offsetVanished(topic string, partition int32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.vanished == nil {
-		f.vanished = fmt.Errorf("%w: group %s, topic %s, partition %d", kafka.ErrOffsetsVanished, f.def.Group, topic, partition)
+	f.stopFor(Halted, fmt.Errorf("%w: group %s, topic %s, partition %d", kafka.ErrOffsetsVanished, f.def.Group, topic, partition))
+}
+
+// stopFor ends the flow; the runner sees to it that the pipe stays stopped. The
+// flow's mutex is held.
+func (f *flow) stopFor(state string, reason error) {
+	if f.stopped == nil {
+		f.stopped = &stopped{state, reason}
 		close(f.halted)
 	}
 }

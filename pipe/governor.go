@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"container/heap"
+	"fmt"
 	"time"
 )
 
@@ -24,6 +25,11 @@ type governor struct {
 
 	windowEnd       time.Time
 	good, overloads int // answers since the window began
+
+	answers, overloadedAnswers int // since the last look (scale.go)
+
+	failures  int       // attempts that have failed since the last one that succeeded
+	failingAt time.Time // when the first of them was
 
 	run     uint64 // counts the successes that ended a run of failures
 	failing int    // batches that have failed in this run
@@ -79,6 +85,11 @@ func signOf(status int, final bool) sign {
 // just gone down or come back.
 func (g *governor) learn(b *batch, s sign, now time.Time) (changed bool) {
 	g.adapt(s, now)
+	if g.failures++; s == well {
+		g.failures = 0
+	} else if g.failures == 1 {
+		g.failingAt = now
+	}
 	probe := b.probe
 	b.probe = false
 	if probe {
@@ -112,7 +123,9 @@ func (g *governor) learn(b *batch, s sign, now time.Time) (changed bool) {
 
 // adapt moves the limit at the end of each window.
 func (g *governor) adapt(s sign, now time.Time) {
+	g.answers++
 	if s == overloaded {
+		g.overloadedAnswers++
 		g.overloads++
 	} else {
 		g.good++
@@ -177,6 +190,9 @@ func (f *flow) govern(b *batch, s sign, err error) {
 	if changed && !g.open {
 		f.metrics.open.Set(0)
 		f.log.Info("the target is back")
+	}
+	if after := f.def.Delivery.DisableAfter; after > 0 && f.consumer != nil && g.failures >= openAfter && now.Sub(g.failingAt) >= after {
+		f.stopFor(Disabled, fmt.Errorf("every attempt has failed since %s, %d of them: %w", g.failingAt.UTC().Format(time.RFC3339), g.failures, err))
 	}
 	if g.open && !g.probing {
 		f.giveUpAged(now)

@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +24,30 @@ const letterBytes = 100 << 20
 // end, since the alternative is to lose them.
 func (f *flow) giveUp(b *batch) {
 	v := b.verdict
-	letters := make([]*kgo.Record, len(b.items))
-	for i, it := range b.items {
+	if err := f.writeLetters(b.items, v); err != nil {
+		v.tries++
+		wait := backoff(catalog.Backoff{Min: 500 * time.Millisecond, Max: 30 * time.Second}, v.tries, 0)
+		f.log.Error("dead letters cannot be written; their records wait", "topic", f.def.Delivery.DeadLetter, "again_in", wait, "err", err)
+		f.again(b, wait)
+		return
+	}
+	f.metrics.dead.Add(float64(len(b.items)))
+	if f.tally != nil {
+		f.tally.dead.Add(int64(len(b.items)))
+		f.mu.Lock()
+		for _, it := range b.items {
+			f.tally.died[markOf(it.Record.Topic, it.Record.Partition, it.Record.Offset)] = true
+		}
+		f.mu.Unlock()
+	}
+	f.settle(b)
+}
+
+// writeLetters writes the dead letters of items. When it returns nil, all are
+// acknowledged.
+func (f *flow) writeLetters(items []*item, v *verdict) error {
+	letters := make([]*kgo.Record, len(items))
+	for i, it := range items {
 		letters[i] = f.letter(it, v)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -34,21 +57,13 @@ func (f *flow) giveUp(b *batch) {
 		err = f.cluster.Produce(ctx, letters...).FirstErr()
 	}
 	if err != nil {
-		v.tries++
-		wait := backoff(catalog.Backoff{Min: 500 * time.Millisecond, Max: 30 * time.Second}, v.tries, 0)
 		f.metrics.letterFailures.Inc()
-		f.log.Error("dead letters cannot be written; their records wait", "topic", f.def.Delivery.DeadLetter, "again_in", wait, "err", err)
-		f.again(b, wait)
-		return
+		return fmt.Errorf("write dead letters: %w", err)
 	}
-	f.metrics.dead.Add(float64(len(letters)))
-	if f.tally != nil {
-		f.tally.dead.Add(int64(len(letters)))
-	}
-	first := b.items[0].Record
+	first := items[0].Record
 	f.log.Warn("records given up", "topic", first.Topic, "partition", first.Partition, "offset", first.Offset, "records", len(letters),
 		"attempts", v.attempts, "dead_letter", f.def.Delivery.DeadLetter, "err", v.err)
-	f.settle(b)
+	return nil
 }
 
 // ensureLetterTopic creates the dead-letter topic before its first use, so that

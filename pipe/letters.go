@@ -39,7 +39,7 @@ type Letter struct {
 }
 
 // scanLimits is what one read of an operation takes.
-var scanLimits = kafka.Limits{Records: 2_000, Bytes: 4 << 20}
+var scanLimits = kafka.Limits{Records: 2_000, Bytes: 4 << 20, Committed: true}
 
 // Letters are the dead letters of a pipe that are neither redriven nor discarded,
 // by partition and offset of the dead-letter topic. An error ends them.
@@ -51,6 +51,9 @@ func (r *Runner) Letters(ctx context.Context, pipe string) iter.Seq2[Letter, err
 			return
 		}
 		for l, err := range r.unsettled(ctx, def) {
+			if l.twin {
+				continue
+			}
 			if !yield(l.letter, err) || err != nil {
 				return
 			}
@@ -63,9 +66,12 @@ type openLetter struct {
 	letter Letter
 	record *kgo.Record // of the dead-letter topic
 	start  int64       // of its partition's log
+	mark   mark        // of the original record
+	twin   bool        // of a letter that came before
 }
 
-// unsettled reads the dead-letter topic up to where it ends now.
+// unsettled reads the dead-letter topic up to where it ends now. It says which
+// letters are twins of earlier ones, for which it keeps some 20 bytes a letter.
 func (r *Runner) unsettled(ctx context.Context, def catalog.Pipe) iter.Seq2[openLetter, error] {
 	return func(yield func(openLetter, error) bool) {
 		name := def.Delivery.DeadLetter
@@ -81,6 +87,7 @@ func (r *Runner) unsettled(ctx context.Context, def catalog.Pipe) iter.Seq2[open
 			yield(openLetter{}, err)
 			return
 		}
+		seen := map[mark]struct{}{}
 		for _, p := range slices.Sorted(maps.Keys(ranges)) {
 			span := ranges[p]
 			done, err := r.memory.settledOf(ctx, def.Name, p)
@@ -93,7 +100,10 @@ func (r *Runner) unsettled(ctx context.Context, def catalog.Pipe) iter.Seq2[open
 				if !ok || l.Pipe != def.Name || done.has(record.Offset) {
 					return true
 				}
-				return yield(openLetter{l, record, span.Start}, nil)
+				about := markOf(l.Topic, l.Partition, l.Offset)
+				_, twin := seen[about]
+				seen[about] = struct{}{}
+				return yield(openLetter{l, record, span.Start, about, twin}, nil)
 			})
 			if errors.Is(err, errStopped) {
 				return
@@ -215,7 +225,8 @@ func chosen(ids []string) (map[string]bool, error) {
 // all there are at the time of the call, and returns when each is delivered or
 // given up again. What is delivered or given up again leaves the list; a letter
 // that fails again comes back as a new one. Records of one key go in the order in
-// which they were given up.
+// which they were given up. The error is ErrBusy while somebody else redrives
+// letters of the pipe, in whatever process.
 func (r *Runner) Redrive(ctx context.Context, pipe string, ids []string, report func(Progress)) (Progress, error) {
 	def, err := r.definition(pipe)
 	if err != nil {
@@ -225,7 +236,12 @@ func (r *Runner) Redrive(ctx context.Context, pipe string, ids []string, report 
 	if err != nil {
 		return Progress{}, err
 	}
-	s := settling{runner: r, pipe: pipe, from: map[*kgo.Record]openLetter{}}
+	ctx, release, err := r.memory.take(ctx, pipe)
+	if err != nil {
+		return Progress{}, err
+	}
+	defer release()
+	s := settling{runner: r, pipe: pipe, from: map[*kgo.Record]openLetter{}, twins: map[mark][]openLetter{}}
 	fd, err := r.newFeed(def, false, nil, 0, s.done)
 	if err != nil {
 		return Progress{}, err
@@ -248,6 +264,10 @@ func (r *Runner) Redrive(ctx context.Context, pipe string, ids []string, report 
 			break
 		}
 		p.Read++
+		if l.twin {
+			s.join(l)
+			continue
+		}
 		if len(want) > 0 && !want[l.letter.ID] {
 			continue
 		}
@@ -263,6 +283,9 @@ func (r *Runner) Redrive(ctx context.Context, pipe string, ids []string, report 
 		}
 	}
 	err = errors.Join(err, fd.end(ctx, r.cfg.Grace, tell))
+	if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && cause != nil {
+		err = cause
+	}
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
 	err = errors.Join(err, s.flush(note))
@@ -283,14 +306,22 @@ func (r *Runner) Discard(ctx context.Context, pipe string, ids []string) (int, e
 		return 0, err
 	}
 	s := settling{runner: r, pipe: pipe}
+	chosen := map[mark]bool{}
 	n := 0
 	for l, err := range r.unsettled(ctx, def) {
 		if err != nil {
 			return n, err
 		}
+		if l.twin {
+			if chosen[l.mark] {
+				s.add(l)
+			}
+			continue
+		}
 		if len(want) > 0 && !want[l.letter.ID] {
 			continue
 		}
+		chosen[l.mark] = true
 		s.add(l)
 		if n++; n%10_000 == 0 {
 			if err := s.flush(ctx); err != nil {
@@ -308,6 +339,8 @@ type settling struct {
 
 	mu     sync.Mutex
 	from   map[*kgo.Record]openLetter // by the record that is being delivered
+	twins  map[mark][]openLetter      // of letters that were chosen and are not settled
+	over   map[mark]bool              // that were chosen and are
 	ready  map[int32][]int64
 	starts map[int32]int64
 }
@@ -315,16 +348,43 @@ type settling struct {
 func (s *settling) expect(r *kgo.Record, l openLetter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from[r] = openLetter{record: &kgo.Record{Partition: l.record.Partition, Offset: l.record.Offset}, start: l.start}
+	s.from[r] = openLetter{record: &kgo.Record{Partition: l.record.Partition, Offset: l.record.Offset}, start: l.start, mark: l.mark}
+	s.twins[l.mark] = nil
+}
+
+// join settles a letter together with the one whose twin it is, if that was chosen.
+func (s *settling) join(l openLetter) {
+	s.mu.Lock()
+	twins, going := s.twins[l.mark]
+	over := s.over[l.mark]
+	if going {
+		l.record = &kgo.Record{Partition: l.record.Partition, Offset: l.record.Offset}
+		s.twins[l.mark] = append(twins, l)
+	}
+	s.mu.Unlock()
+	if over {
+		s.add(l)
+	}
 }
 
 func (s *settling) done(r *kgo.Record) {
 	s.mu.Lock()
 	l, ok := s.from[r]
 	delete(s.from, r)
+	twins := s.twins[l.mark]
+	if ok {
+		delete(s.twins, l.mark)
+		if s.over == nil {
+			s.over = map[mark]bool{}
+		}
+		s.over[l.mark] = true
+	}
 	s.mu.Unlock()
 	if ok {
 		s.add(l)
+	}
+	for _, t := range twins {
+		s.add(t)
 	}
 }
 

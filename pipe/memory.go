@@ -19,8 +19,10 @@ const MemoryTopic = "klamm.pipes"
 // memory is what pipes must remember beside their offsets, shared by all
 // processes of the cluster:
 //
-//	state/PIPE              paused or halted, and why; no entry: running
+//	state/PIPE              paused, halted or disabled, and why; no entry: running
+//	scale/PIPE              how many consumers it is to have
 //	begun/PIPE              the partitions that have a committed offset
+//	redrive/PIPE            who redrives its dead letters, and until when for sure
 //	settled/PIPE/PARTITION  which dead letters are redriven or discarded
 //
 // Without begun/PIPE, offsets that have vanished would look like those of a pipe
@@ -116,12 +118,18 @@ func (m *memory) stop(ctx context.Context, pipe, state, reason string) error {
 	if err != nil {
 		return err
 	}
-	return t.Update(ctx, func(tx *table.Tx) error {
-		if _, ok := tx.Get("state/" + pipe); !ok {
+	first := false
+	err = t.Update(ctx, func(tx *table.Tx) error {
+		_, ok := tx.Get("state/" + pipe)
+		if first = !ok; first {
 			tx.Put("state/"+pipe, value)
 		}
 		return nil
 	})
+	if err == nil && first { // with an error the table may still be asking
+		m.runner.announce(ctx, pipe, state, reason)
+	}
+	return err
 }
 
 // start lets a pipe run.
@@ -130,7 +138,17 @@ func (m *memory) start(ctx context.Context, pipe string) error {
 	if err != nil {
 		return err
 	}
-	return t.Delete(ctx, "state/"+pipe, table.Any)
+	stopped := false
+	err = t.Update(ctx, func(tx *table.Tx) error {
+		if _, stopped = tx.Get("state/" + pipe); stopped {
+			tx.Delete("state/" + pipe)
+		}
+		return nil
+	})
+	if err == nil && stopped {
+		m.runner.announce(ctx, pipe, Running, "")
+	}
+	return err
 }
 
 // begun is what is remembered of a pipe's group.

@@ -13,10 +13,13 @@ type Metrics struct {
 	seconds        *prometheus.HistogramVec
 	waiting        *prometheus.GaugeVec
 	partitions     *prometheus.GaugeVec
+	consumers      *prometheus.GaugeVec
+	wanted         *prometheus.GaugeVec
 	open           *prometheus.GaugeVec
 	limit          *prometheus.GaugeVec
 	gone           *prometheus.CounterVec
 	halted         *prometheus.GaugeVec
+	disabled       *prometheus.GaugeVec
 	unlogged       prometheus.Counter
 	commitFailures *prometheus.CounterVec
 	letterFailures *prometheus.CounterVec
@@ -49,7 +52,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"pipe"}),
 	}
+	m.consumers = gauge("klamm_pipe_consumers", "1 while this process reads partitions for a pipe; the sum over all processes is how many consumers it has.")
+	m.wanted = gauge("klamm_pipe_consumers_wanted", "How many consumers a pipe should have in the whole cluster, the same in every process; 0 while it does not run.")
 	m.halted = gauge("klamm_pipe_halted", "1 while a pipe has halted itself and waits for an operator.")
+	m.disabled = gauge("klamm_pipe_disabled", "1 while a pipe has stopped itself because every attempt has failed for delivery.disable_after.")
 	m.unlogged = prometheus.NewCounter(prometheus.CounterOpts{Name: "klamm_delivery_log_dropped_total", Help: "Entries of the delivery log that could not be written."})
 	r.MustRegister(m.seconds, m.unlogged)
 	return m
@@ -58,7 +64,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 // series are the series of one pipe. Looking them up costs more than counting.
 type series struct {
 	delivered, filtered, dead, gone, commitFailures, letterFailures, ok, failed prometheus.Counter
-	waiting, partitions, open, limit, halted                                    prometheus.Gauge
+	waiting, partitions, open, limit, halted, disabled, consumers, wanted       prometheus.Gauge
 	seconds                                                                     prometheus.Observer
 }
 
@@ -71,8 +77,11 @@ func (m *Metrics) of(pipe string) *series {
 		failed:         m.attempts.WithLabelValues(pipe, "failed"),
 		waiting:        m.waiting.WithLabelValues(pipe),
 		partitions:     m.partitions.WithLabelValues(pipe),
+		consumers:      m.consumers.WithLabelValues(pipe),
+		wanted:         m.wanted.WithLabelValues(pipe),
 		open:           m.open.WithLabelValues(pipe),
 		limit:          m.limit.WithLabelValues(pipe),
+		disabled:       m.disabled.WithLabelValues(pipe),
 		halted:         m.halted.WithLabelValues(pipe),
 		gone:           m.gone.WithLabelValues(pipe),
 		commitFailures: m.commitFailures.WithLabelValues(pipe),

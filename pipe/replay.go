@@ -98,7 +98,7 @@ func (r *Runner) Replay(ctx context.Context, ask Replay, report func(Progress)) 
 	if errors.Is(err, errStopped) {
 		err = nil // ctx has ended, as end says
 	}
-	err = errors.Join(err, fd.end(ctx, r.cfg.Grace, func() { report(progress()) }))
+	err = errors.Join(err, fd.end(ctx, r.cfg.Grace, func() { report(progress()) }), r.supersede(ctx, def, fd))
 	report(progress())
 	return p, err
 }

@@ -25,9 +25,11 @@ import (
 	"github.com/klamm-gateway/klamm/transform"
 )
 
-// A Config is what a Runner works with. All fields are required.
+// A Config is what a Runner works with. All fields but Clusters are required.
 type Config struct {
-	Cluster   *kafka.Cluster
+	Cluster *kafka.Cluster
+	// Clusters are those of kafka.clusters, by name; nil: there are none.
+	Clusters  map[string]*kafka.Cluster
 	Kinds     []target.Kind
 	Transport http.RoundTripper
 	Egress    *target.Egress
@@ -48,12 +50,20 @@ type Runner struct {
 	held    budget
 	journal *journal
 	joined  sync.WaitGroup
+
+	clusters map[string]target.Produce
+
+	mu    sync.Mutex
+	flows map[*flow]bool // those that run
 }
 
 // New returns a runner for the pipes. The error names the pipe whose definition
 // cannot work and says why.
 func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
-	r := &Runner{cfg: cfg, metrics: cfg.Metrics, pipes: pipes}
+	r := &Runner{cfg: cfg, metrics: cfg.Metrics, pipes: pipes, flows: map[*flow]bool{}, clusters: map[string]target.Produce{}}
+	for name, c := range cfg.Clusters {
+		r.clusters[name] = c.Produce
+	}
 	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{})}
 	r.held.pipes = int64(max(len(pipes), 1))
 	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
@@ -115,6 +125,7 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 	starting := make(chan struct{}, 16) // so many pipes ask the cluster at once
 	var running sync.WaitGroup
+	running.Go(func() { r.scale(ctx) })
 	for i := range r.first {
 		running.Go(func() { r.keep(ctx, r.first[i], starting) })
 	}
@@ -155,25 +166,28 @@ func (r *Runner) keep(ctx context.Context, f *flow, starting chan struct{}) {
 			announce()
 			log.Warn("pipe does not run", "state", s.State, "reason", s.Reason, "since", s.Since)
 			f.metrics.halted.Set(boolean(s.State == Halted))
+			f.metrics.disabled.Set(boolean(s.State == Disabled))
+			f.metrics.wanted.Set(0)
 			r.awaitChange(ctx, def.Name, s, changed)
 			attempt = 0
 			continue
 		}
 		f.metrics.halted.Set(0)
+		f.metrics.disabled.Set(0)
 		starting <- struct{}{}
 		err := f.join(ctx)
 		<-starting
 		announce()
 		if errors.Is(err, kafka.ErrOffsetsVanished) {
-			r.halt(ctx, f, err)
+			r.halt(ctx, f, Halted, err)
 			continue
 		}
 		if err == nil {
 			attempt = 0
 			log.Info("pipe running", "topics", def.Topics, "group", def.Group)
 			r.runWhileWanted(ctx, f)
-			if f.vanished != nil {
-				r.halt(ctx, f, f.vanished)
+			if s := f.stopped; s != nil {
+				r.halt(ctx, f, s.state, s.reason)
 			}
 			again, err := newFlow(def, r)
 			if err == nil {
@@ -219,27 +233,49 @@ func (r *Runner) awaitChange(ctx context.Context, pipe string, was standing, cha
 func (r *Runner) runWhileWanted(ctx context.Context, f *flow) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { // ends with the flow
-		s, changed := r.memory.standing(f.def.Name)
-		if s.State == Running {
-			r.awaitChange(ctx, f.def.Name, s, changed)
+	r.mu.Lock()
+	r.flows[f] = true
+	r.mu.Unlock()
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer stop()
+		for {
+			s, changed := r.memory.standing(f.def.Name)
+			if s.State != Running {
+				return
+			}
+			f.follow(r.memory.scale(f.def.Name))
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
 		}
-		stop()
-	}()
+	})
 	f.run(ctx, r.cfg.Grace)
+	r.mu.Lock()
+	delete(r.flows, f)
+	r.mu.Unlock()
+	stop()
+	watching.Wait()
 }
 
 // halt stops a pipe in all processes until an operator has looked at it. It goes
 // on trying until that is noted: meanwhile the pipe does not run here.
-func (r *Runner) halt(ctx context.Context, f *flow, reason error) {
-	f.metrics.halted.Set(1)
-	f.log.Error("pipe halted; say where it shall go on with klamm pipe seek", "err", reason)
+func (r *Runner) halt(ctx context.Context, f *flow, state string, reason error) {
+	f.metrics.halted.Set(boolean(state == Halted))
+	f.metrics.disabled.Set(boolean(state == Disabled))
+	if state == Disabled {
+		f.log.Error("pipe disabled; klamm pipe resume lets it run again", "err", reason)
+	} else {
+		f.log.Error("pipe halted; say where it shall go on with klamm pipe seek", "err", reason)
+	}
 	for attempt := 1; ctx.Err() == nil; attempt++ {
-		err := r.memory.stop(ctx, f.def.Name, Halted, reason.Error())
+		err := r.memory.stop(ctx, f.def.Name, state, reason.Error())
 		if err == nil {
 			return
 		}
-		f.log.Error("that the pipe has halted cannot be noted yet", "err", err)
+		f.log.Error("that the pipe has stopped cannot be noted yet", "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff(restart, attempt, 0)):

@@ -72,9 +72,10 @@ type Env struct {
 	// Transport sends HTTP requests; it refuses addresses that klamm must not
 	// reach and never follows redirects.
 	Transport http.RoundTripper
-	// Produce writes records to klamm's own cluster; a Partition of -1 lets the
-	// key decide.
-	Produce func(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults
+	// Produce writes records to klamm's own cluster.
+	Produce Produce
+	// Clusters write to the clusters of kafka.clusters, by their names.
+	Clusters map[string]Produce
 	// Egress says which addresses may be reached.
 	Egress *Egress
 	// Secret looks up what the configuration names by a secret.Ref.
@@ -82,6 +83,10 @@ type Env struct {
 	// Log receives what an operator must know.
 	Log *slog.Logger
 }
+
+// Produce writes records to a cluster, in the order given, and returns when each is
+// acknowledged or has failed; a Partition of -1 lets the key decide.
+type Produce func(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults
 
 // A PartialError says which events of a batch were not accepted, by their
 // position. All others were.

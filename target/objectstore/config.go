@@ -37,8 +37,9 @@ type Config struct {
 	// {topic}, {partition}, {first_offset}, {last_offset}, {year}, {month}, {day}
 	// and {hour} of the first record's time in UTC, {ext} for the format, and
 	// {digest}, which is another one for another choice of offsets. Topic,
-	// partition and both offsets must be there. The default is
-	// {topic}/{year}/{month}/{day}/{partition}-{first_offset}-{last_offset}.{ext}.
+	// partition and both offsets must be there; without {digest}, a replay of some
+	// records can take the place of an object with all of them. The default is
+	// {topic}/{year}/{month}/{day}/{partition}-{first_offset}-{last_offset}-{digest}.{ext}.
 	Key string `yaml:"key" json:"key,omitempty"`
 	// Format is ndjson, a value a line (the default), json, an array, csv or
 	// parquet.

@@ -93,7 +93,7 @@ func TestWhatKilledProcessesLeftIsSweptAway(t *testing.T) {
 	for _, e := range entries {
 		got = append(got, e.Name())
 	}
-	if strings.Join(got, " ") != ".klamm-NEW.tmp 3-1-1.ndjson other" {
+	if strings.Join(got, " ") != ".klamm-NEW.tmp 3-1-1-cd2662154e6d76b2.ndjson other" {
 		t.Errorf("left: %q", got)
 	}
 }
@@ -121,7 +121,7 @@ func TestMissingDirectoryIsNotMade(t *testing.T) {
 
 func TestDirectoryInAnObjectsPlace(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "source/2023/11/14/3-1-1.ndjson/x"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "source/2023/11/14/3-1-1-cd2662154e6d76b2.ndjson/x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := opened(t, Config{Directory: dir}, "").Deliver(t.Context(), events(1, "1")); !target.FailureOf(err).Final {

@@ -15,7 +15,9 @@ import (
 )
 
 const (
-	defaultKey = "{topic}/{year}/{month}/{day}/{partition}-{first_offset}-{last_offset}.{ext}"
+	// With the digest, an object of a part of a batch (of a replay, say) never takes
+	// the place of the whole.
+	defaultKey = "{topic}/{year}/{month}/{day}/{partition}-{first_offset}-{last_offset}-{digest}.{ext}"
 	// maxKey is what S3 allows, in bytes.
 	maxKey = 1024
 	// maxSegment is what file systems allow between two slashes, less the room

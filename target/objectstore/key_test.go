@@ -20,12 +20,12 @@ func TestKeys(t *testing.T) {
 		in             []*event.Event
 		want           string // "": an error
 	}{
-		{"the default", "", []*event.Event{record("orders", 1, 1_767_225_599_999), record("orders", 9, 0)}, "orders/2025/12/31/4-1-9.ndjson.gz"},
+		{"the default", "", []*event.Event{record("orders", 1, 1_767_225_599_999), record("orders", 9, 0)}, "orders/2025/12/31/4-1-9-22db33e560859d94.ndjson.gz"},
 		{"everything", "{pipe}/{topic}/{year}{month}{day}T{hour}/{partition}/{first_offset}-{last_offset}-{digest}.{ext}",
 			[]*event.Event{record("o", 1, 1_767_225_599_999)}, "p1/o/20251231T23/4/1-1-cd2662154e6d76b2.ndjson.gz"},
-		{"no timestamp", "", []*event.Event{record("o", 1, -1)}, "o/1969/12/31/4-1-1.ndjson.gz"},
-		{"a time far away", "", []*event.Event{record("o", 1, 1<<62)}, "o/146140482/04/24/4-1-1.ndjson.gz"},
-		{"a topic with dots", "", []*event.Event{record("..o", 1, 0)}, "..o/1970/01/01/4-1-1.ndjson.gz"},
+		{"no timestamp", "", []*event.Event{record("o", 1, -1)}, "o/1969/12/31/4-1-1-cd2662154e6d76b2.ndjson.gz"},
+		{"a time far away", "", []*event.Event{record("o", 1, 1<<62)}, "o/146140482/04/24/4-1-1-cd2662154e6d76b2.ndjson.gz"},
+		{"a topic with dots", "", []*event.Event{record("..o", 1, 0)}, "..o/1970/01/01/4-1-1-cd2662154e6d76b2.ndjson.gz"},
 		{"a topic that cannot be", "", []*event.Event{record("..", 1, 0)}, ""},
 		{"a topic that climbs", "a/{topic}/{partition}-{first_offset}-{last_offset}", []*event.Event{record("../../etc", 1, 0)}, ""},
 		{"a long topic", "", []*event.Event{record(strings.Repeat("x", 249), 1, 0)}, ""},
@@ -92,4 +92,26 @@ func FuzzKeys(f *testing.F) {
 			t.Errorf("the second time it is %q, %v", again, err)
 		}
 	})
+}
+
+func TestAPartOfABatchHasAnotherKey(t *testing.T) {
+	record := func(offset int64) *event.Event {
+		return &event.Event{Record: &kgo.Record{Topic: "orders", Partition: 4, Offset: offset, Timestamp: time.UnixMilli(0)}}
+	}
+	k, err := compile("", "p", "ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []*event.Event{record(1), record(2), record(9)}
+	whole, err := k.render(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := k.render([]*event.Event{all[0], all[2]})
+	if err != nil || part == whole {
+		t.Errorf("the whole is %s, a part of it between the same offsets %s, %v", whole, part, err)
+	}
+	if again, _ := k.render(all); again != whole {
+		t.Errorf("another attempt is %s, want %s", again, whole)
+	}
 }

@@ -115,7 +115,7 @@ func TestSameBatchIsTheSameObject(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := map[string]string{"source/2023/11/14/3-7-9.ndjson": "{\"n\":1}\n\"text\"\n{\"n\":2}\n"}
+	want := map[string]string{"source/2023/11/14/3-7-9-7d92543ffab0affc.ndjson": "{\"n\":1}\n\"text\"\n{\"n\":2}\n"}
 	if diff := cmp.Diff(want, objects(t, dir)); diff != "" {
 		t.Error(diff)
 	}

@@ -116,7 +116,7 @@ func TestObjectInABucket(t *testing.T) {
 	if err := opened(t, s.config(), "ndjson").Deliver(t.Context(), events(7, "1", "2")); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"/archive/source/2023/11/14/3-7-8.ndjson": "1\n2\n"}, s.objects); diff != "" {
+	if diff := cmp.Diff(map[string]string{"/archive/source/2023/11/14/3-7-8-65b5281bf090304a.ndjson": "1\n2\n"}, s.objects); diff != "" {
 		t.Error(diff)
 	}
 	if s.headers.Get("Content-Type") != "application/x-ndjson" || s.headers.Get("X-Amz-Meta-Klamm-Delivery-Id") != "id-7" {

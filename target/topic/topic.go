@@ -21,6 +21,14 @@ type Config struct {
 	// Name is the topic; it is created if it does not exist and the broker
 	// allows it.
 	Name string `yaml:"name" json:"name"`
+	// Cluster is the name of one of kafka.clusters; empty is the cluster that the
+	// pipe reads from.
+	Cluster string `yaml:"cluster" json:"cluster,omitempty"`
+	// Transactional writes records and the pipe's offsets in one transaction: who
+	// reads committed records sees each once, also when a process is killed. It
+	// goes with the cluster that the pipe reads from, and not with an enrichment,
+	// delivery.attempts, max_age, bisect and log: all.
+	Transactional bool `yaml:"transactional" json:"transactional,omitempty"`
 }
 
 // Kind returns the topic kind.
@@ -35,11 +43,14 @@ func (c *Config) Validate(report func(path, problem string)) {
 	if !name.MatchString(c.Name) || c.Name == "." || c.Name == ".." {
 		report("name", "want the name of a topic: 1 to 249 letters, digits, '.', '_' and '-'")
 	}
+	if c.Transactional && c.Cluster != "" {
+		report("transactional", "a transaction cannot span two clusters: it goes with the cluster that the pipe reads from, without cluster")
+	}
 }
 
 type topic struct {
 	name    string
-	produce func(ctx context.Context, records ...*kgo.Record) kgo.ProduceResults
+	produce target.Produce
 }
 
 func open(config json.RawMessage, env target.Env) (target.Target, error) {
@@ -47,7 +58,16 @@ func open(config json.RawMessage, env target.Env) (target.Target, error) {
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("topic: %w", err)
 	}
-	return &topic{name: c.Name, produce: env.Produce}, nil
+	produce := env.Produce
+	if c.Cluster != "" {
+		if produce = env.Clusters[c.Cluster]; produce == nil {
+			return nil, fmt.Errorf("topic: there is no cluster %q in kafka.clusters", c.Cluster)
+		}
+		if c.Transactional {
+			return nil, errors.New("topic: a transaction cannot span two clusters")
+		}
+	}
+	return &topic{name: c.Name, produce: produce}, nil
 }
 
 func (t *topic) Close() error { return nil }

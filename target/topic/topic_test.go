@@ -67,3 +67,38 @@ func TestLoopsEnd(t *testing.T) {
 		t.Errorf("got %v, wrote %d", err, len(got))
 	}
 }
+
+func TestClusters(t *testing.T) {
+	here, there := 0, 0
+	writer := func(n *int) target.Produce {
+		return func(_ context.Context, records ...*kgo.Record) kgo.ProduceResults {
+			*n += len(records)
+			return make(kgo.ProduceResults, len(records))
+		}
+	}
+	env := target.Env{Produce: writer(&here), Clusters: map[string]target.Produce{"there": writer(&there)}}
+	for _, c := range []struct {
+		config      string
+		here, there int
+		fails       bool
+	}{
+		{`{"name":"t"}`, 1, 0, false},
+		{`{"name":"t","cluster":"there"}`, 1, 1, false},
+		{`{"name":"t","cluster":"nowhere"}`, 1, 1, true},
+		{`{"name":"t","cluster":"there","transactional":true}`, 1, 1, true},
+		{`{"name":"t","transactional":true}`, 2, 1, false},
+	} {
+		opened, err := Kind().Open([]byte(c.config), env)
+		if (err != nil) != c.fails {
+			t.Errorf("%s: %v", c.config, err)
+		}
+		if err == nil {
+			if err := opened.Deliver(t.Context(), []*event.Event{{Record: &kgo.Record{Topic: "s"}}}); err != nil {
+				t.Errorf("%s: %v", c.config, err)
+			}
+		}
+		if here != c.here || there != c.there {
+			t.Errorf("%s: %d and %d records written, want %d and %d", c.config, here, there, c.here, c.there)
+		}
+	}
+}
