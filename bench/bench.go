@@ -22,6 +22,11 @@ type Options struct {
 	// Cases chooses what is measured at the doors by name, see CaseNames; none
 	// is all.
 	Cases []string
+	// SSE measures event streams at the front door, and nothing else there.
+	SSE bool
+	// SSEClients is how many clients listen, 1 to 10,000, and SSERate how many
+	// records a second each of them is sent, 1 to 100,000.
+	SSEClients, SSERate int
 	// Brokers are bootstrap servers; none starts the embedded broker.
 	Brokers []string
 	// Rounds is how often each side is measured, 1 to 100.
@@ -49,7 +54,7 @@ type Options struct {
 
 // Default returns the options of klamm bench without flags.
 func Default() Options {
-	return Options{Front: true, Pipe: true, Rounds: 3, Seconds: 5, Connections: 64, ValueBytes: 1024, Partitions: 4}
+	return Options{Front: true, Pipe: true, Rounds: 3, Seconds: 5, Connections: 64, SSEClients: 2000, SSERate: 100, ValueBytes: 1024, Partitions: 4}
 }
 
 // CaseNames returns the names of what can be measured at the front door; the
@@ -82,6 +87,8 @@ func (o Options) Validate() error {
 		{"seconds", o.Seconds, 1, 600},
 		{"records", o.Records, 0, 100_000_000},
 		{"connections", o.Connections, 1, 10_000},
+		{"clients", o.SSEClients, 1, 10_000},
+		{"rate", o.SSERate, 1, 100_000},
 		{"value-bytes", o.ValueBytes, minDocument, maxDocument},
 		{"partitions", o.Partitions, 1, 1_000},
 	} {

@@ -17,6 +17,9 @@ type contender struct {
 
 // front measures the front door: requests that come in and become records.
 func (c *conductor) front(ctx context.Context) ([]Case, error) {
+	if c.SSE {
+		return c.sse(ctx)
+	}
 	klamm, klammAddr, err := c.startKlamm(ctx, "")
 	if err != nil {
 		return nil, err

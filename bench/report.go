@@ -75,6 +75,9 @@ type Figures struct {
 	CPUMicros        float64 `json:"cpu_us_per_record"` // of the server, user and system
 	PeakBytes        int64   `json:"peak_rss_bytes"`    // of the server since its start
 	Repeated         int64   `json:"repeated"`          // records delivered more than once
+	// IdleBytes is by how much the server's resident set grew for each client of
+	// an event stream on which nothing happens.
+	IdleBytes int64 `json:"idle_bytes_per_client,omitempty"`
 }
 
 // settle computes what follows from the rest.
@@ -101,6 +104,7 @@ func medians(runs []Figures) Figures {
 		CPUMicros:        of(func(f Figures) float64 { return f.CPUMicros }),
 		PeakBytes:        int64(of(func(f Figures) float64 { return float64(f.PeakBytes) })),
 		Repeated:         int64(of(func(f Figures) float64 { return float64(f.Repeated) })),
+		IdleBytes:        int64(of(func(f Figures) float64 { return float64(f.IdleBytes) })),
 	}
 }
 

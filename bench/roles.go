@@ -43,6 +43,8 @@ func Role(ctx context.Context, name, config string, out io.Writer) error {
 		return role(ctx, config, out, runReadYardstick)
 	case "yardstick-native-read":
 		return role(ctx, config, out, runNativeReadYardstick)
+	case "yardstick-sse":
+		return role(ctx, config, out, runSSEYardstick)
 	case "yardstick-pipe":
 		return role(ctx, config, out, runPipeYardstick)
 	case "load":
@@ -51,6 +53,8 @@ func Role(ctx context.Context, name, config string, out io.Writer) error {
 		return role(ctx, config, out, runStream)
 	case "load-read":
 		return role(ctx, config, out, runRead)
+	case "load-sse":
+		return role(ctx, config, out, runSSE)
 	case "fill":
 		return role(ctx, config, out, runFill)
 	case "sink":

@@ -29,7 +29,7 @@ func benchCommand() *cobra.Command {
 		Short: "Measure klamm beside a bare Go program on this machine",
 		Long: "Measures both doors beside yardsticks: bare Go programs that do the same work with net/http and a Kafka client. Everything\n" +
 			"runs on this machine, in processes of its own, in turn. docs/benchmarks.md says how to read the result. Linux only.",
-		Example: "  klamm bench\n  klamm bench front --runs 1 --seconds 2\n  klamm bench pipe --brokers 127.0.0.1:9092 -o json",
+		Example: "  klamm bench\n  klamm bench front --runs 1 --seconds 2\n  klamm bench front --sse --clients 500\n  klamm bench pipe --brokers 127.0.0.1:9092 -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, true) },
 	}
@@ -48,6 +48,10 @@ func benchCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{cmd, front, pipe} {
 		benchFlags(c, &o, &output)
 	}
+	flags := front.Flags()
+	flags.BoolVar(&o.SSE, "sse", false, "measure Server-Sent Events, and nothing else")
+	flags.IntVar(&o.SSEClients, "clients", o.SSEClients, "with --sse: clients that listen at once")
+	flags.IntVar(&o.SSERate, "rate", o.SSERate, "with --sse: records a second, each of which goes to all clients")
 	cmd.AddCommand(front, pipe, benchLimitsCommand(), benchRulesCommand(), benchRoleCommand())
 	return cmd
 }
