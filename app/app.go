@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,13 +19,16 @@ import (
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/front/confluent3"
+	"github.com/klamm-gateway/klamm/front/ingress"
 	"github.com/klamm-gateway/klamm/front/klamm"
 	"github.com/klamm-gateway/klamm/front/light"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/peer"
 	"github.com/klamm-gateway/klamm/pipe"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
@@ -52,9 +54,17 @@ type App struct {
 	opts     Options
 	log      *slog.Logger
 	listener net.Listener
+	doors    []door          // the listener and all others
+	auth     *auth.Chain     // nil: everybody is served without
+	streams  map[string]bool // the patterns of routes that are streams
 	broker   *broker.Broker
 	cluster  *kafka.Cluster
+	further  map[string]*kafka.Cluster // of kafka.clusters, by name
 	gate     *gate.Gate
+	law      *gate.Authority // decides for the gate; nil: everybody may do everything
+	audit    *gate.Audit     // nil: there is none
+	claims   *gate.Claims
+	peers    *peer.Peers
 	server   *front.Server
 	runner   *pipe.Runner
 	stopping atomic.Bool
@@ -81,6 +91,9 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if a.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w; choose another address with --listen", err)
 	}
+	if a.doors, err = openDoors(ctx, cfg, a.listener, a.log); err != nil {
+		return nil, err
+	}
 	kafkaConfig := cfg.Kafka
 	if opts.Broker != nil {
 		if a.broker, err = startBroker(ctx, *opts.Broker); err != nil {
@@ -88,8 +101,15 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 		}
 		kafkaConfig = kafka.Config{Brokers: a.broker.Addrs()}
 	}
+	kafkaConfig.Producing = cfg.Rest.Produce
 	if a.cluster, err = kafka.Open(kafkaConfig, a.log); err != nil {
 		return nil, err
+	}
+	a.further = map[string]*kafka.Cluster{}
+	for _, f := range cfg.Kafka.Clusters {
+		if a.further[f.Name], err = kafka.Open(kafka.Config{Brokers: f.Brokers}, a.log.With("cluster", f.Name)); err != nil {
+			return nil, fmt.Errorf("kafka.clusters: %s: %w", f.Name, err)
+		}
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -98,7 +118,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 		return nil, err
 	}
 	a.runner, err = pipe.New(pipe.Config{
-		Cluster: a.cluster, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
+		Cluster: a.cluster, Clusters: a.further, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
 		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4,
 	}, cfg.Pipes)
 	if err != nil {
@@ -108,10 +128,24 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if err != nil {
 		return nil, err
 	}
-	a.gate = gate.New(a.cluster)
+	if err = a.guard(registry); err != nil {
+		return nil, err
+	}
+	a.peers = peer.New(peer.Config{Cluster: a.cluster, Listen: a.listener.Addr(), Advertise: cfg.Advertise, Log: a.log})
+	a.gate.ShareConsumers(a.peers, a.log)
+	a.claims = gate.NewClaims(a.cluster, cfg.Idempotency, registry, a.log)
+	if err := a.authenticate(ctx, links, registry); err != nil {
+		return nil, err
+	}
+	hooks, err := ingress.Dialect(ctx, ingress.Config{Routes: cfg.Routes, Gate: a.gate, Claims: a.claims, Secret: secret.Local, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
+	dialects := append(a.dialects(registry, links), hooks)
+	a.streams = streamsOf(dialects)
 	a.server = front.New(front.Config{
-		Sizes: cfg.Sizes, H2C: cfg.H2C, Dialects: a.dialects(registry, links), Anonymous: true,
-		Metrics: front.NewMetrics(registry), Log: a.log,
+		Sizes: cfg.Sizes, H2C: cfg.H2C, CORS: cfg.CORS, Dialects: dialects, Anonymous: cfg.Auth.Anonymous || a.auth == nil, Claims: a.claims, Gate: a.gate, Links: links,
+		Metrics: front.NewMetrics(registry), Log: a.log, Authenticators: a.authenticators(),
 	})
 	return a, nil
 }
@@ -119,15 +153,18 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 // dialects lists the HTTP APIs that klamm speaks.
 func (a *App) dialects(registry *prometheus.Registry, links front.Links) []front.Dialect {
 	v2 := a.cfg.Rest.V2
-	v2.Links, v2.Ready = links, a.ready
+	v2.Peers = a.peers
+	v2.Links, v2.Ready, v2.CloudEvents = links, a.ready, a.cfg.CloudEvents
+	v3 := a.cfg.Rest.V3
+	v3.Links = links
 	return []front.Dialect{
 		confluent2.Dialect(a.gate, v2),
-		confluent3.Dialect(a.gate, confluent3.Config{RecordBytes: a.cfg.Sizes.Body, Links: links}),
+		confluent3.Dialect(a.gate, v3),
 		azure1.Dialect(a.gate, a.cfg.Rest.V1),
 		light.Dialect(a.gate),
 		klamm.Dialect(klamm.Config{
-			Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner,
-			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log,
+			Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Keys: a.keys(),
+			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain,
 		}),
 	}
 }
@@ -142,23 +179,6 @@ func startBroker(ctx context.Context, cfg broker.Config) (*broker.Broker, error)
 		return nil, fmt.Errorf("embedded broker: %w; choose another directory with --data", err)
 	}
 	return b, nil
-}
-
-// guardDoor refuses to serve everybody where others than this machine can
-// connect, unless that was spelled out.
-func guardDoor(cfg *config.Config) error {
-	host, _, err := net.SplitHostPort(cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("--listen %q is not HOST:PORT", cfg.Listen)
-	}
-	if addr, err := netip.ParseAddr(host); host == "localhost" || err == nil && addr.Unmap().IsLoopback() {
-		return nil
-	}
-	if cfg.Auth.Anonymous {
-		return nil
-	}
-	return fmt.Errorf("%w, and %s can be reached from other machines: anybody could read and write every topic; "+
-		"listen on 127.0.0.1, or allow it with auth: {anonymous: true} in the configuration file", ErrOpenDoor, cfg.Listen)
 }
 
 // Addr returns the bound HTTP address, HOST:PORT.
@@ -180,8 +200,10 @@ func (a *App) ready(ctx context.Context) error {
 // offsets are committed, groups are left, connections closed.
 func (a *App) Run(ctx context.Context) error {
 	defer a.close()
-	serving := make(chan error, 1)
-	go func() { serving <- a.server.Serve(a.listener) }()
+	serving := make(chan error, len(a.doors))
+	for _, d := range a.doors {
+		go func() { serving <- a.server.Serve(d) }()
+	}
 
 	pipesCtx, stopPipes := context.WithCancel(ctx)
 	defer stopPipes()
@@ -192,6 +214,11 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	parts.Go(func() { a.announce(pipesCtx) })
+	for _, d := range a.doors {
+		if d.tls != nil {
+			parts.Go(func() { d.tls.Run(pipesCtx) })
+		}
+	}
 
 	var failed error
 	select {
@@ -204,10 +231,14 @@ func (a *App) Run(ctx context.Context) error {
 	stopPipes()
 	end, cancel := context.WithTimeout(context.Background(), a.cfg.ShutdownTimeout)
 	defer cancel()
+	consumers := make(chan error, 1)
+	// Reads that wait for records end, and other processes can go on with the
+	// instances, while other requests are still being answered.
+	go func() { consumers <- a.gate.CloseConsumers(end) }()
 	if err := a.server.Shutdown(end); err != nil {
 		a.log.Warn("requests cut short by the end of shutdown_timeout", "err", err)
 	}
-	if err := a.gate.CloseConsumers(end); err != nil {
+	if err := <-consumers; err != nil {
 		a.log.Warn("consumer instances cut short by the end of shutdown_timeout", "err", err)
 	}
 	done := make(chan struct{})
@@ -256,7 +287,16 @@ func (a *App) announce(ctx context.Context) {
 	}
 	joined, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	var prepared sync.WaitGroup
+	if len(a.cfg.Routes) > 0 {
+		prepared.Go(func() {
+			if err := a.claims.Prepare(joined); err != nil && ctx.Err() == nil {
+				a.log.Warn("the ids of webhook deliveries cannot be kept yet; deliveries are answered 503 until then", "err", err)
+			}
+		})
+	}
 	a.runner.Joined(joined)
+	prepared.Wait()
 	if ctx.Err() == nil && a.opts.Ready != nil {
 		a.opts.Ready(a.Addr(), a.Brokers())
 	}
@@ -264,11 +304,28 @@ func (a *App) announce(ctx context.Context) {
 
 // close frees what New made, in reverse order.
 func (a *App) close() {
+	if a.auth != nil {
+		a.auth.Close()
+	}
+	if a.claims != nil {
+		a.claims.Close()
+	}
+	for _, c := range a.further {
+		if c != nil { // nil: it could not be opened
+			c.Close()
+		}
+	}
+	if a.audit != nil {
+		a.audit.Close()
+	}
 	if a.cluster != nil {
 		a.cluster.Close()
 	}
 	if a.broker != nil {
 		_ = a.broker.Close()
+	}
+	for _, d := range a.doors {
+		_ = d.Close()
 	}
 	if a.listener != nil {
 		_ = a.listener.Close()

@@ -16,12 +16,19 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/certificate"
+	"github.com/klamm-gateway/klamm/cloudevent"
 	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
+	"github.com/klamm-gateway/klamm/front/confluent3"
+	"github.com/klamm-gateway/klamm/front/ingress"
+	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/target"
 )
@@ -37,6 +44,10 @@ type Config struct {
 	// if that differs from the address they connect to: URLs in answers begin
 	// with it.
 	PublicURL string `yaml:"public_url"`
+	// Advertise is where other klamm processes of the same Kafka cluster reach this
+	// one, HOST:PORT. The default is the listen address; where that stands for all
+	// addresses of the machine, the one that leads to the brokers.
+	Advertise string `yaml:"advertise"`
 	// H2C accepts HTTP/2 without TLS from clients that begin with it (prior
 	// knowledge), beside HTTP/1.1.
 	H2C bool `yaml:"h2c"`
@@ -47,17 +58,58 @@ type Config struct {
 	// instead.
 	Kafka kafka.Config `yaml:"kafka"`
 	// Auth says who may use klamm.
-	Auth Auth `yaml:"auth"`
+	Auth auth.Config `yaml:"auth"`
+	// TLS makes the address of listen serve HTTPS.
+	TLS *certificate.Config `yaml:"tls"`
+	// Listeners are further addresses.
+	Listeners []Listener `yaml:"listeners"`
+	// AWS names klamm in the terms of AWS: in ARNs.
+	AWS AWS `yaml:"aws"`
+	// Policies say in IAM's policy documents who may do what.
+	Policies []gate.PolicyConfig `yaml:"policies"`
+	// Rules say it in plain words. Where there are policies too, both count.
+	Rules []gate.Rule `yaml:"rules"`
+	// Authorize is what decides beside policies and rules.
+	Authorize gate.Authorize `yaml:"authorize"`
+	// Audit keeps a log of refusals and administrative acts.
+	Audit gate.AuditConfig `yaml:"audit"`
 	// Sizes bounds request bodies.
 	Sizes front.Sizes `yaml:"sizes"`
 	// Rest holds the switches of the REST dialects.
 	Rest Rest `yaml:"rest"`
+	// CloudEvents says what becomes of CloudEvents on POST /topics/{topic}.
+	CloudEvents cloudevent.Config `yaml:"cloudevents"`
+	// Idempotency says what becomes of requests with an Idempotency-Key.
+	Idempotency gate.Idempotency `yaml:"idempotency"`
+	// Routes are paths of your own, where signed webhooks come in.
+	Routes []ingress.Route `yaml:"routes"`
 	// Pipes take records from topics to targets.
 	Pipes []catalog.Pipe `yaml:"pipes"`
 	// Egress says which addresses targets may have.
 	Egress Egress `yaml:"egress"`
+	// CORS says which pages of other origins may call from a browser.
+	CORS front.CORS `yaml:"cors"`
 	// WAF says whom the front door believes.
 	WAF WAF `yaml:"waf"`
+}
+
+// AWS names klamm in the terms of AWS.
+type AWS struct {
+	// Account is the number of the account that everything belongs to, twelve digits;
+	// the default is 000000000000.
+	Account string `yaml:"account"`
+	// Region is the region that everything lies in; the default is us-east-1.
+	Region string `yaml:"region"`
+}
+
+// Validate reports numbers and regions that are none.
+func (a AWS) Validate(report func(path, problem string)) {
+	if len(a.Account) != 12 || strings.Trim(a.Account, "0123456789") != "" {
+		report("account", "want twelve digits, in quotes")
+	}
+	if a.Region == "" || len(a.Region) > 64 || strings.Trim(a.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		report("region", "want a region, such as eu-west-3")
+	}
 }
 
 // WAF says whom the front door believes.
@@ -77,19 +129,16 @@ func (w WAF) Validate(report func(path, problem string)) {
 	}
 }
 
-// Auth says who may use klamm.
-type Auth struct {
-	// Anonymous lets everybody in, on addresses that others can reach too.
-	// Without it klamm serves everybody on loopback only.
-	Anonymous bool `yaml:"anonymous"`
-}
-
 // Rest holds the switches of the REST dialects.
 type Rest struct {
 	// V2 are the switches of Confluent v2.
 	V2 confluent2.Config `yaml:"v2"`
+	// V3 are the switches of Confluent v3.
+	V3 confluent3.Config `yaml:"v3"`
 	// V1 are the switches of HDInsight v1.
 	V1 azure1.Config `yaml:"v1"`
+	// Produce says how records are handed to the brokers, in all of them.
+	Produce kafka.Producing `yaml:"produce"`
 }
 
 // Egress says which addresses targets may have.
@@ -102,7 +151,7 @@ type Egress struct {
 
 // Default returns the configuration of an empty file.
 func Default() *Config {
-	return &Config{Listen: "127.0.0.1:8082", ShutdownTimeout: 20 * time.Second}
+	return &Config{Listen: "127.0.0.1:8082", ShutdownTimeout: 20 * time.Second, AWS: AWS{Account: "000000000000", Region: "us-east-1"}}
 }
 
 // Validate reports what is wrong with the file as a whole; the sections report
@@ -111,13 +160,19 @@ func (c *Config) Validate(report func(path, problem string)) {
 	if _, port, err := net.SplitHostPort(c.Listen); err != nil || !isPort(port) {
 		report("listen", "want HOST:PORT, such as 127.0.0.1:8082")
 	}
+	if host, port, err := net.SplitHostPort(c.Advertise); c.Advertise != "" && (err != nil || host == "" || !isPort(port) || port == "0") {
+		report("advertise", "want HOST:PORT, such as 10.0.0.5:8082")
+	}
 	if c.PublicURL != "" && !isBase(c.PublicURL) {
 		report("public_url", "want http://HOST or https://HOST, and a path if there is one")
 	}
 	if c.ShutdownTimeout < time.Second || c.ShutdownTimeout > time.Hour {
 		report("shutdown_timeout", "want a time from 1s to 1h")
 	}
+	c.validateListeners(report)
 	c.validatePipes(report)
+	c.validatePolicies(report)
+	ingress.ValidateAll(c.Routes, func(path, problem string) { report("routes"+path, problem) })
 }
 
 func isPort(text string) bool {
@@ -136,12 +191,19 @@ func isBase(text string) bool {
 func (c *Config) validatePipes(report func(path, problem string)) {
 	names := map[string]int{}
 	readers := map[[2]string]int{} // of a topic in a group
+	clusters := map[string]bool{"": true}
+	for _, f := range c.Kafka.Clusters {
+		clusters[f.Name] = true
+	}
 	for i, p := range c.Pipes {
 		if first, ok := names[p.Name]; ok && p.Name != "" {
 			report(fmt.Sprintf("pipes[%d].name", i), fmt.Sprintf("pipe %d of the list has the name %q already", first+1, p.Name))
 			continue
 		}
 		names[p.Name] = i
+		if name := p.Cluster(); !clusters[name] {
+			report(fmt.Sprintf("pipes[%d].target", i), fmt.Sprintf("there is no cluster %q in kafka.clusters", name))
+		}
 		group := p.WithDefaults().Group
 		for _, topic := range p.Topics {
 			first, ok := readers[[2]string{group, topic}]
@@ -150,6 +212,18 @@ func (c *Config) validatePipes(report func(path, problem string)) {
 			}
 			readers[[2]string{group, topic}] = i
 		}
+	}
+}
+
+// validatePolicies reports policies that cannot be told apart in explanations.
+func (c *Config) validatePolicies(report func(path, problem string)) {
+	names := map[string]int{}
+	for i, p := range c.Policies {
+		if first, ok := names[p.Name]; ok && p.Name != "" {
+			report(fmt.Sprintf("policies[%d].name", i), fmt.Sprintf("policy %d of the list has the name %q already", first+1, p.Name))
+			continue
+		}
+		names[p.Name] = i
 	}
 }
 

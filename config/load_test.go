@@ -17,6 +17,7 @@ import (
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/target/all"
@@ -88,7 +89,8 @@ func TestEveryKeyArrives(t *testing.T) {
 	want := &config.Config{
 		Listen: "[::1]:0", PublicURL: "https://kafka.example.com/gate", H2C: true, ShutdownTimeout: 90 * time.Second,
 		Kafka: kafka.Config{Brokers: []string{"127.0.0.1:9092", "kafka-2.example.com:9092"}},
-		Auth:  config.Auth{Anonymous: true},
+		Auth:  auth.Config{Anonymous: true},
+		AWS:   config.Default().AWS,
 		Sizes: front.Sizes{Body: 64 << 20, InFlight: 256 << 20},
 		Rest:  config.Rest{V2: confluent2.Config{StrictMediaTypes: true, TopicNotFoundCode: 40401}},
 		Pipes: []catalog.Pipe{{

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/klamm-gateway/klamm/app"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/target/all"
 )
@@ -27,6 +28,12 @@ func checkCommand() *cobra.Command {
 			}
 			if len(problems) > 0 {
 				printProblems(cmd.ErrOrStderr(), file, problems)
+				return &exitError{code: 1}
+			}
+			if wrong := app.Check(cmd.Context(), cfg); len(wrong) > 0 {
+				for _, err := range wrong {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", file, err)
+				}
 				return &exitError{code: 1}
 			}
 			pipes := "pipes"

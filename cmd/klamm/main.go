@@ -37,6 +37,8 @@ func run(args []string) int {
 		deliveryCommand(),
 		dlqCommand(),
 		replayCommand(),
+		keyCommand(),
+		accessCommand(),
 	)
 	root.SetArgs(args)
 	err := root.Execute()

@@ -20,6 +20,9 @@ type pipeDoc struct {
 	Reason     string         `json:"reason,omitempty"`
 	Since      time.Time      `json:"since,omitzero"`
 	Members    int            `json:"members"`
+	Consumers  int            `json:"consumers,omitempty"`
+	Wanted     int            `json:"consumers_wanted,omitempty"`
+	Limited    bool           `json:"limited,omitempty"`
 	Lag        int64          `json:"lag"`
 	Partitions []partitionDoc `json:"partitions"`
 }
@@ -153,7 +156,7 @@ func (c *client) showPipe(p pipeDoc) error {
 	}
 	t := &table{paint: paintColumn(1)}
 	for _, line := range [][2]any{{"pipe", p.Pipe}, {"state", p.State}, {"reason", p.Reason}, {"since", clock(p.Since)}, {"topics", strings.Join(p.Topics, ",")},
-		{"group", p.Group}, {"target", p.Target}, {"members", p.Members}, {"lag", p.Lag}} {
+		{"group", p.Group}, {"target", p.Target}, {"members", p.Members}, {"consumers", consumersOf(p)}, {"lag", p.Lag}} {
 		if line[1] != "" {
 			t.add(line[0], line[1])
 		}
@@ -167,6 +170,18 @@ func (c *client) showPipe(p pipeDoc) error {
 		t.add(q.Topic, q.Partition, committedOf(q.Committed), q.Start, q.End, q.Lag, q.Member)
 	}
 	return t.write(c.out)
+}
+
+// consumersOf says how many read for a pipe and how many should; empty where it
+// does not run.
+func consumersOf(p pipeDoc) string {
+	switch {
+	case p.Wanted == 0:
+		return ""
+	case p.Limited:
+		return fmt.Sprintf("%d, limited to %d: the target is overloaded", p.Consumers, p.Wanted)
+	}
+	return fmt.Sprintf("%d, wanted %d", p.Consumers, p.Wanted)
 }
 
 // committedOf formats a committed offset; -1 means that there is none.
