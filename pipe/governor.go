@@ -11,9 +11,9 @@ import (
 //
 //   - how many the target stands (limit): while more than a tenth of the answers
 //     say that it is overloaded, fewer and fewer; otherwise more, up to InFlight.
-//   - whether it is there at all (open): when openAfter batches have failed and
-//     none has succeeded since the first of them, only single probes are made,
-//     until one succeeds.
+//   - whether it is there at all (open): when openAfter batches have failed for
+//     the first time and none has succeeded meanwhile, only single probes are
+//     made, until one succeeds.
 //
 // A record that the target cannot stand fails again and again, but it is only
 // one batch: it neither opens the governor nor holds back other keys.
@@ -31,8 +31,7 @@ type governor struct {
 	failures  int       // attempts that have failed since the last one that succeeded
 	failingAt time.Time // when the first of them was
 
-	run     uint64 // counts the successes that ended a run of failures
-	failing int    // batches that have failed in this run
+	failing int // batches that have failed for the first time since the last success
 	open    bool
 	probing bool
 	probeAt time.Time
@@ -41,8 +40,8 @@ type governor struct {
 }
 
 const (
-	// openAfter is how many batches must fail, with no success between them,
-	// for a target to count as down.
+	// openAfter is how many batches must fail for the first time, with no success
+	// between them, for a target to count as down.
 	openAfter = 5
 	// governWindow is how long answers are counted before the limit changes.
 	governWindow = 100 * time.Millisecond
@@ -96,7 +95,6 @@ func (g *governor) learn(b *batch, s sign, now time.Time) (changed bool) {
 		g.probing = false
 	}
 	if s == well || s == refused {
-		g.run++
 		g.failing = 0
 		if !g.open {
 			return false
@@ -105,8 +103,10 @@ func (g *governor) learn(b *batch, s sign, now time.Time) (changed bool) {
 		g.limit = min(g.limit, 4) // and up again from there
 		return true
 	}
-	if b.failedIn != g.run+1 {
-		b.failedIn = g.run + 1
+	// A batch that has failed before says nothing new: others may have succeeded
+	// since, and it may be to blame itself.
+	if !b.failed {
+		b.failed = true
 		g.failing++
 	}
 	switch {

@@ -110,8 +110,8 @@ type batch struct {
 	err     error // of the last attempt
 	verdict *verdict
 
-	probe    bool   // this attempt is to find out whether the target is back
-	failedIn uint64 // the governor's run in which it failed last, from 1
+	probe  bool // this attempt is to find out whether the target is back
+	failed bool // an attempt has failed; the governor knows it
 }
 
 // A lane keeps the batches of one key in order: only the first may be delivered.

@@ -147,9 +147,9 @@ func fill(t testing.TB, c *kafka.Cluster, topic string, n, keys int, value []byt
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(120 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 60 s", what)
+			t.Fatalf("%s: not within 120 s", what)
 		}
 	}
 }
