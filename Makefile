@@ -1,5 +1,5 @@
 # The one entry point: everything that CI does is a target here, and CI calls
-# these targets. Needs Go; test-kafka, kafka and kafka3 also Java and Maven.
+# these targets. Needs Go; test-kafka, kafka, kafka3 and chaos* also Java and Maven.
 
 GO       ?= go
 BIN      := bin/klamm
@@ -10,6 +10,7 @@ LINT_AT  := v2.15.0
 TOOLS    := $(CURDIR)/bin/tools
 ACCEPT   ?= ../shared/accept
 BENCH    ?=
+CHAOS    ?=
 PACKAGES ?= ./...
 
 # The integration packages are those whose tests ask for a real cluster.
@@ -21,7 +22,7 @@ build: ## build bin/klamm, static and stripped (the default)
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 .PHONY: check
 check: format vet lint generated race ## everything that must hold before a commit; import rules are one of the tests
@@ -77,6 +78,22 @@ accept: ## the acceptance checks, where they are; PARTS="1 -- -m 'not slow'"
 .PHONY: bench
 bench: build ## klamm beside a bare Go program on this machine; BENCH='front --runs 1'
 	$(BIN) bench $(BENCH)
+
+.PHONY: chaos
+chaos: build bin/chaos ## a million records through kills, rebalances and a lost broker (minutes; needs Java); RECORDS, KILLS, REBALANCES, SEED
+	deploy/kafka/run --nodes 3 --control -- bin/chaos records $(if $(RECORDS),-records $(RECORDS)) $(if $(KILLS),-kills $(KILLS)) $(if $(REBALANCES),-rebalances $(REBALANCES)) $(if $(SEED),-seed $(SEED)) $(CHAOS)
+
+.PHONY: chaos-backlog
+chaos-backlog: build bin/chaos ## klamm's memory while 5 GB wait for a target that is down; BYTES
+	deploy/kafka/run -- bin/chaos backlog $(if $(BYTES),-bytes $(BYTES)) $(CHAOS)
+
+.PHONY: chaos-endpoints
+chaos-endpoints: build bin/chaos ## what 500 dead endpoints of 10,000 cost the others; ENDPOINTS, DEAD
+	deploy/kafka/run -- bin/chaos endpoints $(if $(ENDPOINTS),-endpoints $(ENDPOINTS)) $(if $(DEAD),-dead $(DEAD)) $(CHAOS)
+
+.PHONY: bin/chaos
+bin/chaos:
+	$(GO) build -trimpath -o $@ ./deploy/chaos
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)

@@ -1,0 +1,16 @@
+// Command chaos proves that pipes lose nothing: it runs klamm processes on a
+// Kafka cluster, breaks things under them, and counts what arrives.
+//
+//	chaos records     kills, rebalances and a lost broker under a stream of records
+//	chaos backlog     a target that is down while gigabytes wait for it
+//	chaos endpoints   thousands of endpoints of which some are dead
+//
+// Each prints its figures as a table and exits with 1 if one of them breaks its
+// bound. `make chaos`, `make chaos-backlog` and `make chaos-endpoints` start them
+// with Apache Kafka; docs/reliability.md says what they show.
+//
+// A proof is made of: a stage (stage.go), which is the cluster, the directory and
+// the klamm processes; a ledger (ledger.go), which is told of every record that
+// arrives and knows what should have; for `records`, trouble (trouble.go), which
+// goes through a list of events, each at its share of the records.
+package main
