@@ -64,9 +64,7 @@ func TestAnyProcessAnswers(t *testing.T) {
 // TestTheHolderDies kills the process that holds an instance, after a seek, a commit
 // or nothing, and looks at what comes next.
 func TestTheHolderDies(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits until a process counts as dead")
-	}
+	long(t, "waits until a process counts as dead")
 	h := newHouse(t, 2, 0)
 	topic := h.topic(1, 60)
 	type act func(t *testing.T, c *instance)
@@ -147,9 +145,7 @@ func TestTheHolderDies(t *testing.T) {
 // TestAHolderThatStoodStill lets a process stand still until another one has taken
 // its instance over, and go on then.
 func TestAHolderThatStoodStill(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits until a process counts as dead")
-	}
+	long(t, "waits until a process counts as dead")
 	h := newHouse(t, 2, 0)
 	for _, assigned := range []bool{false, true} {
 		topic := h.topic(1, 40)
@@ -241,9 +237,7 @@ func TestAStopHandsOver(t *testing.T) {
 }
 
 func TestOrphansExpire(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits until a process counts as dead")
-	}
+	long(t, "waits until a process counts as dead")
 	h := newHouse(t, 2, time.Second)
 	topic := h.topic(1, 1)
 	h.create(h.all[1], topic+"-awake", "one", earliest).must(204, "DELETE", "", "") // it knows of instances now
@@ -375,4 +369,13 @@ func TestForFiveMinutes(t *testing.T) {
 	}
 	t.Logf("%d changes, %d records, %d reads, %d records again, %d calls failed and were repeated, %s without a record at most",
 		changes, produced, reads, again, failed, longest.Round(10*time.Millisecond))
+}
+
+// long skips a test that takes half a minute of waiting, unless it runs against a
+// real cluster (make test-kafka) or KLAMM_TEST_LONG asks for it.
+func long(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("KLAMM_TEST_BROKERS") == "" && os.Getenv("KLAMM_TEST_LONG") == "" {
+		t.Skip(why + "; set KLAMM_TEST_LONG=1")
+	}
 }

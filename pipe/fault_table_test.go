@@ -403,9 +403,7 @@ func spawnFaults(t *testing.T, c *kafka.Cluster, defs []catalog.Pipe) (seen *tri
 // two attempts begins its attempts anew, as the table says, with the same delivery
 // id.
 func TestFaultTableOverAKill(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a killed member is missed after ten seconds")
-	}
+	long(t, "a killed member is missed after ten seconds")
 	c := cluster(t)
 	wait := catalog.Backoff{Min: 5 * time.Second, Max: 5 * time.Second}
 	defs := newFaulty(t).pipes(t, c, wait)

@@ -47,9 +47,7 @@ func trickle(t *testing.T, c *kafka.Cluster, topic string, every time.Duration) 
 // TestConsumersFollowTheLaw runs a pipe in three processes against a target that
 // is slow, overloaded, and well again.
 func TestConsumersFollowTheLaw(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for groups")
-	}
+	long(t, "waits for groups")
 	t.Parallel()
 	c := cluster(t)
 	name := topic(t, c, 6)
@@ -94,9 +92,7 @@ func TestConsumersFollowTheLaw(t *testing.T) {
 }
 
 func TestALagAsksForMoreConsumersThanThereAre(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for groups")
-	}
+	long(t, "waits for groups")
 	t.Parallel()
 	c := cluster(t)
 	name := topic(t, c, 6)

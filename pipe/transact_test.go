@@ -247,9 +247,7 @@ func TestMain(m *testing.M) {
 // TestKilledTransactions kills processes in the middle of their transactions. Who
 // reads committed records sees each record once.
 func TestKilledTransactions(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for groups to miss members")
-	}
+	long(t, "waits for groups to miss members")
 	t.Parallel()
 	c := cluster(t)
 	from, to := makeTopic(t, c, "from", 4), makeTopic(t, c, "to", 3)
@@ -296,4 +294,13 @@ func TestKilledTransactions(t *testing.T) {
 	eventually(t, "everything can be read", func() bool { return count(contents(t, c, to)) >= written })
 	once(t, contents(t, c, to), written)
 	t.Logf("%d records, 4 processes killed", written)
+}
+
+// long skips a test that takes half a minute of waiting, unless it runs against a
+// real cluster (make test-kafka) or KLAMM_TEST_LONG asks for it.
+func long(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("KLAMM_TEST_BROKERS") == "" && os.Getenv("KLAMM_TEST_LONG") == "" {
+		t.Skip(why + "; set KLAMM_TEST_LONG=1")
+	}
 }
