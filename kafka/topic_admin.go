@@ -124,6 +124,9 @@ func (c *Cluster) askForTopic(ctx context.Context, t NewTopic, dry bool) (answer
 		rt.ReplicaAssignment = append(rt.ReplicaAssignment, a)
 	}
 	for _, s := range t.Settings {
+		if s.Value == nil {
+			continue // Apache Kafka takes no null here
+		}
 		config := kmsg.NewCreateTopicsRequestTopicConfig()
 		config.Name, config.Value = s.Name, s.Value
 		rt.Configs = append(rt.Configs, config)
