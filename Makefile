@@ -13,8 +13,8 @@ BENCH    ?=
 CHAOS    ?=
 PACKAGES ?= ./...
 
-# The integration packages are those whose tests ask for a real cluster.
-integration = $(sort $(dir $(shell grep -rl --include='*_test.go' KLAMM_TEST_BROKERS .)))
+# The integration packages are those whose tests run on a real cluster if there is one.
+integration = $(sort $(dir $(shell grep -rl --include='*_test.go' -e KLAMM_TEST_BROKERS -e brokertest -e fronttest .)))
 
 .PHONY: build
 build: ## build bin/klamm, static and stripped (the default)

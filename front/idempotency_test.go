@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -233,23 +232,10 @@ func (w *writer) records(t *testing.T) (n int64) {
 	return n
 }
 
-func repeatBrokers(t *testing.T) []string {
-	t.Helper()
-	if named := os.Getenv("KLAMM_TEST_BROKERS"); named != "" {
-		return strings.Split(named, ",")
-	}
-	b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b.Addrs()
-}
-
 func name() string { return fmt.Sprintf("repeat-%d", rand.Uint64()) }
 
 func TestRequestsAreRepeated(t *testing.T) {
-	brokers, topic := repeatBrokers(t), name()
+	brokers, topic := brokertest.Brokers(t), name()
 	one := startWriter(t, brokers, topic, gate.Idempotency{})
 	two := startWriter(t, brokers, topic, gate.Idempotency{})
 	k := name()
@@ -301,7 +287,7 @@ func TestRequestsAreRepeated(t *testing.T) {
 }
 
 func TestWhileTheFirstRuns(t *testing.T) {
-	brokers, topic := repeatBrokers(t), name()
+	brokers, topic := brokertest.Brokers(t), name()
 	one := startWriter(t, brokers, topic, gate.Idempotency{})
 	two := startWriter(t, brokers, topic, gate.Idempotency{})
 	k := name()
@@ -334,7 +320,7 @@ func TestWhileTheFirstRuns(t *testing.T) {
 }
 
 func TestWhatMayBeTriedAgain(t *testing.T) {
-	w := startWriter(t, repeatBrokers(t), name(), gate.Idempotency{Required: true, Scope: []string{"principal"}})
+	w := startWriter(t, brokertest.Brokers(t), name(), gate.Idempotency{Required: true, Scope: []string{"principal"}})
 	for _, c := range []struct {
 		name, body string
 		status     int

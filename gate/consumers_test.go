@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -37,15 +36,7 @@ func (r *refuser) Check(_ context.Context, c *gate.Call) error {
 
 func cluster(t *testing.T) *kafka.Cluster {
 	t.Helper()
-	brokers := strings.Split(os.Getenv("KLAMM_TEST_BROKERS"), ",")
-	if brokers[0] == "" {
-		b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = b.Close() })
-		brokers = b.Addrs()
-	}
+	brokers := brokertest.Brokers(t)
 	c, err := kafka.Open(kafka.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -20,25 +20,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/table"
 )
-
-// claimBrokers returns the brokers that KLAMM_TEST_BROKERS names, or an embedded
-// one.
-func claimBrokers(t testing.TB) []string {
-	t.Helper()
-	if named := os.Getenv("KLAMM_TEST_BROKERS"); named != "" {
-		return strings.Split(named, ",")
-	}
-	b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b.Addrs()
-}
 
 // replica is the gate and the claims of a process.
 func replica(t testing.TB, brokers []string, cfg Idempotency) (*Gate, *Claims) {
@@ -81,7 +66,7 @@ func freshName(t testing.TB) string {
 var created = Answer{Status: 201, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("made")}
 
 func TestTheFirstUnderAKeyIsHeardEverywhere(t *testing.T) {
-	brokers := claimBrokers(t)
+	brokers := brokertest.Brokers(t)
 	_, one := replica(t, brokers, Idempotency{})
 	_, two := replica(t, brokers, Idempotency{})
 	scope := []string{freshName(t)}
@@ -131,7 +116,7 @@ func TestTheFirstUnderAKeyIsHeardEverywhere(t *testing.T) {
 }
 
 func TestOneOfManyIsFirst(t *testing.T) {
-	brokers := claimBrokers(t)
+	brokers := brokertest.Brokers(t)
 	_, one := replica(t, brokers, Idempotency{})
 	_, two := replica(t, brokers, Idempotency{})
 	for round := range 3 {
@@ -157,7 +142,7 @@ func TestOneOfManyIsFirst(t *testing.T) {
 }
 
 func TestWhatIsKept(t *testing.T) {
-	_, claims := replica(t, claimBrokers(t), Idempotency{})
+	_, claims := replica(t, brokertest.Brokers(t), Idempotency{})
 	written, denied := kgo.ProduceResult{}, kgo.ProduceResult{Err: kerr.TopicAuthorizationFailed}
 	lost := kgo.ProduceResult{Err: kafka.ErrNotAcknowledged}
 	for _, c := range []struct {
@@ -197,7 +182,7 @@ func TestWhatIsKept(t *testing.T) {
 }
 
 func TestKeysExpire(t *testing.T) {
-	_, claims := replica(t, claimBrokers(t), Idempotency{})
+	_, claims := replica(t, brokertest.Brokers(t), Idempotency{})
 	// A process that has died while it was at it.
 	dead := claims.New(nil, freshName(t), time.Hour)
 	l, err := claims.open(t.Context())
@@ -228,7 +213,7 @@ func TestKeysExpire(t *testing.T) {
 }
 
 func TestExpiredKeysAreRemoved(t *testing.T) {
-	_, claims := replica(t, claimBrokers(t), Idempotency{})
+	_, claims := replica(t, brokertest.Brokers(t), Idempotency{})
 	scope := freshName(t)
 	for i := range 5 {
 		c := claims.New([]string{scope}, fmt.Sprint(i), time.Millisecond)
@@ -315,7 +300,7 @@ func TestWhatGoesBeforeItsTime(t *testing.T) {
 }
 
 func TestNoNewKeyWhereThereIsNoRoom(t *testing.T) {
-	_, claims := replica(t, claimBrokers(t), Idempotency{})
+	_, claims := replica(t, brokertest.Brokers(t), Idempotency{})
 	first := claims.New(nil, freshName(t), time.Hour)
 	if err := errors.Join(first.begin(t.Context()), first.Finish(created)); err != nil {
 		t.Fatal(err)
@@ -360,7 +345,7 @@ func TestTheTopicIsDeleted(t *testing.T) {
 	if os.Getenv("KLAMM_TEST_BROKERS") != "" {
 		t.Skip("the topic belongs to other tests too")
 	}
-	g, claims := replica(t, claimBrokers(t), Idempotency{})
+	g, claims := replica(t, brokertest.Brokers(t), Idempotency{})
 	c := claims.New(nil, "k", time.Hour)
 	if err := errors.Join(c.begin(t.Context()), c.Finish(created)); err != nil {
 		t.Fatal(err)
@@ -386,7 +371,7 @@ type refuseAll struct{}
 func (refuseAll) Check(context.Context, *Call) error { return &Error{Denied, "no"} }
 
 func TestOperationsBeginTheirClaims(t *testing.T) {
-	brokers := claimBrokers(t)
+	brokers := brokertest.Brokers(t)
 	g, claims := replica(t, brokers, Idempotency{})
 	closed := New(g.cluster, refuseAll{})
 	topic := freshName(t)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,22 +12,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // cluster opens the brokers that KLAMM_TEST_BROKERS names, or an embedded one.
 func cluster(t *testing.T) *kafka.Cluster {
 	t.Helper()
-	brokers := strings.Split(os.Getenv("KLAMM_TEST_BROKERS"), ",")
-	if brokers[0] == "" {
-		b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = b.Close() })
-		brokers = b.Addrs()
-	}
+	brokers := brokertest.Brokers(t)
 	return open(t, brokers...)
 }
 

@@ -8,27 +8,18 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
 func testCluster(t *testing.T) *kafka.Cluster {
 	t.Helper()
-	brokers := strings.Split(os.Getenv("KLAMM_TEST_BROKERS"), ",")
-	if brokers[0] == "" {
-		b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = b.Close() })
-		brokers = b.Addrs()
-	}
+	brokers := brokertest.Brokers(t)
 	c, err := kafka.Open(kafka.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -28,15 +28,7 @@ import (
 // cluster opens the brokers that KLAMM_TEST_BROKERS names, or an embedded one.
 func cluster(t testing.TB) *kafka.Cluster {
 	t.Helper()
-	brokers := strings.Split(os.Getenv("KLAMM_TEST_BROKERS"), ",")
-	if brokers[0] == "" {
-		b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = b.Close() })
-		brokers = b.Addrs()
-	}
+	brokers := brokertest.Brokers(t)
 	c, err := kafka.Open(kafka.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -457,14 +457,20 @@ func TestOperatingAPipe(t *testing.T) {
 	must(1, "pipe", "show", "nobody")
 }
 
-// startWith runs klamm with a configuration until the test ends, on the embedded
-// broker or on the brokers that KLAMM_TEST_BROKERS names.
+// startWith runs klamm with the text of a configuration until the test ends.
 func startWith(t *testing.T, text string) string {
 	t.Helper()
 	cfg, problems := config.Load([]byte(text), all.Kinds())
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
+	return "http://" + startConfigured(t, cfg).Addr()
+}
+
+// startConfigured runs klamm until the test ends, on the embedded broker or on the
+// brokers that KLAMM_TEST_BROKERS names.
+func startConfigured(t *testing.T, cfg *config.Config) *app.App {
+	t.Helper()
 	cfg.Listen = "127.0.0.1:0"
 	log := slog.New(slog.DiscardHandler)
 	ready := make(chan struct{})
@@ -488,7 +494,7 @@ func startWith(t *testing.T, text string) string {
 	case <-time.After(30 * time.Second):
 		t.Fatal("klamm is not ready within 30 s")
 	}
-	return "http://" + a.Addr()
+	return a
 }
 
 // within polls a condition.

@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -21,40 +19,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/app"
-	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/rule"
 )
 
-// startKlamm runs klamm until the test ends, on the embedded broker or on the
-// brokers that KLAMM_TEST_BROKERS names, and returns its URL and brokers.
+// startKlamm runs klamm until the test ends, and returns its URL and brokers.
 func startKlamm(t *testing.T) (server string, brokers []string) {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Listen = "127.0.0.1:0"
-	log := slog.New(slog.DiscardHandler)
-	ready := make(chan struct{})
-	opts := app.Options{Log: log, Ready: func(string, []string) { close(ready) }}
-	if names := os.Getenv("KLAMM_TEST_BROKERS"); names != "" {
-		cfg.Kafka.Brokers = strings.Split(names, ",")
-	} else {
-		opts.Broker = &broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), Log: log}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.New(ctx, cfg, opts)
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	select {
-	case <-ready:
-	case <-time.After(30 * time.Second):
-		t.Fatal("klamm is not ready within 30 s")
-	}
+	a := startConfigured(t, config.Default())
 	return "http://" + a.Addr(), a.Brokers()
 }
 

@@ -11,13 +11,11 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -48,7 +46,7 @@ func Start(t testing.TB, setup Setup) *Server {
 	t.Helper()
 	brokers := setup.Brokers
 	if brokers == nil {
-		brokers = Brokers(t)
+		brokers = brokertest.Brokers(t)
 	}
 	log := slog.New(slog.DiscardHandler)
 	cluster, err := kafka.Open(kafka.Config{Brokers: brokers, Producing: kafka.Producing{MetadataTimeoutMs: setup.ProduceTimeoutMs}}, log)
@@ -76,19 +74,4 @@ func Start(t testing.TB, setup Setup) *Server {
 		}
 	})
 	return &Server{URL: "http://" + listener.Addr().String(), Cluster: cluster}
-}
-
-// Brokers returns the brokers to test with: those that KLAMM_TEST_BROKERS names,
-// or an embedded one that ends with the test.
-func Brokers(t testing.TB) []string {
-	t.Helper()
-	if named := os.Getenv("KLAMM_TEST_BROKERS"); named != "" {
-		return strings.Split(named, ",")
-	}
-	b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b.Addrs()
 }

@@ -22,11 +22,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/front/confluent3"
-	"github.com/klamm-gateway/klamm/front/fronttest"
 	"github.com/klamm-gateway/klamm/front/ingress"
 	"github.com/klamm-gateway/klamm/front/light"
 	"github.com/klamm-gateway/klamm/gate"
@@ -125,7 +125,7 @@ func gitHub(secret, id, event, body string) []string {
 }
 
 func TestDeliveries(t *testing.T) {
-	brokers, topic := fronttest.Brokers(t), topicName()
+	brokers, topic := brokertest.Brokers(t), topicName()
 	raw := []byte("a secret of at least 24 bytes")
 	routes := []ingress.Route{
 		{Path: "/in/github", Type: "webhook", Scheme: "github", Topic: topic, Secrets: []secret.Ref{{Value: "hush"}}, Key: "$.repository.id"},
@@ -216,7 +216,7 @@ func TestDeliveries(t *testing.T) {
 }
 
 func TestManyTimesAtOnceIsOnce(t *testing.T) {
-	brokers, topic := fronttest.Brokers(t), topicName()
+	brokers, topic := brokertest.Brokers(t), topicName()
 	route := ingress.Route{Path: "/in", Type: "webhook", Scheme: "github", Topic: topic, Secrets: []secret.Ref{{Value: "hush"}}}
 	servers := []*server{start(t, brokers, route), start(t, brokers, route)}
 	var mu sync.Mutex

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/front"
@@ -84,7 +85,7 @@ type klammd struct {
 
 func start(t *testing.T, to *receiver, policies ...gate.Policy) *klammd {
 	t.Helper()
-	brokers := fronttest.Brokers(t)
+	brokers := brokertest.Brokers(t)
 	cluster, err := kafka.Open(kafka.Config{Brokers: brokers}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +219,7 @@ func TestConform(t *testing.T) {
 	fronttest.Conform(t, fronttest.Subject{
 		Dialects: func(g *gate.Gate) []front.Dialect {
 			if runner == nil {
-				cluster, err := kafka.Open(kafka.Config{Brokers: fronttest.Brokers(t)}, slog.New(slog.DiscardHandler))
+				cluster, err := kafka.Open(kafka.Config{Brokers: brokertest.Brokers(t)}, slog.New(slog.DiscardHandler))
 				if err != nil {
 					t.Fatal(err)
 				}

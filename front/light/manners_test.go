@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/front/fronttest"
 )
 
@@ -58,7 +59,7 @@ func (w *wire) answer() reply {
 }
 
 func TestKeepAliveIsToldWhenAsked(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	for _, test := range []struct{ name, version, header, want string }{
 		{"asked", "HTTP/1.1", "Connection: Keep-Alive\r\n", "timeout=75"},
@@ -85,7 +86,7 @@ func TestKeepAliveIsToldWhenAsked(t *testing.T) {
 }
 
 func TestOldClientsAreServed(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	w := s.dial(t)
 	w.send("POST /p/%s HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi", s.topic(t, 1))
 	if resp := w.answer(); resp.StatusCode != 204 || resp.Header.Get("X-Kafka-Offset") != "0" {
@@ -97,7 +98,7 @@ func TestOldClientsAreServed(t *testing.T) {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	w, topic := s.dial(t), s.topic(t, 1)
 	const count = 20
 	for n := range count {
@@ -112,7 +113,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 
 func TestRefusedDevicesCanSetTheirClock(t *testing.T) {
 	var shut closable
-	s := startServer(t, fronttest.Brokers(t), usual, &shut)
+	s := startServer(t, brokertest.Brokers(t), usual, &shut)
 	topic := s.topic(t, 1)
 	shut.closed.Store(true)
 	for _, path := range []string{"/p/" + topic, "/p/none/such"} {
@@ -126,7 +127,7 @@ func TestRefusedDevicesCanSetTheirClock(t *testing.T) {
 }
 
 func TestOnlyAWelcomeDeviceUploads(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	w := s.dial(t)
 	w.send("POST /p/%s HTTP/1.1\r\nHost: klamm\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n", topic)

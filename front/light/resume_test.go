@@ -13,7 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/front/fronttest"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 )
 
 // TestClientsResumeOnAnyServer lets clients leave and come back at random, on two
@@ -25,7 +25,7 @@ func TestClientsResumeOnAnyServer(t *testing.T) {
 	if testing.Short() {
 		records = 400
 	}
-	brokers := fronttest.Brokers(t)
+	brokers := brokertest.Brokers(t)
 	servers := []*testServer{startServer(t, brokers, usual), startServer(t, brokers, usual)}
 	topic := servers[0].topic(t, partitions)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

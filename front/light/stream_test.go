@@ -18,8 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/front"
-	"github.com/klamm-gateway/klamm/front/fronttest"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -220,7 +220,7 @@ func quick(change func(*times)) times {
 }
 
 func TestStreamBeginsAndGoesOn(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	s.write(t, topic, &kgo.Record{
 		Key: []byte("k"), Value: []byte("{\"n\":\n0}"), Timestamp: time.UnixMilli(1_700_000_000_123),
@@ -250,7 +250,7 @@ func TestStreamBeginsAndGoesOn(t *testing.T) {
 }
 
 func TestStreamStartsFiltersAndFormats(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	var records []*kgo.Record
 	for i := range 6 {
@@ -280,7 +280,7 @@ func TestStreamStartsFiltersAndFormats(t *testing.T) {
 }
 
 func TestStreamIsRefused(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	for _, test := range []struct {
 		name, path, accept, lastID string
@@ -338,7 +338,7 @@ func TestStreamIsRefused(t *testing.T) {
 }
 
 func TestStreamBeatsAndTellsWhereItIs(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), quick(func(t *times) { t.heartbeat = 50 * time.Millisecond }))
+	s := startServer(t, brokertest.Brokers(t), quick(func(t *times) { t.heartbeat = 50 * time.Millisecond }))
 	topic := s.topic(t, 1)
 	c := s.listen(t, "/stream/"+topic+"?filter=key:never", "")
 	s.write(t, topic, values("a", "b")...)
@@ -353,7 +353,7 @@ func TestStreamBeatsAndTellsWhereItIs(t *testing.T) {
 }
 
 func TestStreamEnds(t *testing.T) {
-	brokers := fronttest.Brokers(t)
+	brokers := brokertest.Brokers(t)
 	t.Run("when it is old", func(t *testing.T) {
 		s := startServer(t, brokers, quick(func(t *times) { t.stream = 50 * time.Millisecond }))
 		c := s.listen(t, "/stream/"+s.topic(t, 1), "")
@@ -409,7 +409,7 @@ func (shortLived) Authenticate(*http.Request) (gate.Principal, error) {
 }
 
 func TestStreamsEndWithTheirCredentials(t *testing.T) {
-	s := startServerFor(t, []front.Authenticator{shortLived{}}, fronttest.Brokers(t), quick(func(t *times) { t.silent = 100 * time.Millisecond }))
+	s := startServerFor(t, []front.Authenticator{shortLived{}}, brokertest.Brokers(t), quick(func(t *times) { t.silent = 100 * time.Millisecond }))
 	topic := s.topic(t, 1)
 	if e := s.listen(t, "/stream/"+topic, "").next(); e.name != "end" || e.data != `{"reason":"credentials_expired"}` {
 		t.Errorf("got %+v", e)
@@ -430,7 +430,7 @@ func (c *closable) Check(context.Context, *gate.Call) error {
 }
 
 func TestStreamTellsOfGaps(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	s.write(t, topic, values("a", "b", "c")...)
 	before := kadm.Offsets{}
@@ -446,7 +446,7 @@ func TestStreamTellsOfGaps(t *testing.T) {
 }
 
 func TestStreamOfASlowClientEndsAndHoldsUpNobody(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), quick(func(t *times) { t.blocked = time.Second }))
+	s := startServer(t, brokertest.Brokers(t), quick(func(t *times) { t.blocked = time.Second }))
 	topic := s.topic(t, 1)
 	slow, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
@@ -482,7 +482,7 @@ func TestStreamOfASlowClientEndsAndHoldsUpNobody(t *testing.T) {
 }
 
 func TestStreamOfAGroup(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), quick(func(t *times) { t.commit = 50 * time.Millisecond }))
+	s := startServer(t, brokertest.Brokers(t), quick(func(t *times) { t.commit = 50 * time.Millisecond }))
 	topic := s.topic(t, 2)
 	group := topic + "-group"
 	path := "/stream/" + topic + "?format=text&from=earliest&group=" + group
@@ -516,7 +516,7 @@ func TestStreamOfAGroup(t *testing.T) {
 }
 
 func TestGroupStreamRepeatsWhatMayBeLost(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual) // commits come after 5 s only
+	s := startServer(t, brokertest.Brokers(t), usual) // commits come after 5 s only
 	topic := s.topic(t, 1)
 	path := "/stream/" + topic + "?format=text&from=earliest&group=" + topic
 	s.write(t, topic, values("a", "b")...)

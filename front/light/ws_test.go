@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/front/fronttest"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -87,7 +87,7 @@ func (c *wsClient) closed() websocket.StatusCode {
 }
 
 func TestWebSocketProducesAndConsumes(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 2)
 	c := s.open(t, "/ws/"+topic, "bearer.secret", jsonProtocol, rawProtocol)
 	if got := c.conn.Subprotocol(); got != jsonProtocol {
@@ -145,7 +145,7 @@ func TestWebSocketProducesAndConsumes(t *testing.T) {
 }
 
 func TestWebSocketSaysWhatIsWrong(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	c, all := s.open(t, "/ws/"+topic), s.open(t, "/ws")
 	for _, test := range []struct {
@@ -190,7 +190,7 @@ func TestWebSocketSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestWebSocketCredit(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	const count = 300
 	texts := make([]string, count)
@@ -243,7 +243,7 @@ func TestWebSocketInFlight(t *testing.T) {
 }
 
 func TestWebSocketCloses(t *testing.T) {
-	brokers := fronttest.Brokers(t)
+	brokers := brokertest.Brokers(t)
 	quickly := quick(func(t *times) { t.silent, t.pong = 50*time.Millisecond, 50*time.Millisecond })
 	for _, test := range []struct {
 		name  string
@@ -315,7 +315,7 @@ func TestWebSocketCloses(t *testing.T) {
 }
 
 func TestWebSocketOrigin(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	own := strings.TrimPrefix(s.url, "http://")
 	for _, test := range []struct {
 		name, origin string
@@ -351,7 +351,7 @@ func TestWebSocketOrigin(t *testing.T) {
 }
 
 func TestWebSocketRaw(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	c := s.open(t, "/ws/"+topic+"?from=earliest", rawProtocol)
 	want := []string{"21.5", "\x00\xff", "{ }"}
@@ -384,7 +384,7 @@ func TestWebSocketRaw(t *testing.T) {
 }
 
 func TestWebSocketOfAGroupCommitsWhatIsAcknowledged(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), quick(func(t *times) { t.commit = 50 * time.Millisecond }))
+	s := startServer(t, brokertest.Brokers(t), quick(func(t *times) { t.commit = 50 * time.Millisecond }))
 	topic := s.topic(t, 1)
 	s.write(t, topic, values("1", "2", "3")...)
 	subscribe := fmt.Sprintf(`{"op":"subscribe","topics":[%q],"from":"earliest","group":%q}`, topic, topic)
@@ -407,7 +407,7 @@ func TestWebSocketOfAGroupCommitsWhatIsAcknowledged(t *testing.T) {
 }
 
 func TestWebSocketFilters(t *testing.T) {
-	s := startServer(t, fronttest.Brokers(t), usual)
+	s := startServer(t, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	s.write(t, topic, &kgo.Record{Key: []byte("a"), Value: []byte("1")}, &kgo.Record{Key: []byte("b"), Value: []byte("2")}, &kgo.Record{Key: []byte("b"), Value: []byte("3")})
 	c := s.open(t, "/ws/"+topic)
@@ -419,7 +419,7 @@ func TestWebSocketFilters(t *testing.T) {
 
 func TestWebSocketRefusesWhatPoliciesRefuse(t *testing.T) {
 	var shut closable
-	s := startServer(t, fronttest.Brokers(t), usual, &shut)
+	s := startServer(t, brokertest.Brokers(t), usual, &shut)
 	topic := s.topic(t, 1)
 	shut.closed.Store(true)
 	c := s.open(t, "/ws/"+topic)
