@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/config"
@@ -256,9 +257,26 @@ func TestBacktestTransactions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	awaitStable(t, kadm.NewClient(client), topic, 9)
 	code, got, stderr := backtestRun(t, "--server", server, "--topic", topic, "--pattern", `{"value":{"a":[1]}}`)
 	if code != 0 || !got.Complete || got.Records != 6 || got.Matched != 3 || got.Partitions[0].To < 9 {
 		t.Errorf("exit %d %s: got %+v, want 6 records of 9 offsets", code, stderr, got)
+	}
+}
+
+// awaitStable waits until everything before an offset of the topic's only partition
+// is committed: Apache Kafka ends a transaction with the client before its mark
+// stands in the log.
+func awaitStable(t *testing.T, admin *kadm.Client, topic string, offset int64) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		stable, err := admin.ListCommittedOffsets(t.Context(), topic)
+		if last, ok := stable.Lookup(topic, 0); err == nil && ok && last.Offset >= offset {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the log of %s is not stable up to %d: %v, %v", topic, offset, stable, err)
+		}
 	}
 }
 
