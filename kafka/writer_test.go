@@ -128,7 +128,7 @@ func TestWriterWithoutABroker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := open(t, "127.0.0.1:1").Writer(ctx, "id"); err == nil || time.Since(start) > 2*time.Second {
+	if _, err := open(t, "127.0.0.1:1").Writer(ctx, "id"); err == nil || time.Since(start) > 20*time.Second {
 		t.Errorf("got %v after %s", err, time.Since(start))
 	}
 }
