@@ -72,6 +72,7 @@ const clusterID = "klamm-embedded"
 // ErrListen or ErrData where one of them fits (errors.Is). The context is not
 // used after Start has returned.
 func Start(ctx context.Context, cfg Config) (*Broker, error) {
+	noRack()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -177,36 +178,10 @@ func (b *Broker) keepUp() {
 
 // metadata looks at metadata requests before kfake does.
 func (b *Broker) metadata(req kmsg.Request) (kmsg.Response, error, bool) {
-	m, ok := req.(*kmsg.MetadataRequest)
-	switch {
-	case !ok:
-	case m.Topics != nil && len(m.Topics) == 0:
-		if resp := b.describe(m); resp != nil {
-			b.cluster.KeepControl()
-			return resp, nil, true
-		}
-	case m.AllowAutoTopicCreation:
+	if m, ok := req.(*kmsg.MetadataRequest); ok && m.AllowAutoTopicCreation {
 		b.createBeforeUse(m)
 	}
 	return nil, nil, false
-}
-
-// describe answers a request for nothing but the broker, which has no rack;
-// kfake would make one up. It is nil if the broker's address is not yet known.
-func (b *Broker) describe(m *kmsg.MetadataRequest) *kmsg.MetadataResponse {
-	if m.Version < 1 || len(b.addrs) != 1 { // in version 0 no topics means all topics
-		return nil
-	}
-	host, port, err := splitListen(b.addrs[0])
-	if err != nil {
-		return nil
-	}
-	resp := m.ResponseKind().(*kmsg.MetadataResponse)
-	node := kmsg.NewMetadataResponseBroker()
-	node.NodeID, node.Host, node.Port = b.cluster.CurrentNode(), host, int32(port)
-	id := clusterID
-	resp.Brokers, resp.ClusterID, resp.ControllerID = append(resp.Brokers, node), &id, node.NodeID
-	return resp
 }
 
 // createBeforeUse creates the topics that a metadata request would create, in

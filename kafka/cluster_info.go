@@ -39,6 +39,9 @@ func (c *Cluster) Info(ctx context.Context) (Info, error) {
 		info.ID = *resp.ClusterID
 	}
 	for _, b := range resp.Brokers {
+		if b.Rack != nil && *b.Rack == "" {
+			b.Rack = nil
+		}
 		info.Brokers = append(info.Brokers, Broker{b.NodeID, b.Host, b.Port, b.Rack})
 	}
 	slices.SortFunc(info.Brokers, func(a, b Broker) int { return cmp.Compare(a.ID, b.ID) })
