@@ -1,6 +1,7 @@
 package certificate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -33,8 +34,22 @@ type Config struct {
 	// Depth is how many certificates a client's chain has at most; the default is
 	// 4.
 	Depth int `yaml:"depth"`
-	// Min is the oldest version of TLS: 1.2 (the default) or 1.3.
+	// Min is the oldest version of TLS: 1.2 (the default) or 1.3; with legacy also 1.0
+	// and 1.1.
 	Min string `yaml:"min"`
+	// Legacy allows versions of TLS that nobody should use any more.
+	Legacy bool `yaml:"legacy"`
+	// Preset chooses versions and ciphers: modern (only TLS 1.3), intermediate (TLS 1.2
+	// with forward secrecy and AEAD, and 1.3) or aws-tls-1-2 (TLS 1.2 with everything
+	// that Go takes to be safe, and 1.3; the default).
+	Preset string `yaml:"preset"`
+	// Certificates are further ones for other names, or for the same names with
+	// another kind of key. A client gets the first that fits the name it asks for and
+	// what it understands, or else the one above.
+	Certificates []Pair `yaml:"certificates"`
+	// StrictSNI refuses clients that ask for a name which no certificate has; without
+	// it they get the first.
+	StrictSNI bool `yaml:"strict_sni"`
 	// PrincipalFrom says what names a client: subject (the default), san.dns,
 	// san.uri, san.email or spiffe.
 	PrincipalFrom string `yaml:"principal_from"`
@@ -69,6 +84,30 @@ type Config struct {
 	// JavaRules is another name of principal_mapping_rules.
 	JavaRules string `yaml:"ssl.principal.mapping.rules"`
 }
+
+// A Pair is a further certificate of a listener.
+type Pair struct {
+	// Certificate is the file of the certificate and its chain.
+	Certificate string `yaml:"certificate"`
+	// Key is the file of its private key; the default is the certificate's.
+	Key string `yaml:"key"`
+	// Password opens a key store.
+	Password secret.Ref `yaml:"password"`
+	// KeyPassword opens the key; the default is that of the store.
+	KeyPassword secret.Ref `yaml:"key_password"`
+	// Alias says which key of a store is served; the default is the only one.
+	Alias string `yaml:"alias"`
+}
+
+// The presets of versions and ciphers.
+const (
+	modern       = "modern"
+	intermediate = "intermediate"
+	awsTLS12     = "aws-tls-1-2"
+)
+
+// mostCertificates bounds the certificates of a listener.
+const mostCertificates = 1000
 
 // A CRL says which certificates are revoked.
 type CRL struct {
@@ -137,8 +176,22 @@ func (c *Config) Validate(report func(path, problem string)) {
 	if !slices.Contains([]string{"off", "soft", "hard"}, n.CRL.Mode) {
 		report("crl.mode", "want off, soft or hard")
 	}
-	if !slices.Contains([]string{"", "1.2", "1.3"}, n.Min) {
+	switch {
+	case slices.Contains([]string{"1.0", "1.1"}, n.Min) && !n.Legacy:
+		report("min", "this version is unsafe; want \"1.2\" or \"1.3\", or legacy: true beside it")
+	case !slices.Contains([]string{"", "1.0", "1.1", "1.2", "1.3"}, n.Min):
 		report("min", "want \"1.2\" or \"1.3\"")
+	}
+	if !slices.Contains([]string{"", modern, intermediate, awsTLS12}, n.Preset) {
+		report("preset", "want modern, intermediate or aws-tls-1-2")
+	}
+	for i, p := range n.Certificates {
+		if p.Certificate == "" {
+			report(fmt.Sprintf("certificates[%d].certificate", i), "want the file of a certificate")
+		}
+	}
+	if len(n.Certificates) > mostCertificates {
+		report("certificates", fmt.Sprintf("want at most %d", mostCertificates))
 	}
 	if n.Depth < 1 || n.Depth > 10 {
 		report("depth", "want a number from 1 to 10")

@@ -51,8 +51,9 @@ type Server struct {
 // A state is what was read at one time.
 type state struct {
 	digest      [sha256.Size]byte // of all files
-	certificate tls.Certificate
-	clients     *authorities // nil: clients are not asked
+	certificate tls.Certificate   // the one of clients that ask for no other
+	further     []tls.Certificate // for other names
+	clients     *authorities      // nil: clients are not asked
 	config      *tls.Config
 }
 
@@ -126,6 +127,15 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 			return false, fmt.Errorf("tls: %w", err)
 		}
 	}
+	others := make([][2][]byte, len(s.cfg.Certificates)) // chain and key
+	for i, p := range s.cfg.Certificates {
+		if others[i][0], err = read(p.Certificate); err == nil && p.Key != "" {
+			others[i][1], err = read(p.Key)
+		}
+		if err != nil {
+			return false, fmt.Errorf("tls: %w", err)
+		}
+	}
 	lists, err := s.readLists(read)
 	if err != nil {
 		return false, err
@@ -135,8 +145,16 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	next := &state{digest: digest}
-	if next.certificate, err = s.identity(ctx, chain, key); err != nil {
+	first := Pair{s.cfg.Certificate, s.cfg.Key, s.cfg.Password, s.cfg.KeyPassword, s.cfg.Alias}
+	if next.certificate, err = s.identity(ctx, first, chain, key); err != nil {
 		return false, fmt.Errorf("tls: %s: %w", s.cfg.Certificate, err)
+	}
+	for i, p := range s.cfg.Certificates {
+		one, err := s.identity(ctx, p, others[i][0], others[i][1])
+		if err != nil {
+			return false, fmt.Errorf("tls: %s: %w", p.Certificate, err)
+		}
+		next.further = append(next.further, one)
 	}
 	var cas []*x509.Certificate
 	if roots != nil {
@@ -150,6 +168,11 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		next.clients = newAuthorities(cas, lists, s.cfg.CRL.Mode, s.cfg.Depth)
 	}
 	next.config = s.configOf(next, cas)
+	if old != nil {
+		if err := next.fresh(s.now()); err != nil {
+			return false, err
+		}
+	}
 	s.state.Store(next)
 	return true, nil
 }
@@ -182,19 +205,19 @@ func (s *Server) readLists(read func(string) ([]byte, error)) ([]*x509.Revocatio
 	return all, nil
 }
 
-func (s *Server) identity(ctx context.Context, chain, key []byte) (tls.Certificate, error) {
-	password, err := s.password(ctx, s.cfg.Password)
+func (s *Server) identity(ctx context.Context, p Pair, chain, key []byte) (tls.Certificate, error) {
+	password, err := s.password(ctx, p.Password)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	keyPassword, err := s.password(ctx, s.cfg.KeyPassword)
+	keyPassword, err := s.password(ctx, p.KeyPassword)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 	if key != nil {
 		return identityPEM(chain, key, keyPassword)
 	}
-	return identity(chain, s.cfg.Alias, password, keyPassword)
+	return identity(chain, p.Alias, password, keyPassword)
 }
 
 func (s *Server) password(ctx context.Context, ref secret.Ref) (string, error) {
@@ -207,9 +230,12 @@ func (s *Server) password(ctx context.Context, ref secret.Ref) (string, error) {
 // configOf makes the configuration of connections that begin now. Sessions are
 // bound to it: none outlives a change of who is trusted.
 func (s *Server) configOf(st *state, cas []*x509.Certificate) *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{st.certificate}, NextProtos: []string{"h2", "http/1.1"}}
-	if s.cfg.Min == "1.3" {
-		c.MinVersion = tls.VersionTLS13
+	// The one that is served without a name comes first; Go chooses among them by name
+	// and by what the client understands.
+	c := &tls.Config{Certificates: append([]tls.Certificate{st.certificate}, st.further...), NextProtos: []string{"h2", "http/1.1"}}
+	c.MinVersion = s.oldest()
+	if s.cfg.Preset == intermediate {
+		c.CipherSuites = forwardSecret()
 	}
 	if st.clients == nil {
 		return c
@@ -234,19 +260,93 @@ func (s *Server) configOf(st *state, cas []*x509.Certificate) *tls.Config {
 	return c
 }
 
+// oldest is the oldest version of TLS that is spoken.
+func (s *Server) oldest() uint16 {
+	versions := map[string]uint16{"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+	if v, ok := versions[s.cfg.Min]; ok && (v >= tls.VersionTLS12 || s.cfg.Legacy) {
+		return v
+	}
+	if s.cfg.Preset == modern {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
+}
+
+// forwardSecret are the ciphers of TLS 1.2 with forward secrecy that authenticate what
+// they encrypt; those of TLS 1.3 all do.
+func forwardSecret() (ids []uint16) {
+	for _, c := range tls.CipherSuites() {
+		if strings.HasPrefix(c.Name, "TLS_ECDHE_") && (strings.Contains(c.Name, "_GCM_") || strings.Contains(c.Name, "_POLY1305_")) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
+
 // TLS returns the configuration for a listener.
 func (s *Server) TLS() *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
+		MinVersion: s.oldest(),
 		NextProtos: []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.state.Load().config, nil
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			st := s.state.Load()
+			if s.cfg.StrictSNI && !st.has(hello.ServerName) {
+				return nameless, nil
+			}
+			return st.config, nil
 		},
 	}
 }
 
-// Expires is when the served certificate ends.
-func (s *Server) Expires() time.Time { return s.state.Load().certificate.Leaf.NotAfter }
+// nameless has no certificate for anybody: a handshake by it ends with the alert
+// unrecognized_name.
+var nameless = &tls.Config{MinVersion: tls.VersionTLS12}
+
+// has says whether a certificate is for a name.
+func (st *state) has(name string) bool {
+	for _, c := range st.config.Certificates {
+		if name != "" && c.Leaf.VerifyHostname(name) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Expires is when the first of the served certificates ends.
+func (s *Server) Expires() time.Time {
+	st := s.state.Load()
+	end := st.certificate.Leaf.NotAfter
+	for _, c := range st.further {
+		if c.Leaf.NotAfter.Before(end) {
+			end = c.Leaf.NotAfter
+		}
+	}
+	return end
+}
+
+// Fresh returns an error for a certificate that is served and has ended, or whose
+// chain does not hold together: it is not what anybody means to change to.
+func (s *Server) Fresh() error { return s.state.Load().fresh(s.now()) }
+
+func (st *state) fresh(now time.Time) error {
+	for _, c := range st.config.Certificates {
+		leaf := c.Leaf
+		if now.After(leaf.NotAfter) {
+			return fmt.Errorf("tls: the certificate of %s has ended on %s", leaf.Subject, leaf.NotAfter.Format(time.DateTime))
+		}
+		for _, der := range c.Certificate[1:] {
+			above, err := x509.ParseCertificate(der)
+			if err == nil {
+				err = leaf.CheckSignatureFrom(above)
+			}
+			if err != nil {
+				return fmt.Errorf("tls: the chain of the certificate of %s does not hold together: %w", c.Leaf.Subject, err)
+			}
+			leaf = above
+		}
+	}
+	return nil
+}
 
 // check verifies a client's chain, or remembers that it has.
 func (s *Server) check(chain []*x509.Certificate) error {

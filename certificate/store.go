@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
-	"github.com/youmark/pkcs8"
 	"software.sslmate.com/src/go-pkcs12"
 )
 
@@ -112,11 +111,7 @@ func keyPEM(text []byte, password string) (any, error) {
 		case block.Headers["DEK-Info"] != "":
 			return nil, errors.New("its key is encrypted in the old way of OpenSSL; convert it with openssl pkcs8 -topk8")
 		case block.Type == "ENCRYPTED PRIVATE KEY":
-			key, err := pkcs8.ParsePKCS8PrivateKey(block.Bytes, []byte(password))
-			if err != nil {
-				return nil, errPassword
-			}
-			return key, nil
+			return parseEncrypted(block.Bytes, password)
 		case block.Type == "PRIVATE KEY":
 			return x509.ParsePKCS8PrivateKey(block.Bytes)
 		case block.Type == "RSA PRIVATE KEY":
