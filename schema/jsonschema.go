@@ -149,7 +149,13 @@ func (s *JSONSchema) Check(value []byte) (violations []Violation, more bool) {
 	if err != nil {
 		return []Violation{{Pointer: "#", Keyword: "type", Detail: err.Error()}}, false
 	}
-	err = s.compiled.Validate(doc)
+	return s.checkDecoded(doc)
+}
+
+// checkDecoded is Check for a value as encoding/json makes it, with numbers as
+// json.Number.
+func (s *JSONSchema) checkDecoded(doc any) (violations []Violation, more bool) {
+	err := s.compiled.Validate(doc)
 	if err == nil {
 		return nil, false
 	}
@@ -298,19 +304,26 @@ func violation(err *jsonschema.ValidationError, keyword string) Violation {
 func pointer(path []string) string {
 	b := []byte("#")
 	for _, name := range path {
-		b = append(b, '/')
-		for _, c := range []byte(name) {
-			switch {
-			case c == '~':
-				b = append(b, "~0"...)
-			case c == '/':
-				b = append(b, "~1"...)
-			case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._!$&'()*+,;=:@?", c) >= 0:
-				b = append(b, c)
-			default:
-				b = fmt.Appendf(b, "%%%02X", c)
-			}
-		}
+		b = appendToken(append(b, '/'), name)
 	}
 	return string(b)
+}
+
+// PointerToken writes the name of a member as it stands in a pointer.
+func PointerToken(name string) string { return string(appendToken(nil, name)) }
+
+func appendToken(b []byte, name string) []byte {
+	for _, c := range []byte(name) {
+		switch {
+		case c == '~':
+			b = append(b, "~0"...)
+		case c == '/':
+			b = append(b, "~1"...)
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._!$&'()*+,;=:@?", c) >= 0:
+			b = append(b, c)
+		default:
+			b = fmt.Appendf(b, "%%%02X", c)
+		}
+	}
+	return b
 }
