@@ -1,0 +1,316 @@
+package function
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// Times of an instance.
+const (
+	// respondedGrace is how long a program may take from its answer to its next
+	// request for work.
+	respondedGrace = time.Second
+	// initGrace is how long a program may take from saying that it cannot start to
+	// its end.
+	initGrace = 500 * time.Millisecond
+	// stopGrace is how long a program may take from SIGTERM to its end.
+	stopGrace = 2 * time.Second
+	// tailGrace is how long an answer waits for log lines that are on their way.
+	tailGrace = 100 * time.Millisecond
+)
+
+// A state says where an instance stands (function-targets.md 2.4).
+type state int
+
+const (
+	starting  state = iota // until it asks for work
+	idle                   // it waits for an event
+	running                // it has one
+	responded              // it has answered and not asked again
+	dead
+)
+
+// An instance is one process and the listener at which it asks for work.
+type instance struct {
+	pool    *pool
+	process *process
+	server  *http.Server
+	output  *output
+	temp    string
+	dead    chan struct{} // closed when the process is gone
+	began   time.Time
+	reap    *time.Timer // owned by the pool
+
+	mu      sync.Mutex
+	state   state
+	call    *call         // the one that runs, or ran last
+	work    chan *call    // holds one between hand-over and the program's request
+	replace chan struct{} // closed when a newer request for work takes over; nil: there is none
+	ready   chan struct{} // closed at the first request for work
+	refused []byte        // what the program posted to init/error
+	failed  chan struct{} // closed when it did
+	killed  string        // why klamm killed it
+	memory  int           // the largest that was seen, MiB
+}
+
+// A call is one invocation in an instance.
+type call struct {
+	in    Invocation
+	began time.Time
+	end   time.Time // the time limit
+	timer *time.Timer
+	done  chan Outcome // takes one
+	over  bool         // guarded by the instance's mu
+	lost  chan struct{}
+}
+
+// launch starts a process and waits until it asks for work.
+func launch(p *pool) (*instance, *initFailure) {
+	i := &instance{
+		pool: p, dead: make(chan struct{}), began: time.Now(), work: make(chan *call, 1),
+		ready: make(chan struct{}), failed: make(chan struct{}), output: newOutput(p.def.Name, p.cfg.Output),
+	}
+	if err := i.open(); err != nil {
+		i.close()
+		start := &StartError{Type: "Runtime.InvalidEntrypoint", Reason: err.Error()}
+		if e, ok := err.(*StartError); ok { //nolint:errorlint // made by open itself
+			start = e
+		}
+		return nil, &initFailure{start: start}
+	}
+	go i.await()
+	watch := time.NewTicker(memoryInterval)
+	defer watch.Stop()
+	limit := time.NewTimer(p.cfg.InitTimeout)
+	defer limit.Stop()
+	for {
+		select {
+		case <-i.ready:
+			return i, nil
+		case <-i.failed:
+			i.end(initGrace)
+		case <-i.dead:
+		case <-watch.C:
+			i.checkMemory()
+			continue
+		case <-limit.C:
+			i.kill(fmt.Sprintf("did not ask for work within %s of its start", p.cfg.InitTimeout))
+		}
+		break
+	}
+	<-i.dead // what it wrote last is in the log then
+	return nil, i.initFailure()
+}
+
+// open makes the listener, the temporary directory and the process.
+func (i *instance) open() error {
+	p := i.pool
+	def := p.def
+	if def.Package != nil {
+		directory, err := p.code.unpacked(def.Package, p.cfg.InitTimeout)
+		if err != nil {
+			return &StartError{Type: "Runtime.CodeUnavailable", Reason: fmt.Sprintf("the code of %s (SHA-256 %s): %v", def.Name, def.Package.Digest, err)}
+		}
+		def.Directory = directory
+	}
+	command, err := commandOf(def, p.cfg)
+	if err != nil {
+		return err
+	}
+	if i.temp, err = os.MkdirTemp(p.cfg.Directory, "instance-"); err != nil {
+		return err
+	}
+	if p.cfg.User != 0 {
+		if err := os.Chown(i.temp, p.cfg.User, p.cfg.Group); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	i.server = i.serve(listener)
+	command.environment = environmentOf(def, p.cfg, listener.Addr().String(), i.temp)
+	if i.process, err = startProcess(command, p.cfg, p.starter, i.output); err != nil {
+		return &StartError{Type: "Runtime.InvalidEntrypoint", Reason: fmt.Sprintf("%s: %v", command.path, err)}
+	}
+	return nil
+}
+
+// close frees what open made.
+func (i *instance) close() {
+	if i.server != nil {
+		_ = i.server.Close()
+	}
+	if i.temp != "" {
+		_ = os.RemoveAll(i.temp)
+	}
+}
+
+// initFailure describes a start that came to nothing.
+func (i *instance) initFailure() *initFailure {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f := &initFailure{log: i.output.tail()}
+	kind, text := "Runtime.ExitError", ""
+	switch {
+	case i.refused != nil:
+		body := i.refused
+		f.payload = func(string) []byte { return body }
+		return f
+	case i.killed != "":
+		kind, text = "Runtime.InitError", "Runtime "+i.killed
+		if i.memory > i.pool.def.Memory {
+			kind = "Runtime.OutOfMemory"
+		}
+	default:
+		text = i.process.ended()
+	}
+	f.payload = func(id string) []byte { return errorBody(kind, "RequestId: "+id+" Error: "+text) }
+	return f
+}
+
+// run hands over an event and waits for what becomes of it. The pool gives an
+// instance to one caller at a time.
+func (i *instance) run(ctx context.Context, in Invocation) (Outcome, error) {
+	if i.reap != nil {
+		i.reap.Stop()
+	}
+	now, d := time.Now(), i.pool.def
+	c := &call{in: in, began: now, end: now.Add(d.Timeout), done: make(chan Outcome, 1), lost: make(chan struct{})}
+	i.mu.Lock()
+	if i.state != idle {
+		i.mu.Unlock()
+		return Outcome{}, errUnreached
+	}
+	i.state, i.call, i.memory = running, c, 0
+	i.output.begin(in.ID)
+	c.timer = time.AfterFunc(min(d.Timeout, memoryInterval), func() { i.watch(c) })
+	i.work <- c
+	i.mu.Unlock()
+	select {
+	case out := <-c.done:
+		return out, nil
+	case <-c.lost:
+		return Outcome{}, errUnreached
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	}
+}
+
+// watch looks at a running call from time to time: at its memory, and whether its
+// time is up.
+func (i *instance) watch(c *call) {
+	now := time.Now()
+	if !now.Before(c.end) {
+		message := fmt.Sprintf("%s %s Task timed out after %.2f seconds", now.UTC().Format("2006-01-02T15:04:05.000Z"), c.in.ID, i.pool.def.Timeout.Seconds())
+		if i.finish(c, Outcome{Error: Unhandled, Payload: errorBody("Sandbox.Timedout", message)}, dead) {
+			i.kill("ran into its time limit")
+		}
+		return
+	}
+	i.checkMemory()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !c.over {
+		c.timer.Reset(min(time.Until(c.end), memoryInterval))
+	}
+}
+
+// checkMemory kills an instance that has grown beyond its limit.
+func (i *instance) checkMemory() {
+	used := i.process.memory()
+	i.mu.Lock()
+	i.memory = max(i.memory, used)
+	i.mu.Unlock()
+	if limit := i.pool.def.Memory; used > limit {
+		i.kill(fmt.Sprintf("used %d MiB of memory, more than the limit of %d MiB", used, limit))
+	}
+}
+
+// kill ends the process group at once and remembers why.
+func (i *instance) kill(why string) {
+	i.mu.Lock()
+	if i.killed == "" {
+		i.killed = why
+	}
+	i.mu.Unlock()
+	i.process.kill()
+}
+
+// finish ends a call for its caller; the first one to say so is believed. The
+// instance goes on in state next.
+func (i *instance) finish(c *call, out Outcome, next state) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if c.over {
+		return false
+	}
+	c.over = true
+	c.timer.Stop()
+	if i.state != dead {
+		i.state = next
+	}
+	if c.in.Tail {
+		i.output.settle(tailGrace)
+	}
+	out.ID, out.Duration, out.Memory, out.Log = c.in.ID, time.Since(c.began), i.memory, i.output.tail()
+	c.done <- out
+	if next == responded {
+		c.timer = time.AfterFunc(respondedGrace, func() {
+			i.mu.Lock()
+			stuck := i.state == responded && i.call == c
+			i.mu.Unlock()
+			if stuck {
+				i.kill("did not ask for work after its answer")
+			}
+		})
+	}
+	return true
+}
+
+// await waits for the end of the process and of what depends on it.
+func (i *instance) await() {
+	i.process.wait()
+	i.output.settle(tailGrace)
+	i.mu.Lock()
+	c, was := i.call, i.state
+	i.state = dead
+	killed, over := i.killed, i.memory > i.pool.def.Memory
+	i.mu.Unlock()
+	if c != nil {
+		kind, text := "Runtime.ExitError", i.process.ended()
+		if over {
+			kind, text = "Runtime.OutOfMemory", "Runtime "+killed
+		}
+		i.finish(c, failure(c.in.ID, kind, "RequestId: %s Error: %s", c.in.ID, text), dead)
+	} else if was == idle {
+		i.pool.cfg.Log.Info("idle function process ended", "function", i.pool.def.Name, "how", i.process.ended())
+	}
+	i.close()
+	i.output.close()
+	close(i.dead)
+}
+
+// stop asks an instance that has no work to end, and kills it if it does not.
+func (i *instance) stop() {
+	i.process.terminate()
+	i.end(stopGrace)
+}
+
+// end waits for the end of the process, and kills it when the time is up.
+func (i *instance) end(grace time.Duration) {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-i.dead:
+	case <-timer.C:
+		i.kill("did not end when it was told to")
+		<-i.dead
+	}
+}

@@ -1,0 +1,110 @@
+package function
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// wasmCommand assembles a WASI command that reads up to 4096 bytes of its standard
+// input and does what the first says: X exits with 3, T traps, L loops, M grows its
+// memory by 64 MiB and writes there, F writes without end; anything else is written
+// back.
+func wasmCommand() []byte {
+	var (
+		leb = func(n int) []byte { // unsigned
+			var b []byte
+			for {
+				c := byte(n & 0x7f)
+				if n >>= 7; n == 0 {
+					return append(b, c)
+				}
+				b = append(b, c|0x80)
+			}
+		}
+		section = func(id byte, parts ...[]byte) []byte {
+			body := slices.Concat(parts...)
+			return slices.Concat([]byte{id}, leb(len(body)), body)
+		}
+		text = func(s string) []byte { return append(leb(len(s)), s...) }
+		i32  = func(n int) []byte { // signed
+			b := []byte{0x41}
+			for {
+				c := byte(n & 0x7f)
+				if n >>= 7; n == 0 && c&0x40 == 0 {
+					return append(b, c)
+				}
+				b = append(b, c|0x80)
+			}
+		}
+		store = func(at int, value []byte) []byte { return slices.Concat(i32(at), value, []byte{0x36, 2, 0}) }
+		load  = func(at int) []byte { return slices.Concat(i32(at), []byte{0x28, 2, 0}) }
+		call  = func(f byte) []byte { return []byte{0x10, f} }
+		write = slices.Concat(i32(1), i32(0), i32(1), i32(8), call(1)) // fd_write(1, iovec at 0, 1, count at 8)
+		when  = func(letter byte, do []byte) []byte {
+			return slices.Concat(i32(1024), []byte{0x2d, 0, 0}, i32(int(letter)), []byte{0x46, 0x04, 0x40}, do, []byte{0x0b})
+		}
+		wasi = func(name string, kind byte) []byte {
+			return slices.Concat(text("wasi_snapshot_preview1"), text(name), []byte{0, kind})
+		}
+	)
+	main := slices.Concat([]byte{0}, // no locals
+		store(0, i32(1024)), store(4, i32(4096)),
+		i32(0), i32(0), i32(1), i32(8), call(0), []byte{0x1a}, // fd_read(0, ...), dropped
+		store(4, load(8)),
+		when('X', slices.Concat(i32(3), call(2))),
+		when('T', []byte{0x00}),
+		when('L', []byte{0x03, 0x40, 0x0c, 0, 0x0b}),
+		when('M', slices.Concat(i32(1024), []byte{0x40, 0}, i32(16), []byte{0x74}, i32(1), []byte{0x36, 2, 0})), // at the page that grow returned
+		when('F', slices.Concat([]byte{0x03, 0x40}, store(4, i32(60000)), write, []byte{0x1a, 0x0c, 0, 0x0b})),
+		write, []byte{0x1a, 0x0b})
+	return slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
+		section(1, leb(3), []byte{0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f}, []byte{0x60, 1, 0x7f, 0}, []byte{0x60, 0, 0}),
+		section(2, leb(3), wasi("fd_read", 0), wasi("fd_write", 0), wasi("proc_exit", 1)),
+		section(3, leb(1), []byte{2}),
+		section(5, leb(1), []byte{0, 2}),
+		section(7, leb(2), text("memory"), []byte{2, 0}, text("_start"), []byte{0, 3}),
+		section(10, leb(1), leb(len(main)), main))
+}
+
+func TestWebAssembly(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f.wasm")
+	if err := os.WriteFile(file, wasmCommand(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := host(t, func(_ *Config, d *Definition) { d.Wasm, d.Timeout, d.Memory = file, time.Second, 32 })
+	for _, c := range []struct{ in, error, want string }{
+		{"hello", "", "hello"}, {"", "", ""}, {"X", "Runtime.ExitError", "exit status 3"}, {"T", "Runtime.Trap", "unreachable"},
+		{"L", "Sandbox.Timedout", "timed out after 1.00"}, {"M", "Runtime.Trap", "out of bounds"}, {"F", "", ""}, {"again", "", "again"},
+	} {
+		out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(c.in)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc struct{ ErrorMessage, ErrorType string }
+		_ = json.Unmarshal(out.Payload, &doc)
+		switch {
+		case c.in == "F": // it is stopped, or the answer is refused
+			if out.Error == "" {
+				t.Errorf("F: got %d bytes", len(out.Payload))
+			}
+		case c.error == "" && (out.Error != "" || string(out.Payload) != c.want):
+			t.Errorf("%s: got %q, %q", c.in, out.Error, out.Payload)
+		case c.error != "" && (doc.ErrorType != c.error || !strings.Contains(doc.ErrorMessage, c.want)):
+			t.Errorf("%s: got %q, %s", c.in, out.Error, out.Payload)
+		}
+	}
+	for _, content := range []string{"", "\x00asm\x01\x00\x00\x00\x01", "no module"} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h := host(t, func(_ *Config, d *Definition) { d.Wasm = file })
+		if _, err := h.Invoke(t.Context(), "f", Invocation{}); err == nil || !strings.Contains(err.Error(), "Runtime.InvalidEntrypoint") {
+			t.Errorf("%q: got %v", content, err)
+		}
+	}
+}
