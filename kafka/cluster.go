@@ -20,21 +20,54 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-gateway/klamm/secret"
 )
 
 // Config is the kafka section of the configuration file.
 type Config struct {
 	// Brokers are the bootstrap servers, each HOST:PORT.
 	Brokers []string `yaml:"brokers"`
+	// Auth is how klamm logs in: auto (the default: of what is configured the
+	// strongest), mtls, scram-512, scram-256, plain, oauth, iam, tls or none. Another
+	// way is never tried.
+	Auth string `yaml:"auth"`
+	// Credentials are what klamm shows.
+	Credentials *Credentials `yaml:"credentials"`
+	// RootCA holds the authorities of the brokers' certificates, PEM; only these are
+	// trusted then. The default is the system's.
+	RootCA *Source `yaml:"root_ca"`
+	// OAuth is where the tokens of auth: oauth come from.
+	OAuth *OAuth `yaml:"oauth"`
+	// AllowInsecure does without TLS where there is no root_ca: passwords are then sent
+	// in clear text, or can be guessed by who listens.
+	AllowInsecure bool `yaml:"allow_insecure"`
+	// Identity says as whom calls of the front door are made: gateway (the default: as
+	// klamm itself), mapped (as Mapped says) or passthrough (as the caller, by the
+	// caller's own credentials).
+	Identity string `yaml:"identity"`
+	// Mapped are the credentials of identity: mapped. The first entry that names the
+	// caller counts; without one the call is refused.
+	Mapped []Mapped `yaml:"mapped"`
 	// Clusters are further clusters, which targets name.
 	Clusters []Further `yaml:"clusters"`
-	// Producing is given beside this section.
-	Producing Producing `yaml:"-"`
+
+	// Producing is given beside this section, as are Secrets, which finds secrets that
+	// have a name, and Region, that of AWS.
+	Producing Producing     `yaml:"-"`
+	Secrets   *secret.Store `yaml:"-"`
+	Region    string        `yaml:"-"`
+}
+
+// login is how the section says to log in.
+func (c Config) login() Login {
+	return Login{Auth: c.Auth, Credentials: c.Credentials, RootCA: c.RootCA, OAuth: c.OAuth, AllowInsecure: c.AllowInsecure}
 }
 
 // Producing is the rest.produce section of the configuration file.
@@ -64,13 +97,40 @@ func (p Producing) timeout() time.Duration {
 type Further struct {
 	// Name is unique; letters, digits, ".", "_" and "-", at most 64.
 	Name string `yaml:"name"`
+	// ARNs are names of it, as of an MSK cluster or a VPC connection to one.
+	ARNs []string `yaml:"arns"`
 	// Brokers are its bootstrap servers, each HOST:PORT.
 	Brokers []string `yaml:"brokers"`
+	// Auth is how klamm logs in, as for its own cluster.
+	Auth string `yaml:"auth"`
+	// Credentials are what klamm shows.
+	Credentials *Credentials `yaml:"credentials"`
+	// RootCA holds the authorities of the brokers' certificates.
+	RootCA *Source `yaml:"root_ca"`
+	// OAuth is where tokens come from.
+	OAuth *OAuth `yaml:"oauth"`
+	// AllowInsecure does without TLS where there is no root_ca.
+	AllowInsecure bool `yaml:"allow_insecure"`
 }
+
+// Config returns the section of a further cluster as one of its own; the rest comes
+// from the section that it stands in.
+func (f Further) Config(of Config) Config {
+	return Config{Brokers: f.Brokers, Auth: f.Auth, Credentials: f.Credentials, RootCA: f.RootCA, OAuth: f.OAuth, AllowInsecure: f.AllowInsecure,
+		Producing: of.Producing, Secrets: of.Secrets, Region: of.Region}
+}
+
+func (f Further) login() Login { return f.Config(Config{}).login() }
+
+// arnForm is that of the resources of MSK that stand for a cluster.
+var arnForm = regexp.MustCompile(`^arn:[a-z0-9-]+:kafka:[a-z0-9-]*:[0-9]*:(cluster|vpc-connection)/[^\s]{1,1000}$`)
 
 // Validate reports each problem with the field it lies in.
 func (c Config) Validate(report func(path, problem string)) {
 	validateBrokers(c.Brokers, report)
+	c.login().validate(report)
+	c.validateIdentity(report)
+	arns := map[string]bool{}
 	names := map[string]bool{}
 	for i, f := range c.Clusters {
 		at := func(path, problem string) { report(fmt.Sprintf("clusters[%d].%s", i, path), problem) }
@@ -84,6 +144,16 @@ func (c Config) Validate(report func(path, problem string)) {
 			at("brokers", "a cluster needs bootstrap servers")
 		}
 		validateBrokers(f.Brokers, at)
+		f.login().validate(at)
+		for j, arn := range f.ARNs {
+			switch path := fmt.Sprintf("arns[%d]", j); {
+			case !arnForm.MatchString(arn):
+				at(path, fmt.Sprintf("%.200q is not the ARN of a cluster or of a VPC connection", arn))
+			case arns[arn]:
+				at(path, fmt.Sprintf("another cluster has the ARN %s already", arn))
+			}
+			arns[arn] = true
+		}
 	}
 }
 
@@ -120,7 +190,10 @@ type Cluster struct {
 	producer *kgo.Client
 	reader   *kgo.Client
 	admin    *kadm.Client
-	limit    deadline // of records that are being produced
+	login    *login
+	tails    func() *Tails // of Identities.As
+	limit    deadline      // of records that are being produced
+	pauses   atomic.Pointer[func(time.Duration)]
 	large    *kgo.Client
 	alone    chan struct{} // held while a large record is written
 
@@ -142,7 +215,20 @@ func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: log, alone: make(chan struct{}, 1), limit: deadline{longest: cfg.Producing.timeout()}}
+	login, err := newLogin(context.Background(), cfg.login(), cfg.Secrets, cfg.Region)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	login.warn = func(ends time.Time) {
+		log.Warn("klamm's certificate for Kafka ends soon", "not_after", ends)
+	}
+	return open(cfg, login, log)
+}
+
+// open makes the clients of a cluster that is logged in to as login says.
+func open(cfg Config, login *login, log *slog.Logger) (*Cluster, error) {
+	c := &Cluster{cfg: cfg, log: log, login: login, alone: make(chan struct{}, 1), limit: deadline{longest: cfg.Producing.timeout()}}
+	c.tails = sync.OnceValue(func() *Tails { return NewTails(c) })
 	var err error
 	if c.producer, err = c.newProducer(batchBytes); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
@@ -183,18 +269,18 @@ func (c *Cluster) newProducer(batch int32) (*kgo.Client, error) {
 
 // options are common to all clients of the cluster.
 func (c *Cluster) options() []kgo.Opt {
-	return []kgo.Opt{
+	return append(c.login.options(),
 		kgo.SeedBrokers(c.cfg.Brokers...),
 		kgo.ClientID(clientID),
+		kgo.WithHooks(pauseHook{c}),
 		kgo.SoftwareNameAndVersion("klamm", "1"),
-		kgo.DialTimeout(3 * time.Second),
 		kgo.RetryTimeout(adminTimeout),
-		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.MetadataMaxAge(time.Minute),
 		// Pushing telemetry to the brokers would cost a thousand idle groups
 		// half a gigabyte of compressors.
 		kgo.DisableClientMetrics(),
-	}
+	)
 }
 
 // Brokers returns the bootstrap servers, each HOST:PORT.
@@ -238,9 +324,12 @@ func (c *Cluster) probe(ctx context.Context) error {
 	resp, err := req.RequestWith(ctx, c.reader)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
+			if cause := c.login.cause(); cause != nil {
+				return cause
+			}
 			return fmt.Errorf("no answer within %s%s", probeTimeout, c.dialError(ctx))
 		}
-		return err
+		return c.login.explain(err)
 	}
 	if len(resp.Brokers) == 0 {
 		return errors.New("the cluster reports no live broker")

@@ -30,6 +30,9 @@ var ErrOverloaded = errors.New("too many records are waiting for the brokers")
 // created if it does not exist and the broker allows it; a name that no topic can
 // have is kerr.InvalidTopicException.
 //
+// A record fails with kerr.MessageTooLarge only if it is too large itself: others of
+// its batch are written again one by one, behind those that were accepted.
+//
 // It never blocks longer than its configuration allows, and two seconds. An error is a *kerr.Error where the
 // broker gave one, and otherwise wraps ErrNoPartition, ErrOverloaded or
 // ErrNotAcknowledged. The records belong to klamm until Produce
@@ -38,7 +41,7 @@ func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.Produ
 	if isLarge(records) {
 		return c.produceLarge(ctx, records)
 	}
-	return c.produceBy(ctx, c.producer, records)
+	return c.sift(ctx, c.produceBy(ctx, c.producer, records))
 }
 
 // produceBy is Produce by one of the two producers.
@@ -87,7 +90,13 @@ func (c *Cluster) Send(ctx context.Context, r *kgo.Record, done func(error)) {
 		go done(kerr.InvalidTopicException)
 		return
 	}
-	c.producer.Produce(c.limit.next(), r, func(r *kgo.Record, err error) { done(c.explain(r, err)) })
+	c.producer.Produce(c.limit.next(), r, func(r *kgo.Record, err error) {
+		if tooLarge(err) {
+			go func() { done(c.sift(context.WithoutCancel(ctx), kgo.ProduceResults{{Record: r, Err: err}})[0].Err) }()
+			return
+		}
+		done(c.explain(r, err))
+	})
 }
 
 var errPending = errors.New("pending")
