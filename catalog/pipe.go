@@ -43,6 +43,16 @@ type Pipe struct {
 	Delivery Delivery `yaml:"delivery" json:"delivery"`
 	// Scale says when the pipe wants more or fewer consumers.
 	Scale Scale `yaml:"scale" json:"scale"`
+	// Version tells the definitions apart that a pipe has had while klamm runs; 0 is
+	// that of the configuration file.
+	Version int64 `yaml:"-" json:"-"`
+	// Paused keeps the pipe from running.
+	Paused bool `yaml:"-" json:"-"`
+	// SourceCluster is the one of kafka.clusters that the topics are in; empty is
+	// klamm's own. The consumer group is there, too.
+	SourceCluster string `yaml:"-" json:"-"`
+	// Execution makes it one of EventBridge Pipes; nil: it is one of klamm's own.
+	Execution *Execution `yaml:"-" json:"-"`
 }
 
 // A Scale says when a pipe wants more or fewer consumers. A consumer is a klamm

@@ -18,6 +18,9 @@ type Event struct {
 	// Body is what is delivered: nil stands for the record's own value, byte
 	// for byte; a transform replaces it.
 	Body json.RawMessage
+	// Document is what placeholders in a target's configuration look at, a JSON
+	// value; nil stands for the record's own document.
+	Document json.RawMessage
 	// ID names this delivery: the same on every attempt and from every
 	// process (interface.md 4, Klamm-Delivery-Id). Of a batch only the first
 	// event has one, and it stands for all.

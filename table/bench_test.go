@@ -6,10 +6,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 )
 
 func BenchmarkPut(b *testing.B) {
-	addresses := brokers(b)
+	addresses := brokertest.Brokers(b)
 	for _, c := range []struct {
 		name               string
 		processes, writers int
@@ -54,7 +56,7 @@ func BenchmarkPut(b *testing.B) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	addresses := brokers(b)
+	addresses := brokertest.Brokers(b)
 	for _, entries := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprint(entries), func(b *testing.B) {
 			topic := unique(b)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
@@ -65,7 +66,7 @@ func TestKilledWriters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	table := open(t, b, topic, Options{})
 	acknowledged := map[string]bool{}
 	counted, killed := 0, 0

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
@@ -213,7 +214,7 @@ func TestTopicDeleted(t *testing.T) {
 // lost checks what a table does when something happens to its topic.
 func lost(t *testing.T, happens func(*kafka.Cluster, string)) {
 	t.Helper()
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	alarms := make(chan error, 10)
 	c := cluster(t, b)
 	table, err := Open(t.Context(), c, topic, Options{Alarm: func(err error) { alarms <- err }})
@@ -250,7 +251,7 @@ func lost(t *testing.T, happens func(*kafka.Cluster, string)) {
 }
 
 func TestUnfitTopic(t *testing.T) {
-	b := brokers(t)
+	b := brokertest.Brokers(t)
 	c := cluster(t, b)
 	for _, unfit := range []struct {
 		name       string
@@ -324,7 +325,7 @@ func compacting(t *testing.T) (addresses []string, compact func(topic string)) {
 			}
 		}
 	}
-	b := brokers(t)
+	b := brokertest.Brokers(t)
 	c := cluster(t, b)
 	return b, func(topic string) {
 		// A segment is closed by the first write after its time, and what is closed
@@ -439,7 +440,7 @@ func TestOneBatch(t *testing.T) {
 // While somebody else, who knows nothing of tables, has a transaction open in the
 // topic, nobody can see what is committed behind it. Nothing is lost to that.
 func TestForeignTransaction(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	one, two := open(t, b, topic, Options{}), open(t, b, topic, Options{})
 	if err := increment(t.Context(), one); err != nil {
 		t.Fatal(err)
@@ -535,7 +536,7 @@ func TestKilledBroker(t *testing.T) {
 }
 
 func TestPanicBelongsToItsCaller(t *testing.T) {
-	table := open(t, brokers(t), unique(t), Options{})
+	table := open(t, brokertest.Brokers(t), unique(t), Options{})
 	func() {
 		defer func() {
 			if got := recover(); got != "mine" {

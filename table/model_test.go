@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
@@ -36,7 +37,7 @@ func (m model) content() []string {
 // whoever has seen what.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	b := brokers(t)
+	b := brokertest.Brokers(t)
 	clusters := []*kafka.Cluster{cluster(t, b), cluster(t, b), cluster(t, b)}
 	checked := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -158,7 +159,7 @@ func TestModel(t *testing.T) {
 // Several processes move amounts between accounts, all at once. The sum stays,
 // at every moment and everywhere, and who creates an entry is the only one.
 func TestWritersOfSeveralProcesses(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	const processes, writers, each, accounts = 3, 2, 12, 5
 	var tables []*Table
 	for range processes {

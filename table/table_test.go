@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,18 +16,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
-// brokers returns the brokers that KLAMM_TEST_BROKERS names, or an embedded one.
-func brokers(t testing.TB) []string {
-	t.Helper()
-	if named := os.Getenv("KLAMM_TEST_BROKERS"); named != "" {
-		return strings.Split(named, ",")
-	}
-	return embedded(t, t.TempDir()).Addrs()
-}
-
+// embedded starts an embedded broker on a directory, for tests that end it themselves.
 func embedded(t testing.TB, dir string) *broker.Broker {
 	t.Helper()
 	b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: dir})
@@ -92,7 +84,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 }
 
 func TestPutGetListDelete(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	one := open(t, b, topic, Options{})
 	first := put(t, one, "rule/b", "1", Absent)
 	put(t, one, "rule/a", "2", Any)
@@ -163,7 +155,7 @@ func TestPutGetListDelete(t *testing.T) {
 // A process that has the id as far as it knows, but has not heard of what another
 // one has written, refuses nothing on what it remembers.
 func TestRefusalsAreNotFoundedOnOldNews(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	one, two := open(t, b, topic, Options{}), open(t, b, topic, Options{})
 	put(t, one, "k", "1", Absent)
 	one.watching.order.Lock() // the copy stands still
@@ -197,7 +189,7 @@ func TestRefusalsAreNotFoundedOnOldNews(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	table := open(t, brokers(t), unique(t), Options{})
+	table := open(t, brokertest.Brokers(t), unique(t), Options{})
 	for _, c := range []struct {
 		name       string
 		key, value int
@@ -241,7 +233,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestUpdateIsAllOrNothing(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	table := open(t, b, topic, Options{})
 	put(t, table, "a", "1", Any)
 	put(t, table, "b", "1", Any)
@@ -289,7 +281,7 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 
 // Two processes add to one counter as fast as they can.
 func TestNoIncrementIsLost(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	const writers, each = 4, 25
 	var wg sync.WaitGroup
 	tables := []*Table{open(t, b, topic, Options{}), open(t, b, topic, Options{})}
@@ -325,7 +317,7 @@ func increment(ctx context.Context, table *Table) error {
 }
 
 func TestWatchSeesEveryChangeInOrder(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	one, two := open(t, b, topic, Options{}), open(t, b, topic, Options{})
 	put(t, one, "before", "0", Any)
 	type seen struct {
@@ -380,7 +372,7 @@ func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	table := open(t, brokers(t), unique(t), Options{})
+	table := open(t, brokertest.Brokers(t), unique(t), Options{})
 	put(t, table, "k", "v", Any)
 	var wg sync.WaitGroup
 	for i := range 20 {
@@ -422,7 +414,7 @@ func TestCloseEndsEverything(t *testing.T) {
 
 // A writer that has written and not committed is killed, or only slow.
 func TestAnAbandonedTransactionIsNeverSeen(t *testing.T) {
-	b, topic := brokers(t), unique(t)
+	b, topic := brokertest.Brokers(t), unique(t)
 	table := open(t, b, topic, Options{})
 	put(t, table, "k", "kept", Any)
 	w, err := cluster(t, b).Writer(t.Context(), "klamm.table."+topic)

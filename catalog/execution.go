@@ -1,0 +1,33 @@
+package catalog
+
+import "encoding/json"
+
+// An Execution makes a pipe one of EventBridge Pipes (pipes.md 4 to 10): records have
+// the form that those have there, a batch is enriched and delivered as a whole, and
+// whatever fails is tried again until it succeeds. The pipe's own Filter, Enrich and
+// Transform are empty then.
+type Execution struct {
+	// PipeARN, SourceARN, EnrichmentARN and TargetARN are the names that templates
+	// can use.
+	PipeARN, SourceARN, EnrichmentARN, TargetARN string
+	// EventSource is aws:kafka, or SelfManagedKafka where Bootstrap has the brokers
+	// that the source names.
+	EventSource, Bootstrap string
+	// Filters are patterns, of which one must match; none: every record passes.
+	Filters []json.RawMessage
+	// Enrichment is who is asked, with EnrichmentTemplate as its input where that is
+	// not empty; nil: nobody.
+	Enrichment         *Target
+	EnrichmentTemplate string
+	// TargetTemplate makes what is delivered of each event; empty: the event.
+	TargetTemplate string
+	// TargetRate and EnrichmentRate bound how often they are called.
+	TargetRate, EnrichmentRate Rate
+}
+
+// A Rate bounds requests. All pipes of a process that name the same thing share it.
+type Rate struct {
+	// Of names what is called; empty: nothing bounds it.
+	Of        string
+	PerSecond int
+}
