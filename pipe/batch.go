@@ -120,11 +120,11 @@ func (f *flow) dispatch() {
 func (f *flow) next() *batch {
 	for len(f.ready) > 0 {
 		var b *batch
-		if f.governor.open && f.ready[0].verdict == nil {
+		if f.ready[0].verdict == nil && f.down() {
 			if b = f.probe(time.Now()); b == nil {
 				return nil
 			}
-		} else if b = heap.Pop(&f.ready).(*batch); !f.deliverable(b) {
+		} else if b = heap.Pop(&f.ready).(*batch); !f.deliverable(b) || b.verdict == nil && f.holdsBack(b) {
 			continue
 		}
 		b.part.underway++

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -70,18 +71,39 @@ type Move struct {
 	Records int64 `json:"records"`
 }
 
+// askers bounds how many pipes are asked about at once.
+const askers = 16
+
 // List returns the status of every pipe, by name.
-func (r *Runner) List(ctx context.Context) ([]Status, error) {
-	all := make([]Status, 0, len(r.pipes))
-	for _, p := range r.pipes {
-		s, err := r.Status(ctx, p.Name)
-		if err != nil {
+func (r *Runner) List(ctx context.Context) ([]Status, error) { return r.ListOf(ctx, r.Names()) }
+
+// ListOf returns the status of pipes, in the order of their names. One that is gone
+// meanwhile is left out.
+func (r *Runner) ListOf(ctx context.Context, names []string) ([]Status, error) {
+	all := make([]Status, len(names))
+	errs := make([]error, len(names))
+	free := make(chan struct{}, askers)
+	var asking sync.WaitGroup
+	for i, name := range names {
+		free <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-free }()
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				all[i], errs[i] = r.Status(ctx, name)
+			}
+		})
+	}
+	asking.Wait()
+	kept := all[:0]
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			kept = append(kept, all[i])
+		case !errors.Is(err, ErrNoPipe):
 			return nil, err
 		}
-		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Status) int { return strings.Compare(a.Pipe, b.Pipe) })
-	return all, nil
+	return kept, nil
 }
 
 // Status returns what is known of a pipe.
@@ -93,9 +115,9 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	if _, err := r.memory.open(ctx); err != nil {
 		return Status{}, err
 	}
-	state, _ := r.memory.standing(pipe)
+	state, _ := r.standing(def)
 	s := Status{Pipe: pipe, Topics: def.Topics, Group: def.Group, Target: def.Target.Kind, State: state.State, Reason: state.Reason, Since: state.Since}
-	group, err := r.cfg.Cluster.Group(ctx, def.Group)
+	group, err := r.source(def).Group(ctx, def.Group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return Status{}, err
 	}
@@ -146,7 +168,7 @@ func consumers(g kafka.Group) (n int) {
 func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, error) {
 	var all []position
 	for _, topic := range def.Topics {
-		ranges, err := r.cfg.Cluster.Ranges(ctx, topic)
+		ranges, err := r.source(def).Ranges(ctx, topic)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			continue
 		}
@@ -161,7 +183,7 @@ func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, e
 	for i, p := range all {
 		asked[i] = p.at
 	}
-	committed, err := r.cfg.Cluster.CommittedOffsets(ctx, def.Group, asked)
+	committed, err := r.source(def).CommittedOffsets(ctx, def.Group, asked)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, err
 	}
@@ -208,18 +230,18 @@ func (r *Runner) Seek(ctx context.Context, pipe, to string, dryRun bool) ([]Move
 	if err != nil {
 		return nil, err
 	}
-	moves, err := r.moves(ctx, positions, to)
+	moves, err := r.moves(ctx, def, positions, to)
 	if err != nil || dryRun || len(moves) == 0 {
 		return moves, err
 	}
 	if _, err := r.memory.open(ctx); err != nil {
 		return nil, err
 	}
-	state, _ := r.memory.standing(pipe)
+	state, _ := r.standing(def)
 	if state.State == Running {
 		return nil, fmt.Errorf("%w: pause it first", ErrNotPaused)
 	}
-	if err := r.awaitNoMembers(ctx, def.Group); err != nil {
+	if err := r.awaitNoMembers(ctx, def); err != nil {
 		return nil, err
 	}
 	commits := make([]kafka.Commit, len(moves))
@@ -228,7 +250,7 @@ func (r *Runner) Seek(ctx context.Context, pipe, to string, dryRun bool) ([]Move
 		commits[i] = kafka.Commit{TopicPartition: kafka.TopicPartition{Topic: m.Topic, Partition: m.Partition}, Offset: m.To}
 		partitions[m.Topic] = append(partitions[m.Topic], m.Partition)
 	}
-	if err := r.cfg.Cluster.CommitOffsets(ctx, def.Group, commits); err != nil {
+	if err := r.source(def).CommitOffsets(ctx, def.Group, commits); err != nil {
 		return nil, err
 	}
 	if err := r.memory.remember(ctx, pipe, def.Group, partitions); err != nil {
@@ -241,17 +263,14 @@ func (r *Runner) Seek(ctx context.Context, pipe, to string, dryRun bool) ([]Move
 }
 
 // awaitNoMembers waits, for at most 30 seconds, until nobody reads for a group.
-func (r *Runner) awaitNoMembers(ctx context.Context, group string) error {
+func (r *Runner) awaitNoMembers(ctx context.Context, def catalog.Pipe) error {
 	for until := time.Now().Add(30 * time.Second); ; {
-		g, err := r.cfg.Cluster.Group(ctx, group)
-		if errors.Is(err, kerr.GroupIDNotFound) || err == nil && len(g.Members) == 0 {
-			return nil
-		}
-		if err != nil {
+		members, err := r.members(ctx, def)
+		if err != nil || members == 0 {
 			return err
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("%w: its group %s still has %d members", ErrNotPaused, group, len(g.Members))
+			return fmt.Errorf("%w: its group %s still has %d members", ErrNotPaused, def.Group, members)
 		}
 		select {
 		case <-ctx.Done():
@@ -261,9 +280,18 @@ func (r *Runner) awaitNoMembers(ctx context.Context, group string) error {
 	}
 }
 
+// members returns how many members the group of a pipe has.
+func (r *Runner) members(ctx context.Context, def catalog.Pipe) (int, error) {
+	g, err := r.source(def).Group(ctx, def.Group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return 0, nil
+	}
+	return len(g.Members), err
+}
+
 // moves says what a seek does.
-func (r *Runner) moves(ctx context.Context, positions []position, to string) ([]Move, error) {
-	target, err := r.seekTarget(ctx, positions, to)
+func (r *Runner) moves(ctx context.Context, def catalog.Pipe, positions []position, to string) ([]Move, error) {
+	target, err := r.seekTarget(ctx, def, positions, to)
 	if err != nil {
 		return nil, err
 	}
@@ -281,13 +309,13 @@ func (r *Runner) moves(ctx context.Context, positions []position, to string) ([]
 }
 
 // seekTarget reads what a seek is asked for.
-func (r *Runner) seekTarget(ctx context.Context, positions []position, to string) (map[kafka.TopicPartition]int64, error) {
+func (r *Runner) seekTarget(ctx context.Context, def catalog.Pipe, positions []position, to string) (map[kafka.TopicPartition]int64, error) {
 	target := map[kafka.TopicPartition]int64{}
 	if at, err := time.Parse(time.RFC3339, to); err == nil {
 		topics := map[string]map[int32]int64{}
 		for _, p := range positions {
 			if topics[p.at.Topic] == nil {
-				if topics[p.at.Topic], err = r.cfg.Cluster.OffsetsAfter(ctx, p.at.Topic, at.UnixMilli()); err != nil {
+				if topics[p.at.Topic], err = r.source(def).OffsetsAfter(ctx, p.at.Topic, at.UnixMilli()); err != nil {
 					return nil, err
 				}
 			}

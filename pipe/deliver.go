@@ -95,14 +95,14 @@ func (f *flow) attempt(b *batch) {
 		f.countDelivered(len(b.items))
 		f.logAttempt(b, outcomeDelivered, now, took, nil, report, 0)
 		f.mu.Lock()
-		f.govern(b, well, nil)
+		f.govern(b, well, took, nil)
 		f.settled(b)
 		f.mu.Unlock()
 		return
 	}
 	failure := target.FailureOf(err)
 	f.mu.Lock()
-	f.govern(b, signOf(failure.Status, failure.Final), err)
+	f.govern(b, signOf(failure), took, err)
 	f.mu.Unlock()
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
 	if failure.Final || f.exhausted(b, wait) {
@@ -123,6 +123,8 @@ func (f *flow) attempt(b *batch) {
 // deliver enriches the events and calls the target; a panic is a failed attempt
 // like any other.
 func (f *flow) deliver(ctx context.Context, events []*event.Event) (err error) {
+	ctx, end := f.traced(ctx, events)
+	defer func() { end(err) }()
 	defer func() {
 		if p := recover(); p != nil {
 			f.log.Error("target panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

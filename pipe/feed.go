@@ -39,7 +39,7 @@ func (r *Runner) newFeed(def catalog.Pipe, filter bool, where *rule.RecordPatter
 		return nil, err
 	}
 	if !filter {
-		f.pattern = nil
+		f.pattern, f.filters = nil, nil
 	}
 	f.where = where
 	f.fields = fieldsOf(f.pattern, f.transform).Or(fieldsOf(where, nil))

@@ -40,8 +40,12 @@ type flow struct {
 	def          catalog.Pipe
 	runner       *Runner
 	cluster      *kafka.Cluster
+	seat         *seat // in the group; a feed's is nobody's
 	target       target.Target
+	router       router               // the target, if it is one; nil: it is none
+	endpoint     *endpoint            // of the target; nil: it shares none
 	pattern      *rule.RecordPattern  // nil: everything passes
+	filters      *filters             // of EventBridge Pipes, instead of a pattern
 	transform    *transform.Transform // nil: the value as it is
 	enrichment   *enrichment          // nil: none
 	transacting  transacting
@@ -65,6 +69,7 @@ type flow struct {
 	parts          map[place]*partition
 	ready          byAge // may be delivered
 	governor       governor
+	addresses      addresses
 	closed         uint64   // how many batches have been closed so far
 	active         int      // goroutines that deliver
 	records, bytes int      // held in memory
@@ -78,7 +83,7 @@ type flow struct {
 func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 	def = def.WithDefaults()
 	f := &flow{
-		def: def, runner: r, cluster: r.cfg.Cluster, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
+		def: def, runner: r, cluster: r.cfg.Cluster, seat: &seat{}, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
 		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), halted: make(chan struct{}), parts: map[place]*partition{}, governor: newGovernor(def.Delivery.InFlight),
 	}
 	var err error
@@ -92,7 +97,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 			return nil, fmt.Errorf("transform: %w", err)
 		}
 	}
-	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Secret: r.cfg.Secret, Log: f.log}
+	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Invoke: r.cfg.Invoke, Secret: r.cfg.Secret, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
 	}
@@ -108,23 +113,28 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 			return nil, fmt.Errorf("enrich: %w", err)
 		}
 	}
+	if f.filters, err = newFilters(def); err != nil {
+		return nil, err
+	}
 	f.fields = fieldsOf(f.pattern, f.transform)
 	f.law.high = int64(def.Scale.Lag)
-	if f.target, err = r.open(def.Target, env); err != nil {
+	if f.target, err = r.openTarget(def, env); err != nil {
 		if f.enrichment != nil {
 			_ = f.enrichment.invoker.Close()
 		}
 		return nil, err
 	}
+	f.router, _ = f.target.(router)
+	f.endpoint = r.endpoints.of(f)
 	return f, nil
 }
 
 // join becomes a member of the pipe's group.
 func (f *flow) join(ctx context.Context) error {
 	m := kafka.Membership{
-		FetchBytes: f.runner.held.fetchBytes(), Memberships: int(f.runner.held.pipes), Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
+		FetchBytes: f.runner.held.fetchBytes(), Memberships: int(f.runner.held.pipes.Load()), Group: f.def.Group, Topics: f.def.Topics, Start: kafka.Start{Earliest: f.def.Start == "earliest"},
 		Most:     func() int { return f.runner.memory.scale(f.def.Name).limit() },
-		Assigned: f.assigned, Revoked: f.revoked, Lost: f.lost, Gone: f.gone, Began: f.began, Vanished: f.offsetVanished,
+		Assigned: f.seat.assigned, Revoked: f.seat.revoked, Lost: f.seat.lost, Gone: f.seat.gone, Began: f.seat.began, Vanished: f.seat.vanished,
 	}
 	m.Begun = func(t kafka.Topic, partition int32) bool {
 		return f.runner.memory.begun(f.def.Name, f.def.Group).knows(t, partition)
@@ -133,19 +143,20 @@ func (f *flow) join(ctx context.Context) error {
 		m.Start.At = at
 	}
 	f.limit = m.Most()
-	join := f.cluster.Join
+	f.seat.flow.Store(f)
+	join := f.runner.source(f.def).Join
 	if f.def.Transactional() {
 		join = f.cluster.JoinTransactional
 		f.transacting = transacting{doomed: map[spot]*verdict{}, lettered: map[spot]bool{}}
 	}
 	consumer, err := join(ctx, m, f.log)
-	f.consumer = consumer
+	f.consumer, f.seat.consumer = consumer, consumer
 	return err
 }
 
-// run polls until ctx ends and then lets deliveries end, for at most grace,
-// commits and leaves the group.
-func (f *flow) run(ctx context.Context, grace time.Duration) {
+// run polls until ctx ends and then lets deliveries end, for at most grace, which is
+// asked then, and commits. The membership of the group is left to the caller.
+func (f *flow) run(ctx context.Context, grace func() time.Duration) {
 	if f.def.Transactional() {
 		f.runTransactions(ctx)
 		return
@@ -169,13 +180,9 @@ func (f *flow) run(ctx context.Context, grace time.Duration) {
 			break
 		}
 	}
-	f.drain(grace)
+	f.drain(grace())
 	close(stop)
 	<-committer
-	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	f.consumer.Leave(leave)
-	f.closeTargets()
 }
 
 // untilHalted returns a context that ends when the pipe halts, too.
@@ -193,6 +200,8 @@ func (f *flow) untilHalted(ctx context.Context) (context.Context, context.Cancel
 
 // closeTargets frees the target, and who enriches.
 func (f *flow) closeTargets() {
+	f.runner.endpoints.leave(f)
+	f.forgetAddresses()
 	if err := f.target.Close(); err != nil {
 		f.log.Warn("closing the target failed", "err", err)
 	}
@@ -220,7 +229,7 @@ func (f *flow) drain(grace time.Duration) {
 			continue
 		case <-end.C:
 		}
-		f.log.Warn("deliveries cut short by the end of shutdown_timeout; they will be repeated")
+		f.log.Warn("deliveries cut short because their time was up; they will be repeated", "after", grace)
 		f.mu.Lock()
 		for _, p := range f.parts {
 			p.let = true
@@ -321,6 +330,9 @@ func (f *flow) accept(records []*kgo.Record) {
 
 // passes says whether a record is to be delivered.
 func (f *flow) passes(r *kgo.Record) bool {
+	if !f.filters.pass(f, r) {
+		return false
+	}
 	if f.pattern == nil && f.where == nil {
 		return true
 	}
@@ -341,13 +353,13 @@ func (f *flow) make(r *kgo.Record) *item {
 // shape filters and transforms a record. The scratch belongs to the polling
 // goroutine.
 func (f *flow) shape(r *kgo.Record) (it *item, passed bool) {
+	if !f.filters.pass(f, r) {
+		return nil, false
+	}
 	it = &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
 	if f.pattern != nil || f.transform != nil {
 		doc, key, value := event.AppendDocument(f.scratch[:0], r, f.fields)
-		f.scratch = doc
-		if cap(f.scratch) > 1<<20 {
-			f.scratch = nil
-		}
+		f.keepScratch(doc)
 		if f.pattern != nil && !f.matches(f.pattern, doc, key, value) {
 			return nil, false
 		}
@@ -361,7 +373,15 @@ func (f *flow) shape(r *kgo.Record) (it *item, passed bool) {
 			}
 		}
 	}
+	it.address = f.locate(it)
 	return it, true
+}
+
+// keepScratch keeps a buffer for the next record, unless it is very large.
+func (f *flow) keepScratch(buffer []byte) {
+	if f.scratch = buffer; cap(buffer) > 1<<20 {
+		f.scratch = nil
+	}
 }
 
 // assigned takes partitions that the group has handed out.
@@ -444,8 +464,10 @@ func (f *flow) forget(leaving []*partition) {
 			delete(f.parts, p.place)
 		}
 	}
+	f.unparkAll()
 	f.ready = slices.DeleteFunc(f.ready, func(b *batch) bool { return b.part.let })
 	heap.Init(&f.ready)
+	f.dispatch()
 	f.countParts()
 	f.wakePoller()
 }

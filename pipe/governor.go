@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"fmt"
 	"time"
+
+	"github.com/klamm-gateway/klamm/target"
 )
 
 // A governor decides how many attempts a target gets at once. It knows two
@@ -11,15 +13,14 @@ import (
 //
 //   - how many the target stands (limit): while more than a tenth of the answers
 //     say that it is overloaded, fewer and fewer; otherwise more, up to InFlight.
-//   - whether it is there at all (open): when openAfter batches have failed for
-//     the first time and none has succeeded meanwhile, only single probes are
-//     made, until one succeeds.
+//   - whether it is there at all (the breaker).
 //
-// A record that the target cannot stand fails again and again, but it is only
-// one batch: it neither opens the governor nor holds back other keys.
+// Where a target has many addresses, those that are known to fail (address.go)
+// say nothing of the others, and do not count here.
 //
 // The flow's mutex guards it.
 type governor struct {
+	breaker
 	most  int // InFlight
 	limit float64
 
@@ -30,25 +31,13 @@ type governor struct {
 
 	failures  int       // attempts that have failed since the last one that succeeded
 	failingAt time.Time // when the first of them was
-
-	failing int // batches that have failed for the first time since the last success
-	open    bool
-	probing bool
-	probeAt time.Time
-	pause   time.Duration // between probes
-	retried bool          // the last probe was no batch's first attempt
 }
 
 const (
-	// openAfter is how many batches must fail for the first time, with no success
-	// between them, for a target to count as down.
-	openAfter = 5
 	// governWindow is how long answers are counted before the limit changes.
 	governWindow = 100 * time.Millisecond
 	// leastLimit is the lowest limit: one slow attempt never holds up all.
 	leastLimit = 2
-	probeFirst = 250 * time.Millisecond
-	probeLast  = 5 * time.Second
 )
 
 func newGovernor(inFlight int) governor {
@@ -62,63 +51,60 @@ func (g *governor) allowed() int { return min(g.most, max(int(g.limit), leastLim
 type sign int
 
 const (
-	well       sign = iota // it took what it was given
-	refused                // it is there, and does not want this batch
-	overloaded             // it answered 429 or 5xx
-	silent                 // it did not answer
+	well        sign = iota // it took what it was given
+	refused                 // it is there, and does not want this batch
+	overloaded              // it answered 429 or 5xx
+	silent                  // it did not answer
+	unreachable             // there was no connection to its endpoint
 )
 
 // signOf reads a failed attempt.
-func signOf(status int, final bool) sign {
+func signOf(f *target.Failure) sign {
 	switch {
-	case status == 429 || status >= 500:
+	case f.Unreachable:
+		return unreachable
+	case f.Status == 429 || f.Status >= 500:
 		return overloaded
-	case final || status != 0:
+	case f.Final || f.Status != 0:
 		return refused
 	default:
 		return silent
 	}
 }
 
+// answered says whether the receiver is there.
+func (s sign) answered() bool { return s == well || s == refused }
+
 // learn takes note of an attempt that has ended, and says whether the target has
 // just gone down or come back.
 func (g *governor) learn(b *batch, s sign, now time.Time) (changed bool) {
-	g.adapt(s, now)
+	if !b.ailing {
+		g.adapt(s, now)
+	}
 	if g.failures++; s == well {
 		g.failures = 0
 	} else if g.failures == 1 {
 		g.failingAt = now
 	}
-	probe := b.probe
-	b.probe = false
-	if probe {
-		g.probing = false
-	}
-	if s == well || s == refused {
-		g.failing = 0
-		if !g.open {
-			return false
+	probe := b.ends(ofTarget)
+	if s.answered() {
+		if changed = g.succeeded(); changed {
+			g.limit = min(g.limit, 4) // and up again from there
 		}
-		g.open, g.pause = false, 0
-		g.limit = min(g.limit, 4) // and up again from there
-		return true
+		return changed
+	}
+	if s == unreachable && !probe {
+		return false // the endpoint's breaker takes care of it
 	}
 	// A batch that has failed before says nothing new: others may have succeeded
 	// since, and it may be to blame itself.
-	if !b.failed {
-		b.failed = true
-		g.failing++
+	first := !b.failed && !b.ailing
+	b.failed = true
+	after := openAfter
+	if b.address() != 0 {
+		after = openAfterAddresses
 	}
-	switch {
-	case g.open && probe:
-		g.pause = min(2*g.pause, probeLast)
-		g.probeAt = now.Add(g.pause)
-	case !g.open && g.failing >= openAfter:
-		g.open, g.pause = true, probeFirst
-		g.probeAt = now.Add(g.pause)
-		return true
-	}
-	return false
+	return g.breaker.failed(first, probe, after, now)
 }
 
 // adapt moves the limit at the end of each window.
@@ -141,17 +127,47 @@ func (g *governor) adapt(s sign, now time.Time) {
 	g.good, g.overloads, g.windowEnd = 0, 0, now.Add(governWindow)
 }
 
+// down says whether only probes may be sent.
+func (f *flow) down() bool { return f.governor.open || f.endpoint.isDown() }
+
 // probe takes the batch that may be tried although the target is down; nil if
-// none may now. Probes alternate between what has failed before and what is new:
-// a few records that the target cannot stand must not hide that it takes others.
+// none may now.
 func (f *flow) probe(now time.Time) *batch {
 	g := &f.governor
-	if g.probing || now.Before(g.probeAt) {
+	if g.open && !g.may(now) {
 		return nil
 	}
+	retried := g.retried
+	if !g.open {
+		retried = f.endpoint.lastRetried()
+	}
+	i := f.candidate(retried)
+	if i < 0 {
+		return nil
+	}
+	again := f.ready[i].attempt > 0
+	taken, probe := f.endpoint.take(again, now)
+	if !taken {
+		return nil
+	}
+	b := heap.Remove(&f.ready, i).(*batch)
+	if probe {
+		b.probes |= ofEndpoint
+	}
+	if g.open {
+		g.begin(again)
+		b.probes |= ofTarget
+	}
+	return b
+}
+
+// candidate returns the place of the batch that is to be the next probe; -1: there
+// is none. Probes alternate between what has failed before and what is new: a few
+// records that the target cannot stand must not hide that it takes others.
+func (f *flow) candidate(retried bool) int {
 	best := -1
 	for i, b := range f.ready {
-		if !f.deliverable(b) {
+		if !f.deliverable(b) || b.verdict != nil {
 			continue
 		}
 		switch fresh := b.attempt == 0; {
@@ -160,60 +176,68 @@ func (f *flow) probe(now time.Time) *batch {
 			if b.age > f.ready[best].age {
 				continue
 			}
-		case fresh != g.retried:
+		case fresh != retried:
 			continue
 		}
 		best = i
 	}
-	if best < 0 {
-		return nil
-	}
-	b := heap.Remove(&f.ready, best).(*batch)
-	g.probing, g.retried, b.probe = true, b.attempt > 0, true
-	return b
+	return best
 }
 
 // govern learns from an attempt and says so where something changed. The flow's
 // mutex is held.
-func (f *flow) govern(b *batch, s sign, err error) {
+func (f *flow) govern(b *batch, s sign, took time.Duration, err error) {
 	now := time.Now()
 	g := &f.governor
+	f.learnAddress(b, s, took, now)
+	f.endpoint.learn(f, b, s, now, err)
 	before := g.allowed()
 	changed := g.learn(b, s, now)
 	if allowed := g.allowed(); allowed != before {
 		f.metrics.limit.Set(float64(allowed))
 	}
 	if changed && g.open {
-		f.metrics.open.Set(1)
 		f.log.Warn("the target is down; only probes are sent until one succeeds", "failed", g.failing, "err", err)
 	}
 	if changed && !g.open {
-		f.metrics.open.Set(0)
 		f.log.Info("the target is back")
+	}
+	if changed {
+		f.metrics.open.Set(boolean(f.down()))
 	}
 	if after := f.def.Delivery.DisableAfter; after > 0 && f.consumer != nil && g.failures >= openAfter && now.Sub(g.failingAt) >= after {
 		f.stopFor(Disabled, fmt.Errorf("every attempt has failed since %s, %d of them: %w", g.failingAt.UTC().Format(time.RFC3339), g.failures, err))
 	}
-	if g.open && !g.probing {
+	if g.waits() {
 		f.giveUpAged(now)
-		time.AfterFunc(max(time.Until(g.probeAt), time.Millisecond), func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.dispatch()
-		})
+		f.wakeAt(g.probeAt, func() {})
 	}
+}
+
+// wakeAt has batches delivered at a time, after some preparation with the flow's
+// mutex held.
+func (f *flow) wakeAt(at time.Time, prepare func()) {
+	time.AfterFunc(max(time.Until(at), time.Millisecond), func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		prepare()
+		f.dispatch()
+	})
 }
 
 // giveUpAged gives up batches that have waited for a target that is down for
 // longer than their age allows.
 func (f *flow) giveUpAged(now time.Time) {
-	if f.def.Delivery.MaxAge == 0 {
-		return
-	}
 	for _, b := range f.ready {
-		if b.verdict == nil && b.begun != 0 && now.Sub(time.Unix(0, b.begun)) >= f.def.Delivery.MaxAge {
+		if f.aged(b, now) {
 			b.verdict = newVerdict(b.err, b.attempt)
 		}
 	}
 	heap.Init(&f.ready)
+}
+
+// aged says whether a batch that waits has become too old.
+func (f *flow) aged(b *batch, now time.Time) bool {
+	most := f.def.Delivery.MaxAge
+	return most > 0 && b.verdict == nil && b.begun != 0 && now.Sub(time.Unix(0, b.begun)) >= most
 }

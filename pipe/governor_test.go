@@ -28,12 +28,12 @@ func TestGovernorOpensOnManyBatchesOnly(t *testing.T) {
 	}
 	for range 20 {
 		g.probing = true
-		g.learn(&batch{probe: true}, silent, now)
+		g.learn(&batch{probes: ofTarget}, silent, now)
 	}
 	if got := g.probeAt.Sub(now); got != probeLast || g.probing {
 		t.Errorf("the pause between probes is %s, want %s; probing %v", got, probeLast, g.probing)
 	}
-	if !g.learn(&batch{probe: true}, refused, now) || g.open {
+	if !g.learn(&batch{probes: ofTarget}, refused, now) || g.open {
 		t.Error("a refusal is an answer: the target is there")
 	}
 }

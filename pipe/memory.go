@@ -192,8 +192,12 @@ func (m *memory) remember(ctx context.Context, pipe, group string, partitions ma
 	was := m.begun(pipe, group)
 	missing := false
 	ids := map[string]kafka.Topic{}
+	def, err := m.runner.definition(pipe)
+	if err != nil {
+		return err
+	}
 	for name, numbers := range partitions {
-		topic, err := m.runner.cfg.Cluster.Topic(ctx, name)
+		topic, err := m.runner.source(def).Topic(ctx, name)
 		if err != nil {
 			return err
 		}

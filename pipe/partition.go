@@ -93,6 +93,8 @@ type item struct {
 	number uint64 // in the tracker
 	size   int
 	reason error // why it can only be given up; nil: it can be delivered
+	// address is where it goes, as a hash; 0: the target has only one address.
+	address uint64
 }
 
 // A batch is delivered by one call of the target. Its items are consecutive
@@ -110,8 +112,28 @@ type batch struct {
 	err     error // of the last attempt
 	verdict *verdict
 
-	probe  bool // this attempt is to find out whether the target is back
-	failed bool // an attempt has failed; the governor knows it
+	probes    probeOf // what this attempt is to find out about
+	failed    bool    // an attempt has failed; the governor knows it
+	unreached bool    // there was no connection; the endpoint knows it
+	ailing    bool    // its address was known to be, when the last attempt ended
+	counted   bool    // among the attempts at ailing addresses
+}
+
+// ends says whether an attempt that has ended was a probe, and that it is none any
+// more.
+func (b *batch) ends(of probeOf) (probe bool) {
+	probe = b.probes&of != 0
+	b.probes &^= of
+	return probe
+}
+
+// address is where the batch goes; 0: the target has only one address. Where there
+// are several, a batch is one record, or all go to the same.
+func (b *batch) address() uint64 {
+	if len(b.items) == 0 {
+		return 0
+	}
+	return b.items[0].address
 }
 
 // A lane keeps the batches of one key in order: only the first may be delivered.

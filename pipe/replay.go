@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/rule"
 )
@@ -64,7 +65,7 @@ func (r *Runner) Replay(ctx context.Context, ask Replay, report func(Progress)) 
 			return Progress{}, fmt.Errorf("%w: where: %w", ErrBadRequest, err)
 		}
 	}
-	spans, total, err := r.spans(ctx, def.Topics, ask.From, ask.To)
+	spans, total, err := r.spans(ctx, def, ask.From, ask.To)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -111,9 +112,9 @@ type partitionSpan struct {
 }
 
 // spans returns where records of a time can lie.
-func (r *Runner) spans(ctx context.Context, topics []string, from, to time.Time) (spans []partitionSpan, total int64, err error) {
-	c := r.cfg.Cluster
-	for _, name := range topics {
+func (r *Runner) spans(ctx context.Context, def catalog.Pipe, from, to time.Time) (spans []partitionSpan, total int64, err error) {
+	c := r.source(def)
+	for _, name := range def.Topics {
 		t, err := c.Topic(ctx, name)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			continue

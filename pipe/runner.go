@@ -3,25 +3,30 @@
 //
 // A Runner keeps the defined pipes running, each as a flow: one goroutine polls,
 // filters, transforms and batches, up to InFlight goroutines deliver, one
-// commits. What they share is guarded by one mutex of the flow. DESIGN.md tells
-// how order, retries and commits fit together.
+// commits. What they share is guarded by one mutex of the flow. Definitions come,
+// change and go while it runs (runner_unit.go); where it can, a changed one takes
+// over the membership of the consumer group from the one before (runner_seat.go).
+// DESIGN.md tells how order, retries and commits fit together.
 package pipe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/rule"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/trace"
 	"github.com/klamm-gateway/klamm/transform"
 )
 
@@ -36,56 +41,87 @@ type Config struct {
 	Secret    secret.Lookup
 	Metrics   *Metrics
 	Log       *slog.Logger
+	// Invoke runs a function (target.Env); nil: there are none.
+	Invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
+	// Tracer makes a span of each delivery; nil: there is no tracing.
+	Tracer *trace.Tracer
 	// Grace is how long deliveries that are under way may take at the end.
 	Grace time.Duration
 }
 
-// A Runner keeps pipes running.
+// A Runner keeps pipes running. Its methods may be called from any goroutine.
 type Runner struct {
-	cfg     Config
-	metrics *Metrics
-	pipes   []catalog.Pipe
-	first   []*flow // compiled by New, for the first run of each pipe
-	memory  *memory
-	held    budget
-	journal *journal
-	joined  sync.WaitGroup
+	cfg       Config
+	metrics   *Metrics
+	memory    *memory
+	rates     rates
+	held      budget
+	endpoints endpoints
+	journal   *journal
+	joined    sync.WaitGroup // of the pipes that New was given
+	clusters  map[string]target.Produce
+	some      chan struct{} // closed when there is a pipe
+	wake      func()        // closes it
+	known     chan struct{} // closed when what pipes remember can be read
 
-	clusters map[string]target.Produce
-
-	mu    sync.Mutex
-	flows map[*flow]bool // those that run
+	mu     sync.Mutex // guards what follows, and all units
+	flows  map[*flow]bool
+	pipes  map[string]*unit
+	ending map[string]*unit // removed, and not yet at an end
+	start  func(*unit)      // nil while the runner does not run
 }
 
 // New returns a runner for the pipes. The error names the pipe whose definition
 // cannot work and says why.
 func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
-	r := &Runner{cfg: cfg, metrics: cfg.Metrics, pipes: pipes, flows: map[*flow]bool{}, clusters: map[string]target.Produce{}}
+	r := &Runner{cfg: cfg, metrics: cfg.Metrics, flows: map[*flow]bool{}, pipes: map[string]*unit{}, ending: map[string]*unit{}, clusters: map[string]target.Produce{},
+		some: make(chan struct{}), known: make(chan struct{})}
+	r.wake = sync.OnceFunc(func() { close(r.some) })
 	for name, c := range cfg.Clusters {
 		r.clusters[name] = c.Produce
 	}
 	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{})}
-	r.held.pipes = int64(max(len(pipes), 1))
 	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
 	for _, p := range pipes {
 		f, err := newFlow(p, r)
 		if err != nil {
 			return nil, fmt.Errorf("pipe %q: %w", p.Name, err)
 		}
-		r.first = append(r.first, f)
+		u := newUnit(p, sync.OnceFunc(r.joined.Done))
+		u.first = f
+		r.pipes[p.Name] = u
 	}
 	r.joined.Add(len(pipes))
+	r.share()
 	return r, nil
 }
 
 // definition returns a pipe with its defaults; the error is ErrNoPipe.
 func (r *Runner) definition(name string) (catalog.Pipe, error) {
-	for _, p := range r.pipes {
-		if p.Name == name {
-			return p.WithDefaults(), nil
-		}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u, ok := r.pipes[name]; ok {
+		return u.def.WithDefaults(), nil
 	}
 	return catalog.Pipe{}, fmt.Errorf("%w: %q", ErrNoPipe, name)
+}
+
+// Names returns those of all pipes, sorted.
+func (r *Runner) Names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.pipes))
+}
+
+// shortestInterval is how often the pipe is looked at that is looked at most often.
+func (r *Runner) shortestInterval() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	shortest := time.Minute
+	for _, u := range r.pipes {
+		shortest = min(shortest, u.def.WithDefaults().Scale.Interval)
+	}
+	return shortest
 }
 
 // open makes a target of its kind.
@@ -98,7 +134,24 @@ func (r *Runner) open(t catalog.Target, env target.Env) (target.Target, error) {
 	return nil, fmt.Errorf("there is no target kind %q", t.Kind)
 }
 
-// Joined waits until every pipe has tried once to join its group, or ctx ends.
+// source returns the cluster that a pipe reads from.
+func (r *Runner) source(def catalog.Pipe) *kafka.Cluster {
+	if c := r.cfg.Clusters[def.SourceCluster]; def.SourceCluster != "" && c != nil {
+		return c
+	}
+	return r.cfg.Cluster
+}
+
+// openTarget makes the target of a definition.
+func (r *Runner) openTarget(def catalog.Pipe, env target.Env) (target.Target, error) {
+	if def.Execution != nil {
+		return r.openExecution(def, env)
+	}
+	return r.open(def.Target, env)
+}
+
+// Joined waits until every pipe that New was given has tried once to join its group,
+// or ctx ends.
 func (r *Runner) Joined(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
@@ -112,23 +165,34 @@ func (r *Runner) Joined(ctx context.Context) {
 }
 
 // Run runs the pipes until ctx ends, and returns when deliveries have ended,
-// offsets are committed and the groups are left.
+// offsets are committed and the groups are left. It is called once.
 func (r *Runner) Run(ctx context.Context) {
 	defer r.memory.close()
 	defer r.journal.end()
-	if len(r.first) > 0 && !r.openMemory(ctx) {
-		for _, f := range r.first {
-			f.closeTargets()
-			r.joined.Done()
-		}
-		return
-	}
 	starting := make(chan struct{}, 16) // so many pipes ask the cluster at once
 	var running sync.WaitGroup
+	running.Go(func() {
+		select {
+		case <-r.some:
+		case <-ctx.Done():
+			return
+		}
+		if r.openMemory(ctx) {
+			close(r.known)
+		}
+	})
 	running.Go(func() { r.scale(ctx) })
-	for i := range r.first {
-		running.Go(func() { r.keep(ctx, r.first[i], starting) })
+	running.Go(func() { pace(ctx) })
+	r.mu.Lock()
+	r.start = func(u *unit) { running.Go(func() { r.keep(ctx, u, starting) }) }
+	for _, u := range r.pipes {
+		r.start(u)
 	}
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	r.start = nil
+	r.mu.Unlock()
 	running.Wait()
 }
 
@@ -155,109 +219,11 @@ func (r *Runner) openMemory(ctx context.Context) bool {
 // restart is the wait before a pipe that could not run is tried again.
 var restart = catalog.Backoff{Min: time.Second, Max: 30 * time.Second}
 
-// keep runs one pipe whenever it is to run, and starts it again when it has
-// stopped by itself.
-func (r *Runner) keep(ctx context.Context, f *flow, starting chan struct{}) {
-	def, log := f.def, f.log
-	announce := sync.OnceFunc(r.joined.Done)
-	defer announce()
-	for attempt := 1; ctx.Err() == nil; attempt++ {
-		if s, changed := r.memory.standing(def.Name); s.State != Running {
-			announce()
-			log.Warn("pipe does not run", "state", s.State, "reason", s.Reason, "since", s.Since)
-			f.metrics.halted.Set(boolean(s.State == Halted))
-			f.metrics.disabled.Set(boolean(s.State == Disabled))
-			f.metrics.wanted.Set(0)
-			r.awaitChange(ctx, def.Name, s, changed)
-			attempt = 0
-			continue
-		}
-		f.metrics.halted.Set(0)
-		f.metrics.disabled.Set(0)
-		starting <- struct{}{}
-		err := f.join(ctx)
-		<-starting
-		announce()
-		if errors.Is(err, kafka.ErrOffsetsVanished) {
-			r.halt(ctx, f, Halted, err)
-			continue
-		}
-		if err == nil {
-			attempt = 0
-			log.Info("pipe running", "topics", def.Topics, "group", def.Group)
-			r.runWhileWanted(ctx, f)
-			if s := f.stopped; s != nil {
-				r.halt(ctx, f, s.state, s.reason)
-			}
-			again, err := newFlow(def, r)
-			if err == nil {
-				f = again
-				continue
-			}
-			log.Error("pipe cannot be started again", "err", err)
-			return
-		}
-		wait := backoff(restart, attempt, 0)
-		log.Error("pipe cannot run yet", "again_in", wait, "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-	}
-	f.closeTargets()
-}
-
 func boolean(b bool) float64 {
 	if b {
 		return 1
 	}
 	return 0
-}
-
-// awaitChange waits until a pipe's state is another one.
-func (r *Runner) awaitChange(ctx context.Context, pipe string, was standing, changed <-chan struct{}) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		}
-		var now standing
-		if now, changed = r.memory.standing(pipe); now != was {
-			return
-		}
-	}
-}
-
-// runWhileWanted runs a flow until ctx ends or the pipe is to stop.
-func (r *Runner) runWhileWanted(ctx context.Context, f *flow) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	r.mu.Lock()
-	r.flows[f] = true
-	r.mu.Unlock()
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		defer stop()
-		for {
-			s, changed := r.memory.standing(f.def.Name)
-			if s.State != Running {
-				return
-			}
-			f.follow(r.memory.scale(f.def.Name))
-			select {
-			case <-ctx.Done():
-				return
-			case <-changed:
-			}
-		}
-	})
-	f.run(ctx, r.cfg.Grace)
-	r.mu.Lock()
-	delete(r.flows, f)
-	r.mu.Unlock()
-	stop()
-	watching.Wait()
 }
 
 // halt stops a pipe in all processes until an operator has looked at it. It goes

@@ -97,11 +97,7 @@ const (
 
 // scale looks at each pipe that runs once per its interval, until ctx ends.
 func (r *Runner) scale(ctx context.Context) {
-	every := scaleEvery
-	for _, p := range r.pipes {
-		every = min(every, p.WithDefaults().Scale.Interval)
-	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(min(scaleEvery, r.shortestInterval()))
 	defer tick.Stop()
 	for {
 		select {
@@ -182,7 +178,7 @@ func (r *Runner) sight(ctx context.Context, f *flow, overloaded bool) (sighting,
 	if err != nil {
 		return sighting{}, err
 	}
-	group, err := r.cfg.Cluster.Group(ctx, f.def.Group)
+	group, err := r.source(f.def).Group(ctx, f.def.Group)
 	if err != nil {
 		return sighting{}, err
 	}

@@ -88,10 +88,6 @@ func (f *flow) runTransactions(ctx context.Context) {
 			break
 		}
 	}
-	leave, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	f.consumer.Leave(leave)
-	f.closeTargets()
 }
 
 // handOver writes what was polled. When it returns nil, records and offsets are

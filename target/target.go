@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/secret"
 )
 
@@ -76,6 +77,9 @@ type Env struct {
 	Produce Produce
 	// Clusters write to the clusters of kafka.clusters, by their names.
 	Clusters map[string]Produce
+	// Invoke runs a function; the errors are those of function.Host. It is nil where
+	// there are none.
+	Invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
 	// Egress says which addresses may be reached.
 	Egress *Egress
 	// Secret looks up what the configuration names by a secret.Ref.
@@ -103,7 +107,9 @@ type Failure struct {
 	Response []byte        // the beginning of its body, at most 1 KiB
 	After    time.Duration // not before; 0: as the backoff says
 	Final    bool          // not to be tried again
-	Err      error
+	// Unreachable says that no connection to the target's endpoint could be made.
+	Unreachable bool
+	Err         error
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }

@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/function"
 	"github.com/klamm-gateway/klamm/target/log"
 	"github.com/klamm-gateway/klamm/target/objectstore"
 	"github.com/klamm-gateway/klamm/target/queue"
@@ -14,6 +15,7 @@ import (
 // Kinds returns all target kinds.
 func Kinds() []target.Kind {
 	return []target.Kind{
+		function.Kind(),
 		log.Kind(topic.Kind()),
 		objectstore.Kind(),
 		queue.Kind(),

@@ -46,6 +46,7 @@ type object struct {
 type encoding func(events []*event.Event) (body []byte, failed map[int]error, err error)
 
 type objectStore struct {
+	endpoint  string // empty: a directory
 	store     store
 	encode    encoding
 	key       *template
@@ -85,6 +86,7 @@ func open(raw json.RawMessage, env target.Env) (target.Target, error) {
 	if err := env.Egress.CheckHost(u.Hostname()); err != nil {
 		return nil, fmt.Errorf("objectstore %s: %w", c.Endpoint, err)
 	}
+	o.endpoint = u.Scheme + "://" + u.Host
 	if o.store, err = newBucket(c, u, env); err != nil {
 		return nil, fmt.Errorf("objectstore %s: %w", c.Endpoint, err)
 	}
@@ -108,7 +110,7 @@ func (s *objectStore) Deliver(ctx context.Context, events []*event.Event) error 
 			err = errors.New("it was not written in time")
 		}
 		if err != nil {
-			return fmt.Errorf("write object %s: %w", key, err)
+			return fmt.Errorf("write object %s: %w", key, target.Unreachable(err))
 		}
 	}
 	switch {
@@ -120,6 +122,9 @@ func (s *objectStore) Deliver(ctx context.Context, events []*event.Event) error 
 		return &target.PartialError{Failed: failed}
 	}
 }
+
+// Endpoint is the store that all objects are sent to; empty: a directory.
+func (s *objectStore) Endpoint() string { return s.endpoint }
 
 // Close frees the store; what it is still writing has a few seconds to end.
 func (s *objectStore) Close() error { return s.store.close() }

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -121,61 +120,14 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return 0
 }
 
-// failures reads which records of a batch a receiver has not accepted
-// (pipes.md 10). An answer that names none is a success; one that is not
-// understood, or names others, fails the whole batch.
+// failures reads which records of a batch a receiver has not accepted.
 func (w *webhook) failures(body []byte, events []*event.Event) error {
-	bad := func(problem string) error {
-		return &target.Failure{Status: http.StatusOK, Response: body[:min(len(body), excerpt)], Err: fmt.Errorf("%s %s: the answer is no list of failures: %s", w.method, w.plan.name, problem)}
-	}
-	if strings.TrimSpace(string(body)) == "" {
-		return nil
-	}
-	var answer *struct {
-		Failures []struct {
-			Identifier json.RawMessage `json:"itemIdentifier"`
-		} `json:"batchItemFailures"`
-	}
-	if json.Unmarshal(body, &answer) != nil {
-		return bad("not an object with batchItemFailures")
-	}
-	if answer == nil || len(answer.Failures) == 0 {
-		return nil
-	}
-	places := make(map[place]int, len(events))
-	names := make(map[string]int, len(events))
-	for i, e := range events {
-		partition := e.Record.Topic + "-" + strconv.Itoa(int(e.Record.Partition))
-		places[place{partition, e.Record.Offset}] = i
-		names[partition+"-"+strconv.FormatInt(e.Record.Offset, 10)] = i
-	}
-	failed := map[int]error{}
-	for _, f := range answer.Failures {
-		var name string
-		var at struct {
-			Partition string
-			Offset    *int64
+	if err := target.ItemFailures(body, events); err != nil {
+		var partial *target.PartialError
+		if errors.As(err, &partial) {
+			return err
 		}
-		var i int
-		var known bool
-		switch {
-		case json.Unmarshal(f.Identifier, &name) == nil && name != "":
-			i, known = names[name]
-		case json.Unmarshal(f.Identifier, &at) == nil && at.Offset != nil:
-			i, known = places[place{at.Partition, *at.Offset}]
-		default:
-			return bad("an itemIdentifier is neither a text nor {partition, offset}")
-		}
-		if !known {
-			return bad("an itemIdentifier is not of this batch")
-		}
-		failed[i] = &target.Failure{Status: http.StatusOK, Err: errors.New("the receiver has not accepted this record")}
+		return &target.Failure{Status: http.StatusOK, Response: body[:min(len(body), excerpt)], Err: fmt.Errorf("%s %s: %w", w.method, w.plan.name, err)}
 	}
-	return &target.PartialError{Failed: failed}
-}
-
-// A place is where a record stands: "TOPIC-PARTITION" and the offset.
-type place struct {
-	partition string
-	offset    int64
+	return nil
 }

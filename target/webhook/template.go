@@ -126,6 +126,9 @@ func (p *plan) steady() bool {
 
 // document appends what the placeholders see of an event.
 func (p *plan) document(dst []byte, e *event.Event) []byte {
+	if e.Document != nil {
+		return append(dst, e.Document...)
+	}
 	dst, _, _ = event.AppendDocument(dst, e.Record, p.fields)
 	if !p.ofBody {
 		return dst

@@ -131,6 +131,27 @@ func (w *webhook) Close() error {
 	return nil
 }
 
+// Endpoint is where all requests go: scheme, host and port.
+func (w *webhook) Endpoint() string { return w.plan.base.Scheme + "://" + w.plan.base.Host }
+
+// AppendAddress appends the path that an event's request has; false if all have
+// the same.
+func (w *webhook) AppendAddress(dst []byte, e *event.Event) ([]byte, bool) {
+	if w.plan.path.plain() {
+		return dst, false
+	}
+	buffer := w.documents.Get().(*[]byte)
+	*buffer = w.plan.document((*buffer)[:0], e)
+	err := w.plan.paths.Find(*buffer, func(values [][]byte) (err error) {
+		dst, err = w.plan.appendPath(dst, values)
+		return err
+	})
+	if cap(*buffer) <= 1<<20 {
+		w.documents.Put(buffer)
+	}
+	return dst, err == nil
+}
+
 // Deliver sends one request for the events.
 func (w *webhook) Deliver(ctx context.Context, events []*event.Event) error {
 	answer, err := w.send(ctx, events, w.partial)
@@ -160,6 +181,7 @@ func (w *webhook) send(ctx context.Context, events []*event.Event, keep bool) ([
 		return nil, refusal("the URL has more * than there are path parameters")
 	}
 	r := request{id: events[0].ID, url: w.url, headers: w.head(events)}
+	passTrace(ctx, r.headers)
 	if err := w.fill(&r, events[0]); err != nil {
 		return nil, err
 	}
@@ -337,5 +359,5 @@ func (w *webhook) failed(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = errors.New("no answer in time")
 	}
-	return fmt.Errorf("%s %s: %w", w.method, w.plan.name, err)
+	return fmt.Errorf("%s %s: %w", w.method, w.plan.name, target.Unreachable(err))
 }

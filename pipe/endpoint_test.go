@@ -1,0 +1,189 @@
+package pipe_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/webhook"
+)
+
+// runHooks runs pipes to webhooks until the test ends.
+func runHooks(t *testing.T, c *kafka.Cluster, defs ...catalog.Pipe) *prometheus.Registry {
+	t.Helper()
+	egress, err := target.NewEgress(nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	r, err := pipe.New(pipe.Config{
+		Cluster: c, Kinds: []target.Kind{webhook.Kind()}, Transport: egress.Transport(), Egress: egress,
+		Metrics: pipe.NewMetrics(registry), Log: slog.New(slog.DiscardHandler), Grace: 100 * time.Millisecond,
+	}, defs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return registry
+}
+
+// sum adds up all series of a metric.
+func sum(t *testing.T, r *prometheus.Registry, metric string) (all float64) {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == metric {
+			for _, m := range f.GetMetric() {
+				all += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return all
+}
+
+// hookTo is a pipe that delivers a topic to a URL.
+func hookTo(t *testing.T, topic, url string, d catalog.Delivery) catalog.Pipe {
+	t.Helper()
+	config, err := json.Marshal(webhook.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return catalog.Pipe{Name: topic, Topics: []string{topic}, Start: "earliest", Target: catalog.Target{Kind: "webhook", Config: config}, Delivery: d}
+}
+
+// What one pipe learns of an endpoint at which nobody listens, all others know; when
+// somebody does, all of them go on.
+func TestPipesShareWhatTheyKnowOfAnEndpoint(t *testing.T) {
+	const pipes, records = 8, 100
+	c := cluster(t)
+	addr := closedPort()
+	var defs []catalog.Pipe
+	for i := range pipes {
+		from := topic(t, c, 1)
+		fill(t, c, from, records, records, []byte("1"))
+		url := fmt.Sprintf("http://%s/%d", addr, i)
+		if i%2 == 1 {
+			url += "/<$.key>"
+		}
+		defs = append(defs, hookTo(t, from, url, catalog.Delivery{Backoff: catalog.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond}}))
+	}
+	registry := runHooks(t, c, defs...)
+	eventually(t, "the target of every pipe counts as down", func() bool { return sum(t, registry, "klamm_pipe_target_down") == pipes })
+	var mu sync.Mutex
+	arrived := map[string]bool{}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Skipf("the port has been taken meanwhile: %v", err)
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		arrived[req.Header.Get("Klamm-Delivery-Id")] = true
+	}))
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	eventually(t, "all records of all pipes have arrived", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(arrived) == pipes*records
+	})
+	eventually(t, "no target counts as down", func() bool { return sum(t, registry, "klamm_pipe_target_down") == 0 })
+}
+
+// Addresses that fail, or are slow, get a share of a pipe's connections and no more:
+// the others have their records at once.
+func TestAilingAddressesHoldUpNobody(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		ailing func(w http.ResponseWriter, req *http.Request)
+	}{
+		{"hang", func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() }},
+		{"slow", func(_ http.ResponseWriter, req *http.Request) {
+			select {
+			case <-req.Context().Done():
+			case <-time.After(1500 * time.Millisecond):
+			}
+		}},
+		{"fail", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cl := cluster(t)
+			var mu sync.Mutex
+			ailing, most := 0, 0
+			healthy := map[string]bool{}
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if !strings.HasPrefix(req.URL.Path, "/ill") {
+					mu.Lock()
+					defer mu.Unlock()
+					healthy[req.URL.Path] = true
+					return
+				}
+				_, _ = io.Copy(io.Discard, req.Body) // so that the server sees the client go
+				mu.Lock()
+				ailing++
+				if len(healthy) > 400 { // it is known by now
+					most = max(most, ailing)
+				}
+				mu.Unlock()
+				c.ailing(w, req)
+				mu.Lock()
+				ailing--
+				mu.Unlock()
+			}))
+			t.Cleanup(s.Close)
+			from := topic(t, cl, 1)
+			const records = 2_000
+			var written []*kgo.Record
+			for n := range records {
+				key := fmt.Sprintf("well%d", n)
+				if n%10 == 0 { // many records each, without an order among them
+					key = fmt.Sprintf("ill%d", n/10%4)
+				}
+				written = append(written, &kgo.Record{Topic: from, Partition: -1, Key: []byte(key), Value: []byte("1")})
+			}
+			if err := cl.Produce(t.Context(), written...).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			def := hookTo(t, from, s.URL+"/<$.key>", catalog.Delivery{
+				InFlight: 16, Order: catalog.OrderNone, Timeout: 3 * time.Second, Backoff: catalog.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
+			})
+			runHooks(t, cl, def)
+			eventually(t, "all that are well have their records", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(healthy) == records*9/10
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			// Attempts that began before anything was known may still be under way.
+			if c.name != "fail" && most == 16 {
+				t.Errorf("all %d connections were held by addresses that are ailing", most)
+			}
+		})
+	}
+}

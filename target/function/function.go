@@ -1,0 +1,157 @@
+// Package function delivers to functions that klamm runs.
+package function
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/function"
+	"github.com/klamm-gateway/klamm/target"
+)
+
+// excerpt is how much of an answer failures carry, in bytes.
+const excerpt = 1024
+
+// throttledWait is when a function whose instances are all busy is asked again.
+const throttledWait = 200 * time.Millisecond
+
+// Config is the configuration of a function as a target: events are its input, one
+// event as it is and a batch as a JSON array.
+type Config struct {
+	// Name is the function's.
+	Name string `yaml:"name" json:"name"`
+	// ReportFailures reads from the answer which records the function has not
+	// accepted: {"batchItemFailures": [{"itemIdentifier": "TOPIC-PARTITION-OFFSET"}]}.
+	ReportFailures bool `yaml:"report_failures" json:"report_failures,omitempty"`
+
+	// Array makes one event an array, too: functions behind EventBridge Pipes get
+	// nothing else.
+	Array bool `yaml:"-" json:"array,omitempty"`
+	// Queued says that the events are invocations that were put into a queue: the
+	// key names the function.
+	Queued bool `yaml:"-" json:"queued,omitempty"`
+}
+
+// Validate reports each problem with the field it lies in.
+func (c *Config) Validate(report func(path, problem string)) {
+	if c.Name == "" && !c.Queued {
+		report("name", "give the name of the function")
+	}
+}
+
+// Kind is the target kind of functions; as an enrichment, what they answer is
+// delivered.
+func Kind() target.Kind {
+	return target.Kind{Name: "function", Config: func() target.Config { return &Config{} }, Open: open}
+}
+
+// A lambda is a function as a target.
+type lambda struct {
+	config Config
+	batch  string
+	invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
+}
+
+func open(config json.RawMessage, env target.Env) (target.Target, error) {
+	l := &lambda{batch: env.Batch, invoke: env.Invoke}
+	if err := json.Unmarshal(config, &l.config); err != nil {
+		return nil, fmt.Errorf("function: %w", err)
+	}
+	if l.invoke == nil {
+		return nil, errors.New("function: there are no functions here")
+	}
+	return l, nil
+}
+
+// Endpoint is the function: it fails on its own.
+func (l *lambda) Endpoint() string { return "function:" + l.config.Name }
+
+// Deliver invokes the function and waits for it.
+func (l *lambda) Deliver(ctx context.Context, events []*event.Event) error {
+	answer, err := l.ask(ctx, events, l.config.Array)
+	if err != nil || !l.config.ReportFailures && !(l.config.Array && reports(answer)) {
+		return err
+	}
+	err = target.ItemFailures(answer, events)
+	var partial *target.PartialError
+	if err != nil && !errors.As(err, &partial) {
+		return &target.Failure{Response: answer[:min(len(answer), excerpt)], Err: fmt.Errorf("function %s: %w", l.config.Name, err)}
+	}
+	return err
+}
+
+// reports says whether an answer names records that were not accepted. Functions
+// behind EventBridge Pipes may answer anything else.
+func reports(answer []byte) bool {
+	var doc struct {
+		Failures json.RawMessage `json:"batchItemFailures"`
+	}
+	return json.Unmarshal(answer, &doc) == nil && doc.Failures != nil
+}
+
+// Invoke invokes the function and returns its answer.
+func (l *lambda) Invoke(ctx context.Context, events []*event.Event) ([]byte, error) {
+	answer, err := l.ask(ctx, events, false)
+	if bytes.Equal(answer, []byte("null")) {
+		return nil, err
+	}
+	return answer, err
+}
+
+// Close frees nothing: functions are the host's.
+func (l *lambda) Close() error { return nil }
+
+func (l *lambda) ask(ctx context.Context, events []*event.Event, array bool) ([]byte, error) {
+	name, in := l.config.Name, function.Invocation{Wait: -1}
+	if l.config.Queued {
+		name, in = queued(events[0])
+	} else {
+		in.Payload = l.payload(events, array)
+	}
+	out, err := l.invoke(ctx, name, in)
+	switch {
+	case errors.Is(err, function.ErrThrottled):
+		return nil, target.RetryAfter(fmt.Errorf("function %s: %w", name, err), throttledWait)
+	case err != nil:
+		return nil, fmt.Errorf("function %s was not reached: %w", name, err)
+	case out.Error != "":
+		return nil, &target.Failure{Response: out.Payload[:min(len(out.Payload), excerpt)], Err: fmt.Errorf("function %s failed: %.200s", name, out.Payload)}
+	}
+	return out.Payload, nil
+}
+
+// payload makes the event of the function.
+func (l *lambda) payload(events []*event.Event, array bool) []byte {
+	if len(events) == 1 && !array && l.batch == "" {
+		return events[0].AppendJSON(nil)
+	}
+	payload := []byte{'['}
+	for i, e := range events {
+		if i > 0 {
+			payload = append(payload, ',')
+		}
+		payload = e.AppendJSON(payload)
+	}
+	return append(payload, ']')
+}
+
+// queued reads an invocation that waited in a topic.
+func queued(e *event.Event) (string, function.Invocation) {
+	in := function.Invocation{Payload: e.Record.Value, Wait: -1}
+	for _, h := range e.Record.Headers {
+		switch h.Key {
+		case function.QueuedID:
+			in.ID = string(h.Value)
+		case function.QueuedTrace:
+			in.Trace = string(h.Value)
+		case function.QueuedClientContext:
+			in.ClientContext = string(h.Value)
+		}
+	}
+	return string(e.Record.Key), in
+}
