@@ -55,9 +55,13 @@ func (p *Peers) Forward(ctx context.Context, w http.ResponseWriter, c Call) erro
 	header, proof := sign.sign(c.To, c.Method, c.URI, c.Body, c.Caller)
 	c.signature = header
 	begun := false
-	err := p.lines.call(ctx, address, &c, func(resp *http.Response) (err error) {
+	err := p.lines.call(ctx, address, &c, func(one *line, resp *http.Response) (err error) {
 		if resp.Header.Get(answerHeader) != proof || resp.StatusCode == http.StatusMisdirectedRequest {
 			return ErrAgain
+		}
+		if through, ok := w.(io.ReaderFrom); ok && !address.tls && resp.ContentLength >= largeAnswer {
+			begun = true
+			return one.passThrough(w, through, resp)
 		}
 		begun, err = pass(w, resp)
 		return err
@@ -89,7 +93,7 @@ func (p *Peers) unreached(id string, err error) {
 	}
 	if time.Since(n.warned) > warnEvery {
 		n.warned = time.Now()
-		p.cfg.Log.Warn("another klamm process cannot be reached; if it runs, its key advertise says where", "address", n.address, "err", err)
+		p.cfg.Log.Warn("another klamm process cannot be reached; if it runs, its key advertise says where", "address", n.address.hostPort, "err", err)
 	}
 }
 
@@ -108,16 +112,9 @@ func pass(w http.ResponseWriter, resp *http.Response) (begun bool, err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
-	h := w.Header()
-	for name, values := range resp.Header {
-		switch name {
-		case answerHeader, "Date", "Connection", "Keep-Alive", "Transfer-Encoding", "Trailer", "Upgrade":
-		default:
-			h[name] = values
-		}
-	}
+	passHeader(w, resp)
 	if errors.Is(err, io.EOF) && n > 0 {
-		h["Content-Length"] = []string{strconv.Itoa(n)}
+		w.Header()["Content-Length"] = []string{strconv.Itoa(n)}
 	}
 	w.WriteHeader(resp.StatusCode)
 	for {
@@ -133,6 +130,43 @@ func pass(w http.ResponseWriter, resp *http.Response) (begun bool, err error) {
 			return true, err
 		}
 		n, err = fill(resp.Body, piece)
+	}
+}
+
+// largeAnswer is the length from which on an answer does not come through the memory
+// of this process: the kernel moves it from one connection to the other, where it can.
+const largeAnswer = 32 << 10
+
+// passThrough passes on an answer whose length is known.
+func (one *line) passThrough(w http.ResponseWriter, through io.ReaderFrom, resp *http.Response) error {
+	passHeader(w, resp)
+	w.WriteHeader(resp.StatusCode)
+	// What came together with the header is in memory already.
+	begin := min(int64(one.reader.Buffered()), resp.ContentLength)
+	piece, err := one.reader.Peek(int(begin))
+	if err == nil {
+		_, err = w.Write(piece)
+	}
+	if err != nil {
+		return err
+	}
+	_, _ = one.reader.Discard(len(piece)) // they are there
+	rest := &io.LimitedReader{R: one.conn, N: resp.ContentLength - begin}
+	if _, err = through.ReadFrom(rest); err == nil && rest.N > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// passHeader passes on what an answer says about itself and not about its connection.
+func passHeader(w http.ResponseWriter, resp *http.Response) {
+	h := w.Header()
+	for name, values := range resp.Header {
+		switch name {
+		case answerHeader, "Date", "Connection", "Keep-Alive", "Transfer-Encoding", "Trailer", "Upgrade":
+		default:
+			h[name] = values
+		}
 	}
 }
 

@@ -280,11 +280,11 @@ func (h *house) gone(instances []*instance) bool {
 func TestForgedCallsAreRefused(t *testing.T) {
 	h := newHouse(t, 1, 0)
 	c := h.create(h.all[0], "g", "one", earliest)
-	for _, header := range []string{"", "x", "a.1.b.c.d", strings.Repeat("a", 40_000)} {
+	for _, header := range []string{"", "x", "a.1.b.c.d", strings.Repeat("a", 10_000)} {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", h.all[0].url+c.path+"/subscription", nil)
 		req.Header.Set("Accept", mediaV2)
 		req.Header["Klamm-Forward"] = []string{header}
-		resp, err := client.Do(req)
+		resp, err := h.client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,6 +24,8 @@ const (
 	keepIdle = 30 * time.Second
 	// keptLines bounds the lines that are kept for one address.
 	keptLines = 256
+	// readBytes is what the other process writes at first of a large answer.
+	readBytes = 4 << 10
 )
 
 // A line is a connection to another process.
@@ -34,12 +37,14 @@ type line struct {
 
 // lines are the connections that no call uses now, by address.
 type lines struct {
-	mu   sync.Mutex
-	idle map[string][]*line // the last used one last
+	identity *tls.Config // of processes that speak TLS; set before the first call
+
+	mu   sync.Mutex        // guards idle
+	idle map[place][]*line // the last used one last
 }
 
 // take returns an idle line to an address, or a new one.
-func (l *lines) take(ctx context.Context, address string) (*line, error) {
+func (l *lines) take(ctx context.Context, address place) (*line, error) {
 	l.mu.Lock()
 	if idle := l.idle[address]; len(idle) > 0 {
 		last := idle[len(idle)-1]
@@ -54,15 +59,25 @@ func (l *lines) take(ctx context.Context, address string) (*line, error) {
 		l.mu.Unlock()
 	}
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: 5 * time.Second}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	conn, err := dialer.DialContext(ctx, "tcp", address.hostPort)
 	if err != nil {
 		return nil, err
 	}
-	return &line{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10)}, nil
+	if address.tls {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		secured := tls.Client(conn, l.identity)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		conn = secured
+	}
+	return &line{conn: conn, reader: bufio.NewReaderSize(conn, readBytes)}, nil
 }
 
 // give keeps a line for the next call.
-func (l *lines) give(address string, one *line) {
+func (l *lines) give(address place, one *line) {
 	one.used = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,7 +89,7 @@ func (l *lines) give(address string, one *line) {
 }
 
 // drop closes the idle lines to an address.
-func (l *lines) drop(address string) {
+func (l *lines) drop(address place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, one := range l.idle[address] {
@@ -116,7 +131,7 @@ var requests = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // call makes a call and calls use with the answer, whose body use has to read to its
 // end. It ends when ctx does.
-func (l *lines) call(ctx context.Context, address string, c *Call, use func(*http.Response) error) error {
+func (l *lines) call(ctx context.Context, address place, c *Call, use func(*line, *http.Response) error) error {
 	one, err := l.take(ctx, address)
 	if err != nil {
 		return err
@@ -139,7 +154,7 @@ func (l *lines) call(ctx context.Context, address string, c *Call, use func(*htt
 		l.drop(address)
 		return err
 	}
-	if err := use(resp); err != nil {
+	if err := use(one, resp); err != nil {
 		return err
 	}
 	if good = !resp.Close && stop(); good {

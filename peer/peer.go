@@ -7,12 +7,14 @@
 // compared for that. The same table holds a secret that the first process has made
 // up. Calls between processes are ordinary HTTP requests to the listener that
 // clients use, signed with the secret (sign.go, call.go), and go to addresses of the
-// table only.
+// table only. Where that listener speaks TLS, both ends show that they know the secret
+// before anything is said (tls.go).
 package peer
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -62,7 +64,9 @@ type Config struct {
 	// where that is every address of the machine, for the one that leads to the
 	// brokers.
 	Advertise string
-	Log       *slog.Logger
+	// TLS says that Listen speaks TLS, and asks Greet about each hello.
+	TLS bool
+	Log *slog.Logger
 }
 
 // Peers are the klamm processes of a cluster as one of them sees them. It is safe
@@ -76,18 +80,21 @@ type Peers struct {
 	running sync.WaitGroup
 	now     chan struct{} // holds a token: renew at once
 
-	mu      sync.Mutex // guards what follows
-	table   *table.Table
-	signer  *signer // nil before Open
-	nodes   map[string]*node
-	held    int           // how many things of this process others must be able to reach
-	renewed time.Time     // when the last renewal that succeeded was begun
-	turned  chan struct{} // closed and replaced at each renewal that succeeds
+	mu     sync.Mutex // guards what follows
+	table  *table.Table
+	signer *signer // nil before Open
+	// identity is how processes show each other who they are where they speak TLS;
+	// nil before Open.
+	identity *tls.Config
+	nodes    map[string]*node
+	held     int           // how many things of this process others must be able to reach
+	renewed  time.Time     // when the last renewal that succeeded was begun
+	turned   chan struct{} // closed and replaced at each renewal that succeeds
 }
 
 // A node is another process, or this one.
 type node struct {
-	address string
+	address place
 	version table.Version
 	seen    time.Time       // when its last renewal was read
 	refused time.Time       // when its address last refused a connection
@@ -99,6 +106,13 @@ type node struct {
 // entry is what a process writes about itself.
 type entry struct {
 	Address string `json:"address"`
+	TLS     bool   `json:"tls,omitempty"`
+}
+
+// A place is where a process is reached.
+type place struct {
+	hostPort string
+	tls      bool
 }
 
 // New returns the peers of this process. It does nothing before Open.
@@ -107,7 +121,7 @@ func New(cfg Config) *Peers {
 	_, _ = rand.Read(id[:])
 	return &Peers{
 		cfg: cfg, id: hex.EncodeToString(id[:]), nodes: map[string]*node{}, now: make(chan struct{}, 1), turned: make(chan struct{}),
-		lines: lines{idle: map[string][]*line{}},
+		lines: lines{idle: map[place][]*line{}},
 	}
 }
 
@@ -127,9 +141,16 @@ func (p *Peers) Open(ctx context.Context) error {
 		t.Close()
 		return err
 	}
+	identity, err := newIdentity(secret)
+	if err != nil {
+		t.Close()
+		return err
+	}
+	p.lines.identity = identity
 	p.address = p.cfg.address() // only now: brokers have been reached
 	renewing, stop := context.WithCancel(context.Background())
 	p.mu.Lock()
+	p.identity = identity
 	p.table, p.signer, p.stop = t, &signer{secret: secret, id: p.id, now: time.Now}, stop
 	p.observe()
 	p.mu.Unlock()
@@ -258,7 +279,7 @@ func (p *Peers) renew(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	start := time.Now()
-	value, _ := json.Marshal(entry{p.address}) // a string always can be
+	value, _ := json.Marshal(entry{p.address, p.cfg.TLS}) // they always can be
 	if _, err := p.table.Put(ctx, nodePrefix+p.id, value, table.Any); err != nil {
 		if ctx.Err() == nil {
 			p.cfg.Log.Warn("this process could not announce itself to the others", "err", err)
@@ -314,7 +335,7 @@ func (p *Peers) observe() {
 		}
 		var said entry
 		if json.Unmarshal(e.Value, &said) == nil {
-			n.address = said.Address
+			n.address = place{said.Address, said.TLS}
 		}
 		n.version, n.seen = e.Version, time.Now()
 		if n.lost == nil || n.lost.Err() != nil {

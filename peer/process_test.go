@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +25,9 @@ import (
 
 	"github.com/klamm-gateway/klamm/app"
 	"github.com/klamm-gateway/klamm/broker"
+	"github.com/klamm-gateway/klamm/certificate"
 	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
@@ -34,6 +37,7 @@ import (
 const (
 	brokersEnv = "KLAMM_TEST_PEER_BROKERS"
 	idleEnv    = "KLAMM_TEST_PEER_IDLE"
+	tlsEnv     = "KLAMM_TEST_PEER_TLS" // a directory with files of writeCertificates
 )
 
 func TestMain(m *testing.M) {
@@ -49,6 +53,12 @@ func serve(brokers []string) {
 	cfg := config.Default()
 	cfg.Listen, cfg.Kafka.Brokers = "127.0.0.1:0", brokers
 	cfg.Rest.V2.ConsumerInstanceTimeoutMs, _ = strconv.Atoi(os.Getenv(idleEnv))
+	if dir := os.Getenv(tlsEnv); dir != "" {
+		cfg.TLS = &certificate.Config{
+			Certificate: filepath.Join(dir, "server.pem"), Key: filepath.Join(dir, "server.key"), ClientCA: filepath.Join(dir, "ca.pem"), ClientAuth: "required",
+		}
+		cfg.Rules = []gate.Rule{{Who: []string{"User:CN=alice"}, Can: []string{"all"}, Topics: []string{"*"}, Groups: []string{"*"}}}
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	a, err := app.New(ctx, cfg, app.Options{
@@ -77,13 +87,22 @@ type house struct {
 	brokers []string
 	cluster *kafka.Cluster
 	idle    time.Duration
+	tls     string // the directory of certificates; "": plain HTTP
+	client  *http.Client
 	all     []*process
 	turn    atomic.Int64
 }
 
 func newHouse(t testing.TB, n int, idle time.Duration) *house {
 	t.Helper()
-	h := &house{t: t, idle: idle, brokers: strings.Split(os.Getenv("KLAMM_TEST_BROKERS"), ",")}
+	return newHouseWith(t, n, idle, "", &http.Client{Timeout: time.Minute})
+}
+
+// newHouseWith is newHouse for processes that speak TLS, with the certificates of a
+// directory.
+func newHouseWith(t testing.TB, n int, idle time.Duration, certificates string, client *http.Client) *house {
+	t.Helper()
+	h := &house{t: t, idle: idle, tls: certificates, client: client, brokers: strings.Split(os.Getenv("KLAMM_TEST_BROKERS"), ",")}
 	if h.brokers[0] == "" {
 		b, err := broker.Start(t.Context(), broker.Config{Listen: "127.0.0.1:0", Dir: t.TempDir()})
 		if err != nil {
@@ -107,7 +126,7 @@ func newHouse(t testing.TB, n int, idle time.Duration) *house {
 func (h *house) start() *process {
 	h.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), brokersEnv+"="+strings.Join(h.brokers, ","), idleEnv+"="+strconv.Itoa(int(h.idle.Milliseconds())))
+	cmd.Env = append(os.Environ(), brokersEnv+"="+strings.Join(h.brokers, ","), idleEnv+"="+strconv.Itoa(int(h.idle.Milliseconds())), tlsEnv+"="+h.tls)
 	if testing.Verbose() {
 		cmd.Stderr = os.Stderr
 	}
@@ -123,7 +142,11 @@ func (h *house) start() *process {
 	if err != nil {
 		h.t.Fatalf("a process does not start: %v", err)
 	}
-	p.url = "http://" + strings.TrimSpace(strings.TrimPrefix(line, "ready "))
+	p.url = "http://"
+	if h.tls != "" {
+		p.url = "https://"
+	}
+	p.url += strings.TrimSpace(strings.TrimPrefix(line, "ready "))
 	go func() { _ = cmd.Wait(); close(p.done) }()
 	h.t.Cleanup(func() { p.signal(syscall.SIGKILL); <-p.done })
 	return p
@@ -154,6 +177,20 @@ func (h *house) topic(partitions int32, values int) string {
 	}
 	h.put(name, partitions, 0, values)
 	return name
+}
+
+// big creates a topic with one partition of JSON numbers, each with many spaces behind it.
+func (h *house) big(name string, records, spaces int) {
+	h.t.Helper()
+	if err := h.cluster.CreateTopic(h.t.Context(), kafka.NewTopic{Name: name, Partitions: 1, Replication: 1}); err != nil {
+		h.t.Fatal(err)
+	}
+	for i := range records {
+		r := &kgo.Record{Topic: name, Value: []byte(strconv.Itoa(i) + strings.Repeat(" ", spaces))}
+		if err := h.cluster.Produce(h.t.Context(), r).FirstErr(); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 }
 
 func (h *house) put(topic string, partitions int32, from, to int) {
@@ -190,8 +227,6 @@ func (h *house) create(p *process, group, name, more string) *instance {
 	return &instance{h, group, "/consumers/" + group + "/instances/" + name}
 }
 
-var client = &http.Client{Timeout: 60 * time.Second}
-
 // call makes a call; a process that does not answer has the status 0.
 func (h *house) call(p *process, method, path, body, token string) (int, string) {
 	h.t.Helper()
@@ -209,7 +244,7 @@ func (h *house) call(p *process, method, path, body, token string) (int, string)
 	if token != "" {
 		req.Header.Set("Klamm-Read", token)
 	}
-	resp, err := client.Do(req)
+	resp, err := h.client.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}

@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	// forwardHeader carries the signature of a call between processes:
-	// RECEIVER.EXPIRY.DIGEST.CALLER.MAC, the last three in base64.
+	// RECEIVER.EXPIRY.DIGEST.CALLER.SENDER.SERIAL.MAC; digest, caller and MAC in base64.
 	forwardHeader = "Klamm-Forward"
 	// answerHeader shows that it was the receiver who answered.
 	answerHeader = "Klamm-Answer"
@@ -35,6 +37,11 @@ type signer struct {
 	secret []byte
 	id     string // of this process
 	now    func() time.Time
+	serial atomic.Uint64 // of the last call that was signed
+	hashes sync.Pool     // of hash.Hash, with the secret
+
+	mu   sync.Mutex // guards came
+	came windows    // nil: none
 }
 
 // A seal is what is signed.
@@ -43,6 +50,8 @@ type seal struct {
 	expiry      int64 // seconds since 1970
 	digest      string
 	caller      string
+	from        string
+	serial      uint64 // no two calls of a process have the same
 	method, uri string
 }
 
@@ -55,13 +64,22 @@ func (s *signer) mac(what string, parts ...string) []byte {
 		text = append(text, ':')
 		text = append(text, part...)
 	}
-	h := hmac.New(sha256.New, s.secret)
+	h, ok := s.hashes.Get().(hash.Hash)
+	if !ok {
+		h = hmac.New(sha256.New, s.secret)
+	}
+	h.Reset()
 	h.Write(text)
-	return h.Sum(nil)
+	sum := h.Sum(nil)
+	s.hashes.Put(h)
+	return sum
 }
 
+// nothing is the digest of no body.
+var nothing = sha256.Sum256(nil)
+
 func (s *signer) macOf(v seal) string {
-	return encode(s.mac("klamm-forward", v.to, strconv.FormatInt(v.expiry, 10), v.digest, v.caller, v.method, v.uri))
+	return encode(s.mac("klamm-forward", v.to, strconv.FormatInt(v.expiry, 10), v.digest, v.caller, v.from, strconv.FormatUint(v.serial, 10), v.method, v.uri))
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -69,9 +87,9 @@ func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 // sign returns the header of a call and the proof that its answer has to carry.
 func (s *signer) sign(to, method, uri string, body, caller []byte) (header, proof string) {
 	digest := sha256.Sum256(body)
-	v := seal{to, s.now().Add(signedFor).Unix(), encode(digest[:]), encode(caller), method, uri}
+	v := seal{to, s.now().Add(signedFor).Unix(), encode(digest[:]), encode(caller), s.id, s.serial.Add(1), method, uri}
 	mac := s.macOf(v)
-	return strings.Join([]string{v.to, strconv.FormatInt(v.expiry, 10), v.digest, v.caller, mac}, "."), s.prove(mac)
+	return strings.Join([]string{v.to, strconv.FormatInt(v.expiry, 10), v.digest, v.caller, v.from, strconv.FormatUint(v.serial, 10), mac}, "."), s.prove(mac)
 }
 
 // prove returns what only a process of this cluster can say to a signature.
@@ -86,18 +104,25 @@ func (s *signer) check(r *http.Request) (caller []byte, proof string, err error)
 		return nil, "", ErrForged
 	}
 	parts := strings.Split(values[0], ".")
-	if len(parts) != 5 || len(parts[3]) > callerBytes*4/3+4 {
+	if len(parts) != 7 || len(parts[3]) > callerBytes*4/3+4 {
 		return nil, "", ErrForged
 	}
 	expiry, err := strconv.ParseInt(parts[1], 10, 64)
 	if err != nil {
 		return nil, "", ErrForged
 	}
-	v := seal{parts[0], expiry, parts[2], parts[3], r.Method, r.URL.RequestURI()}
-	if !hmac.Equal([]byte(parts[4]), []byte(s.macOf(v))) || v.to != s.id {
+	serial, err := strconv.ParseUint(parts[5], 10, 64)
+	if err != nil {
+		return nil, "", ErrForged
+	}
+	v := seal{parts[0], expiry, parts[2], parts[3], parts[4], serial, r.Method, r.URL.RequestURI()}
+	if !hmac.Equal([]byte(parts[6]), []byte(s.macOf(v))) || v.to != s.id {
 		return nil, "", ErrForged
 	}
 	if left := time.Unix(expiry, 0).Sub(s.now()); left < -signedFor || left > 3*signedFor {
+		return nil, "", ErrForged
+	}
+	if !s.first(v) {
 		return nil, "", ErrForged
 	}
 	digest, err := base64.RawURLEncoding.DecodeString(v.digest)
@@ -109,10 +134,21 @@ func (s *signer) check(r *http.Request) (caller []byte, proof string, err error)
 	}
 	if r.Body != nil && r.ContentLength != 0 {
 		r.Body = &checked{ReadCloser: r.Body, hash: sha256.New(), want: digest}
-	} else if nothing := sha256.Sum256(nil); !bytes.Equal(digest, nothing[:]) {
+	} else if !bytes.Equal(digest, nothing[:]) {
 		return nil, "", ErrForged
 	}
-	return caller, s.prove(parts[4]), nil
+	return caller, s.prove(parts[6]), nil
+}
+
+// first says whether a call that was signed comes for the first time: who has
+// listened to it must not be able to make it again.
+func (s *signer) first(v seal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.came == nil {
+		s.came = windows{}
+	}
+	return s.came.take(v.from, v.serial, s.now())
 }
 
 // checked is a body that must have a digest.
