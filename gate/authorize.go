@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,9 +65,14 @@ func parseActions(all ...Action) map[Action]iam.Action {
 // that the caller may not describe, the answer is that of one that does not exist.
 type Authority struct {
 	law     atomic.Pointer[law]
+	blind   atomic.Bool // what is kept in Kafka is not known: nobody may do anything
 	cluster clusterID
 	denials *prometheus.CounterVec
 	log     *slog.Logger
+
+	mu   sync.Mutex // guards what law is made of
+	file *statutes
+	made []*madePolicy
 }
 
 // A law is what an authority decides by.
@@ -96,13 +102,20 @@ func NewAuthority(cfg Law, cluster *kafka.Cluster, metrics prometheus.Registerer
 // Replace makes the authority decide by cfg from the next call on, streams
 // included. If it returns an error, everything is as before.
 func (a *Authority) Replace(cfg Law) error {
-	l, warnings, err := cfg.compile()
+	file, err := cfg.compile()
 	if err != nil {
 		return err
 	}
-	for _, w := range warnings {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l, err := file.with(a.made)
+	if err != nil {
+		return err
+	}
+	for _, w := range file.warnings {
 		a.log.Warn("a policy says something odd", "policy", w.policy, "problem", w.text)
 	}
+	a.file = file
 	a.law.Store(l)
 	return nil
 }
@@ -154,8 +167,14 @@ func DenialOf(err error) *Denial {
 	return nil
 }
 
+// errBlind is the answer while nobody knows what the policies in Kafka say.
+var errBlind = &Error{Unavailable, "the policies cannot be read now; the brokers do not answer"}
+
 // Check decides a call.
 func (a *Authority) Check(ctx context.Context, c *Call) error {
+	if a.blind.Load() {
+		return errBlind
+	}
 	l := a.law.Load()
 	q, err := a.ask(ctx, l, c)
 	if err != nil {
@@ -242,7 +261,9 @@ func (q *question) invoke() *Denial {
 		d.text += ": the caller is in none of the groups that may call"
 		return d
 	}
+	q.request.Named = q.mustBeNamed()
 	d := q.decideBy(q.law.set, Invoke, q.call.Resource)
+	q.request.Named = false
 	switch {
 	case d.Allowed(), d.Effect == iam.ImplicitDeny && q.law.open && len(q.identity.Policies) == 0:
 		q.call.decision = d
@@ -251,6 +272,12 @@ func (q *question) invoke() *Denial {
 		return nil
 	}
 	return q.denial(Invoke, d)
+}
+
+// mustBeNamed says whether a resource policy of a route has to allow the caller
+// (gateway-policies.md 2.5, 8).
+func (q *question) mustBeNamed() bool {
+	return q.law.settings.Mode == "cognito" && q.call.Principal.Scheme == SchemeJWT
 }
 
 // required says whether the caller is in one of the groups that everybody has to be in
@@ -272,7 +299,7 @@ func (q *question) require(action Action, r Resource) *Denial {
 
 // decideBy decides one action by the policies of a set.
 func (q *question) decideBy(set *iam.Set, action Action, r Resource) iam.Decision {
-	q.request.Action = parsed[action]
+	q.request.Action = actionOf(action)
 	q.about(r)
 	return set.Decide(&q.request)
 }

@@ -31,6 +31,10 @@ type Authorize struct {
 	// Default decides on calls of routes that no policy is about: deny, which is the
 	// default, or authenticated, which lets callers with credentials pass.
 	Default string `yaml:"default"`
+	// Mode says what a resource policy of a route means for callers with tokens: for
+	// table-a, which is the default, it can allow what their own policies do not; for
+	// cognito, as API Gateway has it for Cognito, nobody else can.
+	Mode string `yaml:"mode"`
 	// HideUnauthorized answers, for a topic that the caller may not describe, as if it
 	// did not exist; the default is true. Otherwise the answer is 403.
 	HideUnauthorized *bool `yaml:"hide_unauthorized"`
@@ -45,6 +49,9 @@ func (a *Authorize) hides() bool { return a.HideUnauthorized == nil || *a.HideUn
 func (a Authorize) Validate(report func(path, problem string)) {
 	if a.Default != "" && a.Default != "deny" && a.Default != "authenticated" {
 		report("default", "want deny or authenticated")
+	}
+	if a.Mode != "" && a.Mode != "table-a" && a.Mode != "cognito" {
+		report("mode", "want table-a or cognito")
 	}
 	if slices.Contains(a.RequireGroupsAny, "") {
 		report("require_groups_any", "want ids of groups")
@@ -104,44 +111,72 @@ func (p PolicyConfig) compile() (*iam.Policy, error) {
 // A warning is what is odd about a policy.
 type warning struct{ policy, text string }
 
-// compile makes a law that can be decided by.
-func (cfg Law) compile() (*law, []warning, error) {
-	l := &law{names: names{cfg.Account, cfg.Region}, open: len(cfg.Policies) == 0, settings: cfg.Settings, known: cfg.Known}
-	var all, internal []*iam.Policy
-	var warnings []warning
+// statutes are the policies and rules of the file, compiled.
+type statutes struct {
+	Law
+	all      []*iam.Policy
+	internal []*iam.Policy // those by which callers may write to internal topics
+	warnings []warning
+}
+
+// compile reads the documents.
+func (cfg Law) compile() (*statutes, error) {
+	s := &statutes{Law: cfg}
 	for _, p := range cfg.Policies {
 		one, err := p.compile()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, text := range one.Document.Warnings() {
-			warnings = append(warnings, warning{p.Name, text})
+			s.warnings = append(s.warnings, warning{p.Name, text})
 		}
-		all = append(all, one)
+		s.all = append(s.all, one)
 	}
 	for i, r := range cfg.Rules {
 		one, err := r.compile(ruleName(i))
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", ruleName(i), err)
+			return nil, fmt.Errorf("%s: %w", ruleName(i), err)
 		}
-		all = append(all, one)
+		s.all = append(s.all, one)
 		if r.Internal {
-			internal = append(internal, one)
+			s.internal = append(s.internal, one)
 		}
 	}
 	if len(cfg.Policies) == 0 && len(cfg.Rules) == 0 && len(cfg.Settings.RequireGroupsAny) > 0 {
 		member, err := membersMay()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		all = append(all, member)
+		s.all = append(s.all, member)
+	}
+	return s, nil
+}
+
+// has says whether the file has a policy of a name.
+func (s *statutes) has(name string) bool {
+	return slices.ContainsFunc(s.Policies, func(p PolicyConfig) bool { return p.Name == name })
+}
+
+// with makes a law of the file and of what was made at run time; of two policies of
+// one name, the file's counts.
+func (s *statutes) with(made []*madePolicy) (*law, error) {
+	l := &law{names: names{s.Account, s.Region}, open: len(s.Policies) == 0, settings: s.Settings, known: s.Known}
+	all, internal := slices.Clip(s.all), slices.Clip(s.internal)
+	for _, m := range made {
+		if s.has(m.Name) {
+			continue
+		}
+		all = append(all, m.policy)
+		if m.Rule != nil && m.Rule.Internal {
+			internal = append(internal, m.policy)
+		}
 	}
 	var err error
-	if l.set, err = iam.NewSet(cfg.Account, all); err == nil {
-		l.internal, err = iam.NewSet(cfg.Account, internal)
+	if l.set, err = iam.NewSet(s.Account, all); err == nil {
+		l.internal, err = iam.NewSet(s.Account, internal)
 	}
-	l.groups = groupsOf(all, cfg.Settings)
-	return l, warnings, err
+	l.groups = groupsOf(all, s.Settings)
+	return l, err
 }
 
 // membersMay is the policy where nothing but membership in a group is asked.

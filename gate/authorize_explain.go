@@ -18,7 +18,7 @@ type Question struct {
 	Groups []string
 	// Action is such as kafka-cluster:WriteData.
 	Action string
-	// Resource is topic:NAME, group:NAME, cluster:*, pipe:NAME,
+	// Resource is topic:NAME, group:NAME, cluster:*, pipe:NAME, key:NAME, policy:NAME,
 	// execute-api:/STAGE/METHOD/PATH, or an ARN.
 	Resource string
 	// Context has values of condition keys, instead of those that a call would have.
@@ -52,6 +52,9 @@ func (e *Explanation) Allowed() bool { return e.Decision == string(iam.Allow) }
 // bring with a request, such as an address, is only there if the question says so.
 // An action or resource that is none is an error of kind Invalid.
 func (a *Authority) Explain(ctx context.Context, ask Question) (Explanation, error) {
+	if a.blind.Load() {
+		return Explanation{}, errBlind
+	}
 	l := a.law.Load()
 	action, err := iam.ParseAction(ask.Action)
 	if err != nil {
@@ -75,7 +78,7 @@ func (a *Authority) Explain(ctx context.Context, ask Question) (Explanation, err
 	q.request = iam.Request{Identity: &q.identity, Context: given{q, lowered(ask.Context)}}
 	e := q.explain(action, q.call.Resource)
 	for _, need := range q.needs() {
-		e.Needs = append(e.Needs, q.explain(parsed[need.Action], need.Resource))
+		e.Needs = append(e.Needs, q.explain(actionOf(need.Action), need.Resource))
 	}
 	return e, nil
 }
@@ -124,7 +127,7 @@ func principalOfARN(arn string) Principal {
 func (q *question) named(text string) (Resource, error) {
 	kind, name, _ := strings.Cut(text, ":")
 	switch kind {
-	case "topic", "group", "pipe", "transactional-id":
+	case "topic", "group", "pipe", "key", "policy", "transactional-id":
 		if name != "" {
 			return Resource{Kind: kind, Name: name}, nil
 		}
@@ -140,7 +143,7 @@ func (q *question) named(text string) (Resource, error) {
 			return Resource{Kind: "arn", Name: text}, nil
 		}
 	}
-	return Resource{}, &Error{Invalid, fmt.Sprintf("resource %q: want topic:NAME, group:NAME, cluster:*, pipe:NAME, execute-api:/STAGE/METHOD/PATH or an ARN", text)}
+	return Resource{}, &Error{Invalid, fmt.Sprintf("resource %q: want topic:NAME, group:NAME, cluster:*, pipe:NAME, key:NAME, policy:NAME, execute-api:/STAGE/METHOD/PATH or an ARN", text)}
 }
 
 // A need is an action that an operation asks for beside its own.
@@ -167,7 +170,9 @@ func (q *question) needs() []need {
 func (q *question) explain(action iam.Action, r Resource) Explanation {
 	q.request.Action = action
 	q.about(r)
+	q.request.Named = Action(action.String()) == Invoke && q.mustBeNamed()
 	d := q.law.set.Decide(&q.request)
+	q.request.Named = false
 	internal := Action(action.String()) == WriteData && r.Kind == "topic" && strings.HasPrefix(r.Name, "__")
 	switch {
 	case internal && !q.decideBy(q.law.internal, WriteData, r).Allowed():

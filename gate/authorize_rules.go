@@ -14,24 +14,24 @@ import (
 type Rule struct {
 	// Who lists callers: User:NAME, group:ID, role:NAME, scope:NAME, anonymous, an ARN,
 	// or * for everybody.
-	Who []string `yaml:"who"`
+	Who []string `yaml:"who" json:"who,omitempty"`
 	// Can lists what they can do: produce, consume, describe, admin (everything that
 	// can be done to a topic) or all (klamm's own administration included).
-	Can []string `yaml:"can"`
+	Can []string `yaml:"can" json:"can,omitempty"`
 	// Deny lists what they can not do, whatever else allows it: only the main action of
 	// each word is denied. A rule has either can or deny.
-	Deny []string `yaml:"deny"`
+	Deny []string `yaml:"deny" json:"deny,omitempty"`
 	// Topics are patterns of names, in which * is any text and ? one character. What
 	// is not listed is not meant.
-	Topics []string `yaml:"topics"`
+	Topics []string `yaml:"topics" json:"topics,omitempty"`
 	// Groups are patterns of consumer groups.
-	Groups []string `yaml:"groups"`
+	Groups []string `yaml:"groups" json:"groups,omitempty"`
 	// ExceptTopics are patterns of topics to which the rule's callers are denied what
 	// the rule gives them, also where another rule gives it.
-	ExceptTopics []string `yaml:"except_topics"`
+	ExceptTopics []string `yaml:"except_topics" json:"except_topics,omitempty"`
 	// Internal lets a rule with admin reach also topics whose names begin with __, to
 	// which nobody else may write.
-	Internal bool `yaml:"internal"`
+	Internal bool `yaml:"internal" json:"internal,omitempty"`
 }
 
 // A word is what a word of can and deny stands for.
@@ -132,7 +132,7 @@ func (r Rule) allow(w string) []part {
 	if w == "all" {
 		connect.Action = []string{"kafka-cluster:*"}
 		connect.Resource = append(connect.Resource, "transactional-id:*")
-		parts = append(parts, part{w, "Allow", []string{"klamm:*", "execute-api:*"}, []string{"*"}})
+		parts = append(parts, part{w, "Allow", []string{"klamm:*", "execute-api:*", "pipes:*", "events:*"}, []string{"*"}})
 	}
 	return append(parts, connect)
 }

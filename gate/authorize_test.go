@@ -372,3 +372,29 @@ func BenchmarkCheckProduce(b *testing.B) {
 		}
 	}
 }
+
+func TestResourcePoliciesForTokensAsCognitoHasThem(t *testing.T) {
+	law := Law{Policies: []PolicyConfig{
+		policy("*", door),
+		{Name: "r", Kind: "resource", Attach: []string{"execute-api:/$default/GET/guarded/*"}, Document: json.RawMessage(
+			`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Klamm":"User:ann"},"Action":"execute-api:Invoke","Resource":"*"}}`)},
+	}}
+	for _, c := range []struct {
+		name, mode, who, scheme, route, want string
+	}{
+		{"table a: the identity policy is enough", "", "User:bob", SchemeJWT, "GET/guarded/x", passes},
+		{"cognito: it is not", "cognito", "User:bob", SchemeJWT, "GET/guarded/x", refused},
+		{"cognito: who is named", "cognito", "User:ann", SchemeJWT, "GET/guarded/x", passes},
+		{"cognito: a route without a resource policy", "cognito", "User:bob", SchemeJWT, "GET/open/x", passes},
+		{"cognito: callers without tokens", "cognito", "User:bob", SchemeAPIKey, "GET/guarded/x", passes},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			law.Settings.Mode = c.mode
+			a := newAuthority(t, law)
+			who := Principal{Name: c.who, Scheme: c.scheme}
+			if got := outcomeOf(a.Check(t.Context(), &Call{Principal: who, Action: Invoke, Resource: Resource{Kind: "route", Name: c.route}})); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}

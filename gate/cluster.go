@@ -12,7 +12,11 @@ func (g *Gate) ClusterID(ctx context.Context, who Principal) (string, error) {
 	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
 		return "", err
 	}
-	info, err := g.cluster.Info(ctx)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return "", err
+	}
+	info, err := cluster.Info(ctx)
 	return info.ID, err
 }
 
@@ -21,12 +25,17 @@ func (g *Gate) Cluster(ctx context.Context, who Principal) (kafka.Info, error) {
 	if err := g.allow(ctx, who, DescribeCluster, "cluster", ""); err != nil {
 		return kafka.Info{}, err
 	}
-	return g.cluster.Info(ctx)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return kafka.Info{}, err
+	}
+	return cluster.Info(ctx)
 }
 
 // Reassignments returns the reassignments under way that the caller may know
 // of; see kafka.Cluster.Reassignments.
 func (g *Gate) Reassignments(ctx context.Context, who Principal, topic string, partitions ...int32) ([]kafka.Reassignment, error) {
+	topic = who.real(topic)
 	if topic != "" {
 		if err := g.allow(ctx, who, DescribeTopic, "topic", topic); err != nil {
 			return nil, err
@@ -34,10 +43,16 @@ func (g *Gate) Reassignments(ctx context.Context, who Principal, topic string, p
 	} else if err := g.allow(ctx, who, DescribeCluster, "cluster", ""); err != nil {
 		return nil, err
 	}
-	all, err := g.cluster.Reassignments(ctx, topic, partitions...)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	all, err := cluster.Reassignments(ctx, topic, partitions...)
 	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, r := range all {
-		if topic != "" || sees(r.Topic) {
+		name, ok := who.shown(r.Topic)
+		if ok && (topic != "" || sees(r.Topic)) {
+			r.Topic = name
 			seen = append(seen, r)
 		}
 	}
@@ -49,7 +64,11 @@ func (g *Gate) AllTopics(ctx context.Context, who Principal) ([]kafka.Topic, err
 	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
 		return nil, err
 	}
-	all, err := g.cluster.Topics(ctx)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	all, err := cluster.Topics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,5 +78,5 @@ func (g *Gate) AllTopics(ctx context.Context, who Principal) ([]kafka.Topic, err
 			seen = append(seen, t)
 		}
 	}
-	return seen, nil
+	return who.shownTopics(seen), nil
 }

@@ -146,6 +146,7 @@ const maxPattern = 1000
 // Conflict where partitions are assigned by hand; a pattern that is none is
 // Invalid.
 func (u *Consumer) Subscribe(ctx context.Context, topics []string, pattern string) error {
+	topics = u.who.realAll(topics)
 	if err := u.allowTopics(ctx, topics); err != nil {
 		return err
 	}
@@ -184,9 +185,10 @@ func compilePattern(pattern string) (*regexp.Regexp, error) {
 func (u *Consumer) Subscription(ctx context.Context) ([]string, error) {
 	d := u.definition()
 	if d.Pattern == "" {
-		return append([]string{}, d.Topics...), nil
+		return u.who.shownAll(append([]string{}, d.Topics...)), nil
 	}
-	return u.match(ctx, d.Pattern)
+	topics, err := u.match(ctx, d.Pattern)
+	return u.who.shownAll(topics), err
 }
 
 // match returns the topics that match a pattern and that the caller may read.
@@ -195,14 +197,14 @@ func (u *Consumer) match(ctx context.Context, pattern string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	all, err := u.gate.Topics(ctx, u.who)
+	all, err := u.gate.topicsBy(ctx, u.cluster(), u.who)
 	if err != nil {
 		return nil, err
 	}
 	names, sees := []string{}, u.gate.sees(ctx, u.who, ReadData, "topic")
 	for _, t := range all {
-		if compiled.MatchString(t.Name) && sees(t.Name) {
-			names = append(names, t.Name)
+		if name := u.who.real(t.Name); compiled.MatchString(t.Name) && sees(name) {
+			names = append(names, name)
 		}
 	}
 	return names, nil
@@ -221,6 +223,7 @@ func (u *Consumer) Unsubscribe(ctx context.Context) error {
 // committed now. Whether the partitions exist is not asked. It is a Conflict
 // where there is a subscription.
 func (u *Consumer) Assign(ctx context.Context, partitions []kafka.TopicPartition) error {
+	partitions = u.who.realPartitions(partitions)
 	partitions = slices.Clone(partitions)
 	slices.SortFunc(partitions, comparePartitions)
 	partitions = slices.Compact(partitions)
@@ -248,7 +251,7 @@ func (u *Consumer) Assign(ctx context.Context, partitions []kafka.TopicPartition
 
 // committed returns what a group has committed on partitions.
 func (u *Consumer) committed(ctx context.Context, group string, partitions []kafka.TopicPartition) (map[kafka.TopicPartition]int64, error) {
-	at, err := u.gate.cluster.CommittedOffsets(ctx, group, partitions)
+	at, err := u.cluster().CommittedOffsets(ctx, group, partitions)
 	if err != nil {
 		return nil, err
 	}
@@ -278,6 +281,10 @@ func topicsOf(partitions []kafka.TopicPartition) []string {
 // subscription those that the group has given it, which are none before the
 // first read.
 func (u *Consumer) Assignment() []kafka.TopicPartition {
+	return u.who.shownPartitions(u.assignment())
+}
+
+func (u *Consumer) assignment() []kafka.TopicPartition {
 	u.c.mu.Lock()
 	live, fixed := u.c.shown, u.c.definition.Partitions
 	u.c.mu.Unlock()
@@ -298,12 +305,16 @@ type Point struct {
 // of those partitions is dropped. A time that no record has yet is the end of
 // the log. A partition that the instance does not have is a Conflict.
 func (u *Consumer) Seek(ctx context.Context, points []Point) error {
+	points = slices.Clone(points)
+	for i := range points {
+		points[i].Topic = u.who.real(points[i].Topic)
+	}
 	return u.seek(ctx, func(ctx context.Context) (map[kafka.TopicPartition]int64, error) {
 		at := map[kafka.TopicPartition]int64{}
 		for _, p := range points {
 			offset := p.Offset
 			if !p.At.IsZero() {
-				after, err := u.gate.cluster.OffsetsAfter(ctx, p.Topic, p.At.UnixMilli())
+				after, err := u.cluster().OffsetsAfter(ctx, p.Topic, p.At.UnixMilli())
 				if err != nil {
 					return nil, err
 				}
@@ -329,11 +340,12 @@ func partitionsOf(points []Point) []kafka.TopicPartition {
 // SeekEnds goes on reading where the logs of the partitions begin, or where they
 // end now.
 func (u *Consumer) SeekEnds(ctx context.Context, partitions []kafka.TopicPartition, end bool) error {
+	partitions = u.who.realPartitions(partitions)
 	return u.seek(ctx, func(ctx context.Context) (map[kafka.TopicPartition]int64, error) {
 		at, ranges := map[kafka.TopicPartition]int64{}, map[string]map[int32]kafka.Range{}
 		for _, p := range partitions {
 			if ranges[p.Topic] == nil {
-				of, err := u.gate.cluster.Ranges(ctx, p.Topic)
+				of, err := u.cluster().Ranges(ctx, p.Topic)
 				if err != nil {
 					return nil, err
 				}
@@ -361,10 +373,10 @@ func (u *Consumer) seek(ctx context.Context, resolve func(context.Context) (map[
 		return err
 	}
 	defer u.give()
-	have := u.Assignment()
+	have := u.assignment()
 	for _, p := range partitions {
 		if !slices.Contains(have, p) {
-			return illegalState("No current assignment for partition %s-%d", p.Topic, p.Partition)
+			return illegalState("No current assignment for partition %s-%d", u.who.called(p.Topic), p.Partition)
 		}
 	}
 	at, err := resolve(ctx)
@@ -434,9 +446,11 @@ func (u *Consumer) settle(ctx context.Context, at []kafka.Commit) error {
 // Commit commits offsets, each that of the next record to be read. It does not
 // wait for a read that is under way.
 func (u *Consumer) Commit(ctx context.Context, at []kafka.Commit) error {
+	at = slices.Clone(at)
 	partitions := make([]kafka.TopicPartition, len(at))
-	for i, o := range at {
-		partitions[i] = o.TopicPartition
+	for i := range at {
+		at[i].Topic = u.who.real(at[i].Topic)
+		partitions[i] = at[i].TopicPartition
 	}
 	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
 		return err
@@ -487,7 +501,7 @@ func (u *Consumer) commit(ctx context.Context, live *kafka.Instance, at []kafka.
 	case live != nil:
 		err = live.Commit(ctx, at)
 	default:
-		err = u.gate.cluster.CommitOffsets(ctx, u.definition().Group, at)
+		err = u.cluster().CommitOffsets(ctx, u.definition().Group, at)
 	}
 	if err != nil {
 		return u.ended(err)
@@ -501,8 +515,13 @@ func (u *Consumer) commit(ctx context.Context, live *kafka.Instance, at []kafka.
 // Committed returns the committed offsets of the group on those of the
 // partitions that have one.
 func (u *Consumer) Committed(ctx context.Context, partitions []kafka.TopicPartition) ([]kafka.Commit, error) {
+	partitions = u.who.realPartitions(partitions)
 	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
 		return nil, err
 	}
-	return u.gate.cluster.CommittedOffsets(ctx, u.definition().Group, partitions)
+	at, err := u.cluster().CommittedOffsets(ctx, u.definition().Group, partitions)
+	for i := range at {
+		at[i].Topic = u.who.called(at[i].Topic)
+	}
+	return at, err
 }

@@ -138,7 +138,7 @@ func (u *Consumer) rebuild(ctx context.Context, d consumerDefinition, runs []run
 		}
 	}
 	cfg := kafka.InstanceConfig{Group: d.Group, ClientID: d.Name, Reset: kafka.ResetEarliest, Committed: d.Config.Committed}
-	again, err := u.gate.cluster.Assign(cfg, partitions, first, nil)
+	again, err := u.cluster().Assign(cfg, partitions, first, nil)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -103,7 +103,11 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 		err = u.gate.consumers.verify(ctx, u.c)
 	}
 	if err == nil {
-		return got, nil
+		return u.who.shownDeliveries(got), nil
+	}
+	var bad *BadRecord
+	if errors.As(err, &bad) && u.who.TopicPrefix != "" {
+		err = u.who.shownBad(bad)
 	}
 	if err = u.ended(err); errors.Is(err, errStopping) {
 		return nil, nil
@@ -117,6 +121,7 @@ func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Deli
 	if again, ok, err := u.repeat(ctx, d, q.Token); ok || err != nil {
 		return again, err
 	}
+	patience := q.Timeout
 	if q.Timeout <= 0 || q.Timeout > d.Config.Timeout && !q.Longer {
 		q.Timeout = d.Config.Timeout
 	}
@@ -128,6 +133,9 @@ func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Deli
 	if err != nil || !ready {
 		return nil, err
 	}
+	if err := u.limitRead(ctx, d, patience); err != nil {
+		return nil, err
+	}
 	if deadline, err = u.await(ctx, deadline, q.Timeout); err != nil {
 		return nil, err
 	}
@@ -135,7 +143,10 @@ func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Deli
 	if err := r.gather(ctx); err != nil {
 		return nil, err
 	}
-	err = u.keepBegun(ctx)
+	err = u.still(ctx, start, r.records())
+	if err == nil {
+		err = u.keepBegun(ctx)
+	}
 	if err == nil {
 		err = u.keepAnswer(ctx, q.Token, &r)
 	}
@@ -144,6 +155,7 @@ func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Deli
 		return nil, err
 	}
 	r.live.Deliver(r.records())
+	u.countRead(d.Group, r.got)
 	return r.got, nil
 }
 
@@ -163,7 +175,7 @@ func (u *Consumer) awaken(ctx context.Context, d consumerDefinition, deadline ti
 	case u.c.live != nil:
 		return true, nil
 	case len(d.Topics) > 0:
-		return true, u.start(u.gate.cluster.Subscribe(cfg, d.Topics))
+		return true, u.start(u.cluster().Subscribe(cfg, d.Topics))
 	}
 	return true, u.awakenAssigned(ctx, d, cfg)
 }
@@ -191,7 +203,7 @@ func (u *Consumer) awakenAssigned(ctx context.Context, d consumerDefinition, cfg
 			return err
 		}
 	}
-	return u.start(u.gate.cluster.Assign(cfg, d.Partitions, from, sought))
+	return u.start(u.cluster().Assign(cfg, d.Partitions, from, sought))
 }
 
 // placesOf returns the positions of the places that are good as long as the group
@@ -221,7 +233,7 @@ func (u *Consumer) beginAtEnds(ctx context.Context, d consumerDefinition, from, 
 			continue
 		}
 		if ranges[p.Topic] == nil {
-			of, err := u.gate.cluster.Ranges(ctx, p.Topic)
+			of, err := u.cluster().Ranges(ctx, p.Topic)
 			if err != nil {
 				of = map[int32]kafka.Range{} // it may not exist yet
 			}
@@ -271,7 +283,7 @@ func (u *Consumer) awakenPattern(ctx context.Context, pattern string, cfg kafka.
 			case u.c.live != nil && changed:
 				u.c.live.SetTopics(topics)
 			case u.c.live == nil && len(topics) > 0:
-				if err := u.start(u.gate.cluster.Subscribe(cfg, topics)); err != nil {
+				if err := u.start(u.cluster().Subscribe(cfg, topics)); err != nil {
 					return false, err
 				}
 			}

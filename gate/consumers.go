@@ -82,6 +82,7 @@ type consumer struct {
 	writing sync.Mutex // held while the definition is being changed
 
 	mu         sync.Mutex // guards what follows
+	loan       loan       // whose cluster it is
 	definition consumerDefinition
 	version    table.Version   // of the definition, where it is shared
 	shown      *kafka.Instance // live, for those who only look
@@ -137,12 +138,18 @@ func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name st
 	if err := s.ready(ctx); err != nil {
 		return "", err
 	}
+	if _, err := g.as(ctx, &who); err != nil {
+		return "", err
+	}
 	err := s.make(ctx, consumerDefinition{Group: group, Name: name, Owner: who.Name, Config: cfg}, table.Absent)
 	switch {
 	case errors.Is(err, table.ErrConflict), errors.Is(err, errHeld):
 		return "", ErrConsumerExists
 	case err != nil:
 		return "", err
+	}
+	if c := s.held(consumerKey{group, name}); c != nil {
+		return name, g.lend(ctx, c, &who)
 	}
 	return name, nil
 }
@@ -230,6 +237,9 @@ func (g *Gate) UseConsumer(ctx context.Context, who Principal, group, name strin
 	}
 	c, err := g.consumers.find(ctx, consumerKey{group, name})
 	if err != nil {
+		return nil, err
+	}
+	if err := g.lend(ctx, c, &who); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
@@ -333,10 +343,11 @@ func (u *Consumer) Delete() error {
 	return s.finish(u.c, ErrNoConsumer, remove)
 }
 
-// CloseConsumers ends all consumer instances of this process, waits until they have
+// ReleaseConsumers ends all consumer instances of this process, waits until they have
 // left their groups or ctx ends, and lets nobody make new ones. Where instances are
-// shared, they go on in another process with the next call.
-func (g *Gate) CloseConsumers(ctx context.Context) error {
+// shared, they go on in another process with the next call, and calls of those that
+// other processes hold are still answered.
+func (g *Gate) ReleaseConsumers(ctx context.Context) error {
 	s := &g.consumers
 	s.mu.Lock()
 	s.closed = true
@@ -352,12 +363,23 @@ func (g *Gate) CloseConsumers(ctx context.Context) error {
 	go func() { s.closing.Wait(); close(done) }()
 	select {
 	case <-done:
-		s.share.close()
 		return nil
 	case <-ctx.Done():
-		go func() { <-done; s.share.close() }()
 		return fmt.Errorf("close the consumer instances: %w", ctx.Err())
 	}
+}
+
+// CloseConsumers is ReleaseConsumers for when no call is left: it also leaves the
+// processes that share instances.
+func (g *Gate) CloseConsumers(ctx context.Context) error {
+	err := g.ReleaseConsumers(ctx)
+	s := &g.consumers
+	if err != nil {
+		go func() { s.closing.Wait(); s.share.close() }()
+		return err
+	}
+	s.share.close()
+	return nil
 }
 
 // A fate says what becomes of the definition of an instance that ends.
@@ -389,6 +411,7 @@ func (s *consumers) finish(c *consumer, cause error, becomes fate) (err error) {
 	}
 	<-c.turn // never given back
 	c.drop(becomes == disown)
+	c.repay()
 	if becomes != disown {
 		err = s.share.give(c, becomes)
 		s.forget(c)

@@ -12,17 +12,37 @@ import (
 // Fetch reads records of one partition from an offset on, without a group; see
 // kafka.Cluster.Fetch.
 func (g *Gate) Fetch(ctx context.Context, who Principal, topic kafka.Topic, partition int32, offset int64, lim kafka.Limits) ([]*kgo.Record, error) {
+	topic.Name = who.real(topic.Name)
 	if err := g.allow(ctx, who, ReadData, "topic", topic.Name); err != nil {
 		return nil, err
 	}
-	return g.cluster.FetchFrom(ctx, topic, partition, offset, lim)
+	if err := who.visit.consume(ctx, topic.Name, "", partition, lim.Wait); err != nil {
+		return nil, err
+	}
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	admitted, err := g.protection.read(ctx, &who, topic.Name, lim.Wait)
+	if err != nil {
+		return nil, err
+	}
+	records, err := cluster.FetchFrom(ctx, topic, partition, offset, lim)
+	admitted.ended(err)
+	who.visit.consumed(topic.Name, "", partition, records...)
+	return who.shownRecords(records), err
 }
 
 // OffsetsAfter returns for each partition of a topic the offset of the first
 // record that is not older than that time.
 func (g *Gate) OffsetsAfter(ctx context.Context, who Principal, topic string, since time.Time) (map[int32]int64, error) {
+	topic = who.real(topic)
 	if err := g.allow(ctx, who, ReadData, "topic", topic); err != nil {
 		return nil, err
 	}
-	return g.cluster.OffsetsAfter(ctx, topic, since.UnixMilli())
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	return cluster.OffsetsAfter(ctx, topic, since.UnixMilli())
 }

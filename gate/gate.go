@@ -6,6 +6,7 @@ package gate
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -63,6 +64,12 @@ type Gate struct {
 	policies  []Policy
 	audit     *Audit // nil: there is none
 	consumers consumers
+	// protection keeps the cluster healthy; nil: nothing does
+	protection *Protection
+
+	identities *identities // nil: every call is klamm's own
+
+	validation atomic.Pointer[Validation] // nil: records are not looked at
 }
 
 // New returns a gate in front of a cluster. Without policies everything is
@@ -77,13 +84,23 @@ func (g *Gate) Record(a *Audit) { g.audit = a }
 
 // check asks the policies, and keeps the audit log.
 func (g *Gate) check(ctx context.Context, c *Call) error {
+	if err := c.Principal.renew(ctx); err != nil {
+		if g.audit != nil {
+			g.audit.refused(c, err)
+		}
+		return err
+	}
 	for _, p := range g.policies {
 		if err := p.Check(ctx, c); err != nil {
+			c.Principal.trail().decided(c, err)
 			if g.audit != nil {
 				g.audit.refused(c, err)
 			}
 			return err
 		}
+	}
+	if len(g.policies) > 0 {
+		c.Principal.trail().decided(c, nil)
 	}
 	if g.audit != nil && administrative[c.Action] {
 		g.audit.allowed(c)
@@ -93,6 +110,11 @@ func (g *Gate) check(ctx context.Context, c *Call) error {
 
 // allow is check for calls that carry no records.
 func (g *Gate) allow(ctx context.Context, who Principal, action Action, kind, name string) error {
+	if who.visit != nil && action != ReadData {
+		if err := who.visit.other(ctx, kind, name); err != nil {
+			return err
+		}
+	}
 	if !g.Guarded() {
 		return nil
 	}

@@ -11,7 +11,11 @@ func (g *Gate) Groups(ctx context.Context, who Principal) ([]kafka.Group, error)
 	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
 		return nil, err
 	}
-	all, err := g.cluster.Groups(ctx)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	all, err := cluster.Groups(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +33,11 @@ func (g *Gate) Group(ctx context.Context, who Principal, id string) (kafka.Group
 	if err := g.allow(ctx, who, DescribeGroup, "group", id); err != nil {
 		return kafka.Group{}, err
 	}
-	return g.cluster.Group(ctx, id)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return kafka.Group{}, err
+	}
+	return cluster.Group(ctx, id)
 }
 
 // Lags returns how far a consumer group is behind on the topics that the caller
@@ -38,13 +46,19 @@ func (g *Gate) Lags(ctx context.Context, who Principal, id string) ([]kafka.Lag,
 	if err := g.allow(ctx, who, DescribeGroup, "group", id); err != nil {
 		return nil, err
 	}
-	all, err := g.cluster.Lags(ctx, id)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	all, err := cluster.Lags(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, l := range all {
-		if sees(l.Topic) {
+		name, ok := who.shown(l.Topic)
+		if ok && sees(l.Topic) {
+			l.Topic = name
 			seen = append(seen, l)
 		}
 	}

@@ -5,10 +5,15 @@ import "context"
 // GrowTopic raises the number of partitions of a topic; see
 // kafka.Cluster.GrowTopic.
 func (g *Gate) GrowTopic(ctx context.Context, who Principal, name string, total int32) error {
+	name = who.real(name)
 	if err := g.allow(ctx, who, AlterTopic, "topic", name); err != nil {
 		return err
 	}
-	return g.cluster.GrowTopic(ctx, name, total)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return err
+	}
+	return cluster.GrowTopic(ctx, name, total)
 }
 
 // TopicOperations returns what klamm itself may do to topics; those that the
@@ -16,10 +21,15 @@ func (g *Gate) GrowTopic(ctx context.Context, who Principal, name string, total 
 func (g *Gate) TopicOperations(ctx context.Context, who Principal, topics ...string) (map[string][]string, error) {
 	seen := make([]string, 0, len(topics))
 	sees := g.sees(ctx, who, DescribeTopic, "topic")
-	for _, t := range topics {
+	for _, t := range who.realAll(topics) {
 		if sees(t) {
 			seen = append(seen, t)
 		}
 	}
-	return g.cluster.TopicOperations(ctx, seen...)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	operations, err := cluster.TopicOperations(ctx, seen...)
+	return shownNames(&who, operations), err
 }

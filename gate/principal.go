@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // A Principal is who a call is made for (gateway-policies.md 1.1). The zero value
@@ -51,6 +53,10 @@ type Principal struct {
 	// KeyID is the public id of the API key that came with the call, whichever
 	// scheme the caller used; "" without one.
 	KeyID string `json:",omitempty"`
+	// KeyName is that key's name, which keys that replace each other share; "" is
+	// KeyID. Plans are the usage plans that the key itself names.
+	KeyName string   `json:",omitempty"`
+	Plans   []string `json:",omitempty"`
 	// Policy is the policy document that an HTTP authorizer gave for the caller;
 	// nil for other schemes. It counts as an identity policy.
 	Policy json.RawMessage `json:",omitempty"`
@@ -64,8 +70,18 @@ type Principal struct {
 	// the caller used; nil without one.
 	Certificate *Certificate `json:",omitempty"`
 
-	claim   *Claim   // nil: what is written may be written again; see Under
-	request *Request // what the call is made for; nil: not known; see Within
+	// Stage is the stage that the call came in by, and TopicPrefix what stands there
+	// before the names of topics; both are empty without stages. Names that the gate
+	// takes and gives are without the prefix, and topics without it do not exist.
+	Stage       string `json:",omitempty"`
+	TopicPrefix string `json:",omitempty"`
+
+	caller   *kafka.Caller // what can be shown to Kafka; nil: nothing; see WithCaller
+	identity string        // see As
+	claim    *Claim        // nil: what is written may be written again; see Under
+	request  *Request      // what the call is made for; nil: not known; see Within
+	standing *standing     // nil: who the caller is counts for ever; see Renewable
+	visit    *Visit        // what limits know of the request; nil: nothing limits it
 }
 
 // A Certificate is what policies and logs may know of a verified client

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -12,19 +13,42 @@ import (
 // Partition is -1 goes where its key says. The error is that of a policy, and
 // then nothing was written.
 func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records []*kgo.Record) (kgo.ProduceResults, error) {
+	topic = who.real(topic)
 	if g.Guarded() {
 		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: topic}, Records: records})
 		if err != nil {
 			return nil, err
 		}
 	}
+	if err := who.visit.produce(ctx, topic, false, records...); err != nil {
+		return nil, err
+	}
+	valid, refused, err := g.validate(topic, records)
+	if err != nil || len(valid) == 0 && len(records) > 0 {
+		return refused.among(nil), err
+	}
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	admitted, err := g.protection.admit(ctx, producing, &who, topic)
+	if err != nil {
+		return nil, err
+	}
 	if err := who.claim.begin(ctx); err != nil {
+		admitted.ended(context.Canceled)
 		return nil, err
 	}
 	for _, r := range records {
 		r.Topic = topic
 	}
-	results := g.cluster.Produce(ctx, records...)
+	trail := who.trail()
+	trail.mark(valid)
+	trail.sent(topic, valid, time.Now())
+	results := cluster.Produce(ctx, valid...)
+	admitted.wrote(results)
+	results = refused.among(results)
+	trail.acknowledged(results)
 	who.claim.note(results)
 	return results, nil
 }
@@ -35,6 +59,14 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 // where the caller may not know of the topic: it is one record among many, and they
 // are refused in the same words whether their topics exist or not.
 func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done func(error)) error {
+	if who.TopicPrefix != "" {
+		shown, told := record.Topic, done
+		record.Topic = who.real(shown)
+		done = func(err error) {
+			record.Topic = shown
+			told(err)
+		}
+	}
 	if g.Guarded() {
 		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: record.Topic}, Records: []*kgo.Record{record}})
 		if d := DenialOf(err); d != nil {
@@ -44,10 +76,27 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 			return err
 		}
 	}
+	if err := who.visit.produce(ctx, record.Topic, true, record); err != nil {
+		return err
+	}
+	if g.validation.Load() != nil {
+		if err := g.validateAll(record.Topic, []*kgo.Record{record}); err != nil {
+			return err
+		}
+	}
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return err
+	}
 	if err := who.claim.begin(ctx); err != nil {
 		return err
 	}
-	g.cluster.Send(ctx, record, who.claim.noting(done))
+	if trail := who.trail(); trail != nil {
+		trail.mark([]*kgo.Record{record})
+		trail.sent(record.Topic, []*kgo.Record{record}, time.Now())
+		done = trail.noting(record, done)
+	}
+	cluster.Send(ctx, record, who.claim.noting(done))
 	return nil
 }
 
@@ -55,24 +104,38 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 // is called once, when all of them are written or have failed, unless SendAll
 // returns the error of a policy; then nothing is written.
 func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records []*kgo.Record, done func()) error {
+	topic = who.real(topic)
 	if g.Guarded() {
 		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: topic}, Records: records})
 		if err != nil {
 			return err
 		}
 	}
+	if err := who.visit.produce(ctx, topic, false, records...); err != nil {
+		return err
+	}
+	if err := g.validateAll(topic, records); err != nil {
+		return err
+	}
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return err
+	}
 	if err := who.claim.begin(ctx); err != nil {
 		return err
 	}
+	trail := who.trail()
+	trail.mark(records)
+	trail.sent(topic, records, time.Now())
 	var left atomic.Int64
 	left.Store(int64(len(records)))
 	for _, r := range records {
 		r.Topic = topic
-		g.cluster.Send(ctx, r, func(error) {
+		cluster.Send(ctx, r, trail.noting(r, func(error) {
 			if left.Add(-1) == 0 {
 				done()
 			}
-		})
+		}))
 	}
 	return nil
 }

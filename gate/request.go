@@ -25,6 +25,9 @@ type Request struct {
 	Bytes int64
 	// Time is when the request came.
 	Time time.Time
+	// Trail gets what the request does, for logs and traces; nil: nobody wants to
+	// know.
+	Trail *Trail
 }
 
 // Within returns the principal as one whose calls are made for a request.

@@ -26,12 +26,21 @@ func (s *Streams) Follow(ctx context.Context, who Principal, topic string, parti
 	if err := s.MayFollow(ctx, who, topic); err != nil {
 		return nil, err
 	}
-	return s.tails.Subscribe(ctx, topic, partition, from)
+	topic = who.real(topic)
+	if err := s.limitFollow(ctx, who, topic, ""); err != nil {
+		return nil, err
+	}
+	tails, err := s.tailsFor(ctx, &who)
+	if err != nil {
+		return nil, err
+	}
+	return tails.Subscribe(ctx, topic, partition, from)
 }
 
 // MayFollow says whether a caller may still follow a topic: grants may end while
 // a stream is open.
 func (s *Streams) MayFollow(ctx context.Context, who Principal, topic string) error {
+	topic = who.real(topic)
 	return s.gate.allow(ctx, who, ReadData, "topic", topic)
 }
 
@@ -42,10 +51,18 @@ func (s *Streams) Join(ctx context.Context, who Principal, group, topic string, 
 	if err := s.MayJoin(ctx, who, group, topic); err != nil {
 		return nil, nil, err
 	}
-	if _, err := s.gate.cluster.Topic(ctx, topic); err != nil {
+	topic = who.real(topic)
+	if err := s.limitFollow(ctx, who, topic, group); err != nil {
 		return nil, nil, err
 	}
-	return s.gate.cluster.SubscribeFrom(ctx, group, "klamm-stream", topic, start, reached)
+	cluster, err := s.gate.as(ctx, &who)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := cluster.Topic(ctx, topic); err != nil {
+		return nil, nil, err
+	}
+	return cluster.SubscribeFrom(ctx, group, "klamm-stream", topic, start, reached)
 }
 
 // MayJoin is MayFollow for members of a group.
@@ -55,3 +72,7 @@ func (s *Streams) MayJoin(ctx context.Context, who Principal, group, topic strin
 	}
 	return s.MayFollow(ctx, who, topic)
 }
+
+// Real returns the name by which Kafka knows a topic that a caller follows: what comes
+// of it names it so.
+func (s *Streams) Real(who Principal, topic string) string { return who.real(topic) }

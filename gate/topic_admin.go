@@ -16,27 +16,42 @@ const (
 
 // CreateTopic creates a topic; see kafka.Cluster.CreateTopic.
 func (g *Gate) CreateTopic(ctx context.Context, who Principal, t kafka.NewTopic) error {
+	t.Name = who.real(t.Name)
 	if err := g.allow(ctx, who, CreateTopic, "topic", t.Name); err != nil {
 		return err
 	}
-	return g.cluster.CreateTopic(ctx, t)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return err
+	}
+	return cluster.CreateTopic(ctx, t)
 }
 
 // CheckTopic asks whether a topic could be created; see
 // kafka.Cluster.CheckTopic.
 func (g *Gate) CheckTopic(ctx context.Context, who Principal, t kafka.NewTopic) (partitions int32, replication int16, err error) {
+	t.Name = who.real(t.Name)
 	if err := g.allow(ctx, who, CreateTopic, "topic", t.Name); err != nil {
 		return 0, 0, err
 	}
-	return g.cluster.CheckTopic(ctx, t)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return 0, 0, err
+	}
+	return cluster.CheckTopic(ctx, t)
 }
 
 // DeleteTopic deletes a topic; see kafka.Cluster.DeleteTopic.
 func (g *Gate) DeleteTopic(ctx context.Context, who Principal, name string) error {
+	name = who.real(name)
 	if err := g.allow(ctx, who, DeleteTopic, "topic", name); err != nil {
 		return err
 	}
-	return g.cluster.DeleteTopic(ctx, name)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return err
+	}
+	return cluster.DeleteTopic(ctx, name)
 }
 
 // LocatedTopic returns a topic and the live brokers by id, for callers that may
@@ -46,7 +61,11 @@ func (g *Gate) LocatedTopic(ctx context.Context, who Principal, name string) (ka
 	if err != nil {
 		return kafka.Topic{}, nil, err
 	}
-	info, err := g.cluster.Info(ctx)
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return kafka.Topic{}, nil, err
+	}
+	info, err := cluster.Info(ctx)
 	if err != nil {
 		return kafka.Topic{}, nil, err
 	}
@@ -60,8 +79,18 @@ func (g *Gate) LocatedTopic(ctx context.Context, who Principal, name string) (ka
 // Read reads records of one partition from an offset on, without a group; see
 // kafka.Cluster.Read.
 func (g *Gate) Read(ctx context.Context, who Principal, topic kafka.Topic, partition int32, offset int64, lim kafka.Limits) ([]*kgo.Record, int64, error) {
+	topic.Name = who.real(topic.Name)
 	if err := g.allow(ctx, who, ReadData, "topic", topic.Name); err != nil {
 		return nil, offset, err
 	}
-	return g.cluster.Read(ctx, topic, partition, offset, lim)
+	if err := who.visit.consume(ctx, topic.Name, "", partition, lim.Wait); err != nil {
+		return nil, offset, err
+	}
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, 0, err
+	}
+	records, next, err := cluster.Read(ctx, topic, partition, offset, lim)
+	who.visit.consumed(topic.Name, "", partition, records...)
+	return who.shownRecords(records), next, err
 }

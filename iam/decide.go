@@ -60,6 +60,7 @@ type tally struct {
 	bounded  bool // there is a boundary
 	exact    bool // a resource policy that allows names exactly this caller
 	seen     int  // policies looked at
+	about    bool // there is a policy of the resource
 }
 
 // identities looks at the policies and boundaries of the caller.
@@ -153,6 +154,7 @@ func (t *tally) resources() {
 
 func (t *tally) scanResource(p *Policy) {
 	t.seen++
+	t.about = true
 	if t.deny.number > 0 {
 		return
 	}
@@ -200,6 +202,8 @@ func (t *tally) decision() Decision {
 		return t.deny.decision(ExplicitDeny)
 	case t.bounded && t.boundary.number == 0 && !t.exact:
 		return implicit("no boundary of the caller allows it")
+	case !other && t.request.Named && t.about && t.resource.number == 0:
+		return implicit("a resource policy is there, and does not allow it to the caller")
 	case !other && t.identity.number > 0:
 		return t.identity.decision(Allow)
 	case !other && t.resource.number > 0:

@@ -9,6 +9,9 @@ type Request struct {
 	Resource Resource
 	// Context has the values of condition keys; nil: there are none.
 	Context Context
+	// Named says that the policies of the resource have to allow the request, where
+	// there are any: an identity policy is not enough.
+	Named bool
 }
 
 // An Identity is who asks. The zero value is somebody without credentials.

@@ -1,0 +1,304 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/klamm-gateway/klamm/broker/brokertest"
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/throttle"
+)
+
+func TestPeriods(t *testing.T) {
+	tests := []struct {
+		name       string
+		quota      Quota
+		now        string
+		start, end string
+	}{
+		{"day", Quota{Period: "day"}, "2026-11-21T23:59:59Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"},
+		{"week from Monday", Quota{Period: "week"}, "2026-11-22T12:00:00Z", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"},
+		{"Monday itself", Quota{Period: "week"}, "2026-11-23T00:00:00Z", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"},
+		{"week over the end of a year", Quota{Period: "week"}, "2027-01-01T00:00:00Z", "2026-12-28T00:00:00Z", "2027-01-04T00:00:00Z"},
+		{"month", Quota{Period: "month"}, "2026-12-31T23:00:00Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"},
+		{"day of another zone", Quota{Period: "day", TZ: "Europe/Paris"}, "2026-11-21T23:30:00Z", "2026-11-21T23:00:00Z", "2026-11-22T23:00:00Z"},
+		{"day of 23 hours", Quota{Period: "day", TZ: "Europe/Paris"}, "2027-03-28T12:00:00Z", "2027-03-27T23:00:00Z", "2027-03-28T22:00:00Z"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			now, err := time.Parse(time.RFC3339, tt.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := tt.quota.start(now)
+			got := [2]string{start.UTC().Format(time.RFC3339), tt.quota.end(start).UTC().Format(time.RFC3339)}
+			if diff := cmp.Diff([2]string{tt.start, tt.end}, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestPlansOfAKey(t *testing.T) {
+	p := newPlanList([]UsagePlan{{Name: "a", Keys: []string{"acme"}}, {Name: "b", Stages: []string{"prod"}, Keys: []string{"acme", "abc12345"}}, {Name: "c"}})
+	tests := []struct {
+		name  string
+		who   Principal
+		stage string
+		want  []string
+	}{
+		{"by name", Principal{KeyID: "acme"}, "dev", []string{"a"}},
+		{"in its stage", Principal{KeyID: "acme"}, "prod", []string{"a", "b"}},
+		{"by id", Principal{KeyID: "abc12345", KeyName: "globex"}, "prod", []string{"b"}},
+		{"by the name of a key with an id", Principal{KeyID: "x", KeyName: "acme"}, "dev", []string{"a"}},
+		{"by what the key says", Principal{KeyID: "x", KeyName: "y", Plans: []string{"c", "none"}}, "prod", []string{"c"}},
+		{"no key", Principal{Name: "User:acme"}, "prod", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, p.of(&tt.who, tt.stage)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func testCluster(t *testing.T) *kafka.Cluster {
+	t.Helper()
+	c, err := kafka.Open(kafka.Config{Brokers: brokertest.Brokers(t)}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// process is one klamm process with a usage plan. Its exchanges happen only when they
+// are needed.
+func process(t *testing.T, c *kafka.Cluster, plan UsagePlan) *Limits {
+	t.Helper()
+	p := newPlans([]UsagePlan{plan}, c, time.Hour, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	t.Cleanup(p.close)
+	l := &Limits{set: throttle.New(nil), plans: p}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	select {
+	case <-p.ex.opened:
+	case <-ctx.Done():
+		t.Fatal("the counters were not read")
+	}
+	return l
+}
+
+var planNumber atomic.Int64
+
+// fresh is a plan that nobody has used.
+func fresh(limit int64, unit string) UsagePlan {
+	return UsagePlan{Name: fmt.Sprintf("plan%d-%d", time.Now().UnixNano(), planNumber.Add(1)), Keys: []string{"acme"}, Quota: &Quota{Limit: limit, Period: "month", Unit: unit}}
+}
+
+// enter makes one request with the key acme.
+func enter(t *testing.T, l *Limits) (*Visit, error) {
+	t.Helper()
+	v := l.Visit("POST /topics/{}", "", brokenAddr, nil, false)
+	_, err := v.Enter(t.Context(), Principal{Name: "User:acme", KeyID: "acme"}, false)
+	var limited *Limited
+	if err != nil && (!errors.As(err, &limited) || !limited.Quota || Classify(err) != Throttled) {
+		t.Fatalf("neither in nor over the quota: %v", err)
+	}
+	return v, err
+}
+
+func used(t *testing.T, l *Limits) Usage {
+	t.Helper()
+	list, err := l.Usage(t.Context(), "")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v %v", list, err)
+	}
+	return list[0]
+}
+
+func TestQuotaIsKeptInKafka(t *testing.T) {
+	c := testCluster(t)
+	plan := fresh(30, "")
+	first := process(t, c, plan)
+	for i := range 20 {
+		if _, err := enter(t, first); err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+	if err := first.plans.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := enter(t, first); err != nil {
+		t.Fatal(err)
+	}
+	// The process dies without a word: what it has not exchanged is lost.
+	first.plans.ex.table.Load().Close()
+	first.plans.close()
+
+	second := process(t, c, plan)
+	passed := 0
+	for range 25 {
+		if _, err := enter(t, second); err == nil {
+			passed++
+		}
+	}
+	if passed != 10 {
+		t.Errorf("%d of the 10 left have passed", passed)
+	}
+	u := used(t, second)
+	if u.Used != 30 || u.Left != 0 || u.Key != "acme" || u.Plan != plan.Name {
+		t.Errorf("got %+v", u)
+	}
+	// In good order nothing is lost.
+	second.Close()
+	if u := used(t, process(t, c, plan)); u.Used != 30 {
+		t.Errorf("after a stop: %+v", u)
+	}
+}
+
+// TestReplicasShareAQuota measures by how much they overshoot together when they ask
+// as fast as they can.
+func TestReplicasShareAQuota(t *testing.T) {
+	const limit, replicas = 400, 3
+	c := testCluster(t)
+	plan := fresh(limit, "")
+	var list []*Limits
+	for range replicas {
+		list = append(list, process(t, c, plan))
+	}
+	var passed atomic.Int64
+	var all sync.WaitGroup
+	for _, l := range list {
+		for range 2 {
+			all.Go(func() {
+				for {
+					if _, err := enter(t, l); err != nil {
+						return
+					}
+					passed.Add(1)
+				}
+			})
+		}
+	}
+	all.Wait()
+	t.Logf("%d passed of %d", passed.Load(), limit)
+	// What one does not know of the others is at most their shares (docs/usage-plans.md).
+	if n := passed.Load(); n < limit || n > limit+limit*(replicas-1)/replicas+replicas {
+		t.Errorf("%d passed of %d", n, limit)
+	}
+	for _, l := range list {
+		if _, err := enter(t, l); err == nil {
+			t.Error("a request passes after the quota was used up")
+		}
+	}
+}
+
+func TestQuotaOffsetAndPeriods(t *testing.T) {
+	c := testCluster(t)
+	plan := fresh(5, "")
+	plan.Quota.Offset = 2
+	l := process(t, c, plan)
+	count := func() (n int) {
+		for {
+			if _, err := enter(t, l); err != nil {
+				return n
+			}
+			n++
+		}
+	}
+	if n := count(); n != 3 {
+		t.Errorf("%d in the first period, which has an offset of 2", n)
+	}
+	if err := l.plans.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.plans.mu.Lock()
+	l.plans.now = func() time.Time { return time.Now().AddDate(0, 2, 0) }
+	l.plans.mu.Unlock()
+	if n := count(); n != 5 {
+		t.Errorf("%d in a later period", n)
+	}
+	if u := used(t, l); u.Used != 5 || u.Limit != 5 || !u.From.After(time.Now()) {
+		t.Errorf("got %+v", u)
+	}
+}
+
+func TestRefusedRequestsAreRefunded(t *testing.T) {
+	c := testCluster(t)
+	l := process(t, c, fresh(10, ""))
+	never := false
+	strict := fresh(10, "")
+	strict.Quota.RefundOnReject = &never
+	kept := process(t, c, strict)
+	for _, tt := range []struct {
+		name string
+		l    *Limits
+		err  error
+		want int64
+	}{
+		{"klamm's own refusal", l, &Error{Invalid, "no"}, 0},
+		{"a limit's", l, &Limited{message: "later"}, 0},
+		{"the broker's", l, kerr.UnknownTopicOrPartition, 1},
+		{"klamm's fault", l, errors.New("broken"), 2},
+		{"an overload", l, &Error{Unavailable, "later"}, 3},
+		{"where nothing is refunded", kept, &Error{Invalid, "no"}, 1},
+	} {
+		v, err := enter(t, tt.l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Failed(tt.err)
+		v.Failed(tt.err)
+		if u := used(t, tt.l); u.Used != tt.want {
+			t.Errorf("%s: %d are used, want %d", tt.name, u.Used, tt.want)
+		}
+	}
+}
+
+func TestQuotasOfRecordsAndBytes(t *testing.T) {
+	c := testCluster(t)
+	l := process(t, c, fresh(100, quotaBytes))
+	v, err := enter(t, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.spend(t.Context(), quotaBytes, 60); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.spend(t.Context(), quotaBytes, 60); Classify(err) != Throttled {
+		t.Errorf("120 of 100: %v", err)
+	}
+	// What is read is known only afterwards.
+	if err := v.left(t.Context(), quotaBytes); err != nil {
+		t.Error(err)
+	}
+	v.count(quotaBytes, 200)
+	if err := v.left(t.Context(), quotaBytes); Classify(err) != Throttled {
+		t.Errorf("nothing left: %v", err)
+	}
+	if err := v.left(t.Context(), quotaRecords); err != nil {
+		t.Errorf("another unit: %v", err)
+	}
+}
+
+func TestUsageOfNoPlan(t *testing.T) {
+	var none *Limits
+	if list, err := none.Usage(t.Context(), ""); err != nil || len(list) != 0 {
+		t.Errorf("%v %v", list, err)
+	}
+	if _, err := none.Usage(t.Context(), "x"); Classify(err) != NotFound {
+		t.Error(err)
+	}
+}
