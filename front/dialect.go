@@ -16,6 +16,9 @@ type Dialect struct {
 	// The longest prefix of all dialects wins; "/" takes what is left.
 	Prefixes []string
 	Routes   []Route
+	// Unstaged says that the routes are there outside of stages too, where there are
+	// stages: klamm is operated by them.
+	Unstaged bool
 	// WriteError answers a request that failed. It gets the errors of this
 	// package, of the gate, and the dialect's own, and must not show the
 	// inside of an error it does not know.

@@ -3,7 +3,6 @@ package front
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/klamm-gateway/klamm/gate"
@@ -19,9 +18,12 @@ const longestRoute = 1600
 func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who gate.Principal, err error) (gate.Principal, error) {
 	g := s.cfg.Gate
 	if g == nil || !g.Guarded() || route.Public {
+		if trail := trailOf(w); trail != nil {
+			who = who.Within(&gate.Request{ID: idOf(w, r), Method: r.Method, Path: r.URL.Path, Pattern: route.Pattern, Time: time.Now(), Stage: StageOf(r), Trail: trail})
+		}
 		return who, err
 	}
-	q := &gate.Request{ID: idOf(w, r), Method: r.Method, Path: r.URL.Path, Pattern: route.Pattern, Header: r.Header, Query: r.URL.Query(), Bytes: r.ContentLength, Time: time.Now()}
+	q := &gate.Request{ID: idOf(w, r), Method: r.Method, Path: r.URL.Path, Pattern: route.Pattern, Header: r.Header, Query: r.URL.Query(), Bytes: r.ContentLength, Time: time.Now(), Stage: StageOf(r), Trail: trailOf(w)}
 	var refused *Refusal
 	switch kind := gate.Classify(err); {
 	case err == nil:
@@ -65,19 +67,5 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-// idOf is the request's id: the one that its answer has, or else a new one, which it
-// then has.
-func idOf(w http.ResponseWriter, r *http.Request) string {
-	h := w.Header()
-	for _, name := range []string{"X-Request-Id", "X-Amzn-Requestid"} {
-		if id := h[name]; len(id) > 0 {
-			return id[0]
-		}
-	}
-	id := r.Header.Get("X-Request-Id")
-	if id == "" || len(id) > 128 || strings.Trim(strings.ToLower(id), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
-		id = requestID()
-	}
-	h["X-Request-Id"] = []string{id}
-	return id
-}
+// idOf is the request's id, which its answer has.
+func idOf(w http.ResponseWriter, _ *http.Request) string { return w.Header().Get("X-Request-Id") }

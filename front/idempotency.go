@@ -156,7 +156,7 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, who gate.Principal
 		if answer.status != 0 {
 			return err
 		}
-		s.report(r, err)
+		s.report(w, r, err)
 		d.WriteError(answer, r, err)
 	}
 	if err := claim.Finish(gate.Answer{Status: answer.written(), Header: answer.kept(), Body: answer.body.Bytes()}); err != nil {

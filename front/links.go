@@ -14,6 +14,7 @@ import (
 type Links struct {
 	public  string
 	trusted []netip.Prefix
+	client  string // how the client's address is found: one of the client constants, or header:NAME
 }
 
 // NewLinks returns links that begin with publicURL; where it is "", they begin

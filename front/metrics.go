@@ -12,6 +12,8 @@ import (
 type Metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	waf      *prometheus.CounterVec
+	edge     *servedMetrics
 }
 
 // NewMetrics makes the front door's series and registers them.
@@ -25,7 +27,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"dialect", "route"}),
 	}
-	r.MustRegister(m.requests, m.seconds)
+	m.waf = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "klamm_front_waf_total", Help: "Requests that a rule of the waf section was about, by rule and its action.",
+	}, []string{"rule", "action"})
+	m.edge = newServedMetrics(r)
+	r.MustRegister(m.requests, m.seconds, m.waf)
 	return m
 }
 

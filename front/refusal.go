@@ -1,14 +1,11 @@
 package front
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/klamm-gateway/klamm/gate"
 )
@@ -68,24 +65,11 @@ func refuse(w http.ResponseWriter, err error) (done bool) {
 		return false
 	}
 	if _, ok := h["X-Amzn-Requestid"]; !ok {
-		h["X-Amzn-Requestid"] = []string{requestID()}
+		h["X-Amzn-Requestid"] = h["X-Request-Id"]
 	}
 	h["Content-Type"] = []string{"application/json"}
 	h["Content-Length"] = []string{strconv.Itoa(len(e.Body))}
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(e.Body)
 	return true
-}
-
-// requestID returns a new UUID of version 7.
-func requestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[6:])
-	ms := time.Now().UnixMilli()
-	for i := range 6 {
-		b[i] = byte(ms >> (40 - 8*i))
-	}
-	b[6] = b[6]&0x0f | 0x70
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

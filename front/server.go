@@ -15,10 +15,13 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/gate"
 )
 
@@ -28,6 +31,12 @@ type Sizes struct {
 	Body int64 `yaml:"body" unit:"bytes"`
 	// InFlight bounds all request bodies together; the default is 256MiB.
 	InFlight int64 `yaml:"in_flight" unit:"bytes"`
+	// Headers bounds the headers of a request together, up to 64KiB; the default is
+	// 16KiB.
+	Headers int64 `yaml:"headers" unit:"bytes"`
+	// URL bounds the path of a request with its query, up to 64KiB; the default is
+	// 8KiB.
+	URL int64 `yaml:"url" unit:"bytes"`
 }
 
 // Validate reports each problem with the field it lies in.
@@ -38,11 +47,17 @@ func (s Sizes) Validate(report func(path, problem string)) {
 	if s.InFlight < 0 || s.InFlight != 0 && s.InFlight < max(s.Body, 1<<20) {
 		report("in_flight", "want at least the size of one body")
 	}
+	for field, size := range map[string]int64{"headers": s.Headers, "url": s.URL} {
+		if size < 0 || size > largestHeaders {
+			report(field, "want a size up to 64KiB")
+		}
+	}
 }
 
 // A Config says how a server behaves.
 type Config struct {
 	Sizes          Sizes
+	Connections    Connections
 	Dialects       []Dialect
 	Authenticators []Authenticator
 	// H2C accepts HTTP/2 without TLS from clients that begin with it.
@@ -56,11 +71,28 @@ type Config struct {
 	Links Links
 	// Gate is asked whether a caller may call a route; nil: everybody may.
 	Gate *gate.Gate
+	// Limits hold callers to rates and quotas; nil: nobody. PassedOn says whether a
+	// request claims to be passed on by another klamm process, where it was counted;
+	// nil: none does.
+	Limits   *gate.Limits
+	PassedOn func(*http.Request) bool
 	// Claims keeps the answers to requests with an Idempotency-Key; without it
 	// the header means nothing.
 	Claims  *gate.Claims
 	Metrics *Metrics // required
 	Log     *slog.Logger
+	// AccessLog gets every request; nil: there is none.
+	AccessLog *accesslog.Log
+	// Tracing says what becomes of traces; the zero value is nothing.
+	Tracing Tracing
+	// TrustRequestID takes the ids that clients give their requests.
+	TrustRequestID bool
+	// Account is klamm's own in names of AWS.
+	Account string
+	// Firewall turns requests away before anything else; nil: there are no rules.
+	Firewall *Firewall
+	// Compression says which answers are compressed.
+	Compression Compression
 }
 
 // A Server answers HTTP requests in all its dialects.
@@ -68,12 +100,9 @@ type Server struct {
 	cfg      Config
 	mux      *http.ServeMux
 	prefixes []prefix
-	budget   budget
-	http     *http.Server
-	closing  context.Context // ends when Shutdown begins
-	close    func()
-	hijacked hijacked
-	cors     *cors // nil: there are no pages
+	*connections
+	cors *cors                // nil: there are no pages
+	edge atomic.Pointer[edge] // nil: there are neither stages nor routes of the configuration
 }
 
 type prefix struct {
@@ -84,14 +113,14 @@ type prefix struct {
 // New returns a server for the dialects. Two dialects that claim the same
 // pattern are a mistake in the program, and New panics.
 func New(cfg Config) *Server {
-	if cfg.Sizes.Body == 0 {
-		cfg.Sizes.Body = 64 << 20
-	}
-	if cfg.Sizes.InFlight == 0 {
-		cfg.Sizes.InFlight = 256 << 20
-	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), budget: budget{limit: cfg.Sizes.InFlight}}
-	s.closing, s.close = context.WithCancel(context.Background())
+	return newServer(cfg, nil)
+}
+
+// newServer returns a server that shares the connections of another; nil: it has its
+// own.
+func newServer(cfg Config, shared *connections) *Server {
+	cfg.Sizes = cfg.Sizes.withDefaults()
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), connections: shared}
 	s.cors = newCORS(cfg.CORS, len(cfg.Authenticators) > 0)
 	for i := range cfg.Dialects {
 		d := &cfg.Dialects[i]
@@ -104,24 +133,15 @@ func New(cfg Config) *Server {
 	}
 	sort.SliceStable(s.prefixes, func(i, j int) bool { return len(s.prefixes[i].path) > len(s.prefixes[j].path) })
 	s.mux.HandleFunc("/", s.unrouted)
-	s.http = &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       75 * time.Second,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}
-	if cfg.H2C {
-		s.http.Protocols = new(http.Protocols)
-		s.http.Protocols.SetHTTP1(true)
-		s.http.Protocols.SetUnencryptedHTTP2(true)
+	if shared == nil {
+		s.connections = connect(s)
 	}
 	return s
 }
 
 // Serve answers requests on l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(framedListener{l}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -142,9 +162,25 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // ServeHTTP makes a Server an http.Handler. Paths that are not in their
 // simplest form are not redirected but have no route: a policy must not be
 // dodged by spelling a path in another way.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.current.Load().answer(w, r) }
+
+// answer answers a request from the first look at it on.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	tellKeepAlive(w, r)
-	if s.cors.serve(w, r) {
+	x, r := s.begin(w, r)
+	w = x
+	defer x.end()
+	if err := s.bounds(w, r); err != nil {
+		s.reject(x, r, 2, err)
+		return
+	}
+	r, at := s.place(r)
+	x.within(r)
+	if s.corsOf(at).serve(w, r) {
+		return
+	}
+	if err := x.wall(r); err != nil {
+		s.reject(x, r, 5, err)
 		return
 	}
 	path := r.URL.EscapedPath()
@@ -154,6 +190,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if path == "" || path[0] != '/' || unclean(path) {
 		s.fail(w, r, s.dialectOf(path), ErrNoRoute)
+		return
+	}
+	if own := s.find(r, at); own != nil {
+		own.ServeHTTP(w, r)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -182,10 +222,12 @@ func unclean(path string) bool {
 // operation stands around one handler.
 func (s *Server) operation(d *Dialect, route Route) http.Handler {
 	observe := s.cfg.Metrics.route(d.Name, route.Name)
-	serve := s.repeatable(d, route)
+	serve, name := s.repeatable(d, route), gate.RouteName(route.Pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		a := &answer{ResponseWriter: w, server: s}
+		x := exchangeOf(w)
+		x.serves(d, &route)
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -199,14 +241,24 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 		var own *body
 		if r.ContentLength != 0 {
 			own = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, budget: &s.budget, control: http.NewResponseController(w), length: r.ContentLength, closing: s.closing}
+			stagedOf(r).bound(own)
+			x.bound(own)
 			r.Body = own
 			defer own.drop()
 		}
-		who, err := gate.Principal{}, error(nil)
-		if !route.Public {
+		visit := s.visit(a, r, route, name)
+		defer visit.Leave()
+		passedOn, err := s.arrive(visit, r)
+		var who gate.Principal
+		if !route.Public && err == nil {
 			who, err = s.authenticate(r)
+			x.entered(who, err, time.Since(start))
+		}
+		if err == nil {
+			who, err = s.inStage(r, d, who)
 		}
 		who, err = s.enter(a, r, route, who, err)
+		who, err = s.admit(r.Context(), visit, who, passedOn, err)
 		if own != nil && r.Body != own { // an authenticator looks on while it is read
 			watched := *own
 			watched.ReadCloser, watched.held = r.Body, nil
@@ -218,9 +270,17 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 				defer end()
 				r = r.WithContext(ctx)
 			}
-			err = serve(a, r, who)
+			release, bad := inflate(a, r)
+			defer release()
+			if err = bad; err == nil {
+				err = s.fits(a, r, stagedOf(r))
+			}
+			if err == nil {
+				err = serve(a, r, who)
+			}
 		}
 		if err != nil {
+			visit.Failed(err)
 			s.fail(a, r, d, err)
 		}
 	})
@@ -256,14 +316,17 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // nobody is listening any more
 	}
-	s.report(r, err)
+	err = planed(r, err)
+	exchangeOf(w).failed(d, err)
+	s.report(w, r, err)
+	overloaded(w, err)
 	spareUpload(w, r)
 	refused := errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrBusy) || errors.Is(err, ErrBodyTimeout)
 	if refused {
 		w.Header().Set("Connection", "close") // the rest of the body is not worked on
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	if !refuse(w, err) {
+	if !stagedOf(r).refuse(w, r, err) && !refuse(w, err) {
 		d.WriteError(w, r, err)
 	}
 	if refused {
@@ -272,9 +335,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 }
 
 // report puts an error into the log that the client is not told.
-func (s *Server) report(r *http.Request, err error) {
+func (s *Server) report(w http.ResponseWriter, r *http.Request, err error) {
 	if gate.Classify(err) == gate.Internal && !known(err) {
-		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "request_id", idOf(w, r), "err", err)
 	}
 }
 
@@ -288,7 +351,7 @@ func drain(r *http.Request) {
 	}
 	_ = b.control.Flush()
 	_ = b.control.SetReadDeadline(time.Now().Add(drainTime))
-	_, _ = io.CopyN(io.Discard, b.ReadCloser, drainBytes)
+	_, _ = io.CopyN(io.Discard, b.sent(), drainBytes)
 }
 
 const (
@@ -322,6 +385,11 @@ func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) {
 			allowed = append(allowed, method)
 		}
 	}
+	for _, m := range s.ownMethods(r) {
+		if !slices.Contains(allowed, m) {
+			allowed = append(allowed, m)
+		}
+	}
 	d := s.dialectOf(r.URL.Path)
 	a := &answer{ResponseWriter: w, server: s}
 	start := time.Now()
@@ -331,6 +399,7 @@ func (s *Server) unrouted(w http.ResponseWriter, r *http.Request) {
 	} else {
 		s.fail(a, r, d, ErrNoRoute)
 	}
+	s.cfg.Metrics.edge.rejected(6, a.status)
 	s.cfg.Metrics.route(d.Name, "none")(a.status, time.Since(start))
 }
 
@@ -349,9 +418,11 @@ type answer struct {
 	http.ResponseWriter
 	server *Server
 	status int
+	visit  *gate.Visit // nil: nothing limits the request
 }
 
 func (a *answer) WriteHeader(status int) {
+	a.limited(status)
 	if a.status == 0 && status >= 200 {
 		a.status = status
 	}
@@ -359,10 +430,23 @@ func (a *answer) WriteHeader(status int) {
 }
 
 func (a *answer) Write(b []byte) (int, error) {
+	a.limited(http.StatusOK)
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
 	return a.ResponseWriter.Write(b)
+}
+
+// ReadFrom lets the kernel move an answer from another connection.
+func (a *answer) ReadFrom(r io.Reader) (int64, error) {
+	a.limited(http.StatusOK)
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	if through, ok := a.ResponseWriter.(io.ReaderFrom); ok {
+		return through.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{a.ResponseWriter}, r)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

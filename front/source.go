@@ -6,16 +6,36 @@ import (
 	"strings"
 )
 
+// The ways to find a client's address (gateway-policies.md 5.10).
+const (
+	clientForwarded = "xff_rightmost_untrusted"
+	clientPeer      = "remote_addr"
+	clientProxy     = "proxy_protocol"
+)
+
+// ByClientIP returns links by which a request comes from where a client_ip of the waf
+// section says; "" is xff_rightmost_untrusted.
+func (l Links) ByClientIP(clientIP string) Links {
+	l.client = clientIP
+	return l
+}
+
 // Source returns the address that a request comes from, unmapped: its peer's, or,
 // where that is a trusted proxy, the last address of X-Forwarded-For that is no
-// trusted proxy's. It is the zero value where that cannot be told.
+// trusted proxy's, unless ByClientIP says otherwise. It is the zero value where that cannot be told.
 func (l Links) Source(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
 	addr := at.Addr().Unmap().WithZone("")
-	if !l.trusts(addr) {
+	if l.client == clientPeer || l.client == clientProxy || !l.trusts(addr) {
+		return addr
+	}
+	if name, ok := strings.CutPrefix(l.client, "header:"); ok {
+		if said, err := netip.ParseAddr(strings.TrimSpace(r.Header.Get(name))); err == nil {
+			return said.Unmap().WithZone("")
+		}
 		return addr
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+
+	"github.com/klamm-gateway/klamm/gate"
 )
 
 // Status returns the HTTP status for an error that this package makes or that a
@@ -11,7 +13,13 @@ import (
 // every other error ok is false; those are the dialect's to name.
 func Status(err error) (status int, text string, ok bool) {
 	var repeat *RepeatError
+	var overload *gate.Overloaded
+	if status, text, ok = edgeStatus(err); ok {
+		return status, text, true
+	}
 	switch {
+	case errors.As(err, &overload):
+		return http.StatusServiceUnavailable, err.Error(), true
 	case errors.As(err, &repeat):
 		return repeat.Status, repeat.Message, true
 	case errors.Is(err, ErrNoRoute):

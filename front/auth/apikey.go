@@ -7,10 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klamm-gateway/klamm/front"
@@ -31,7 +33,7 @@ type apiKeys struct {
 	env     Env
 	headers []string
 	query   string
-	pepper  []byte
+	macs    sync.Pool           // of hash.Hash, with the pepper
 	file    map[string]*fileKey // by hash
 	made    *Keys
 }
@@ -47,7 +49,8 @@ type fileKey struct {
 }
 
 func newAPIKeys(ctx context.Context, cfg *APIKeys, c *Chain) (*apiKeys, error) {
-	a := &apiKeys{env: c.env, query: cfg.Query, pepper: []byte("klamm"), file: map[string]*fileKey{}}
+	a := &apiKeys{env: c.env, query: cfg.Query, file: map[string]*fileKey{}}
+	pepper := []byte("klamm")
 	for _, h := range cfg.Headers {
 		a.headers = append(a.headers, http.CanonicalHeaderKey(h))
 	}
@@ -55,12 +58,13 @@ func newAPIKeys(ctx context.Context, cfg *APIKeys, c *Chain) (*apiKeys, error) {
 		a.headers = []string{"X-Api-Key"}
 	}
 	if !cfg.Pepper.IsZero() {
-		pepper, err := c.env.Secret(ctx, cfg.Pepper)
+		text, err := c.env.Secret(ctx, cfg.Pepper)
 		if err != nil {
 			return nil, fmt.Errorf("auth.apikeys.pepper: %w", err)
 		}
-		a.pepper = []byte(pepper)
+		pepper = []byte(text)
 	}
+	a.macs.New = func() any { return hmac.New(sha256.New, pepper) }
 	for i, k := range cfg.Keys {
 		if err := a.addFile(ctx, k); err != nil {
 			return nil, fmt.Errorf("auth.apikeys.keys[%d]: %w", i, err)
@@ -82,7 +86,8 @@ func (a *apiKeys) addFile(ctx context.Context, k APIKey) error {
 	if err != nil {
 		return fmt.Errorf("sources: %w", err)
 	}
-	hash := a.hash(key)
+	digits := a.hash(key)
+	hash := string(digits[:])
 	if other, there := a.file[hash]; there {
 		return fmt.Errorf("%q and %q have the same key", other.name, k.Name)
 	}
@@ -107,11 +112,18 @@ func keyShape(key string) bool {
 	return true
 }
 
-// hash stands for a key wherever it is kept.
-func (a *apiKeys) hash(key string) string {
-	h := hmac.New(sha256.New, a.pepper)
-	_, _ = h.Write([]byte(key))
-	return hex.EncodeToString(h.Sum(nil))
+// A keyHash stands for a key wherever it is kept: an HMAC, in hexadecimal digits.
+type keyHash [2 * sha256.Size]byte
+
+func (a *apiKeys) hash(key string) (digits keyHash) {
+	h := a.macs.Get().(hash.Hash)
+	defer a.macs.Put(h)
+	h.Reset()
+	var text [longestKey]byte
+	var sum [sha256.Size]byte
+	_, _ = h.Write(append(text[:0], key...))
+	hex.Encode(digits[:], h.Sum(sum[:0]))
+	return digits
 }
 
 // refuseKey is the answer to a key that is not taken, whatever the reason, and to
@@ -153,8 +165,9 @@ func (a *apiKeys) authenticate(r *http.Request) (gate.Principal, error) {
 	source, now := a.env.source(r), a.env.now()
 	// Both places are looked at for every key, so that the time says nothing about
 	// where one is.
-	known, inFile := a.file[a.hash(key)]
-	who, err := a.made.find(key, source, now)
+	digits := a.hash(key)
+	known, inFile := a.file[string(digits[:])]
+	who, err := a.made.find(key, &digits, source, now)
 	if inFile {
 		if !known.enabled || !between(now, known.notBefore, known.notAfter) || !fromOneOf(known.sources, source) {
 			return gate.Principal{}, refuseKey()
@@ -180,11 +193,12 @@ func fromOneOf(prefixes []netip.Prefix, addr netip.Addr) bool {
 
 // madeKey takes a key of klamm's own form apart: klm_ID_SECRET.
 func madeKey(key string) (id string, ok bool) {
-	parts := strings.Split(key, "_")
-	if len(parts) != 3 || parts[0] != "klm" || len(parts[1]) != keyIDLength || len(parts[2]) != keySecretLength || !base62(parts[1]+parts[2]) {
+	rest, ok := strings.CutPrefix(key, "klm_")
+	id, secret, _ := strings.Cut(rest, "_")
+	if !ok || len(id) != keyIDLength || len(secret) != keySecretLength || !base62(id) || !base62(secret) {
 		return "", false
 	}
-	return parts[1], true
+	return id, true
 }
 
 func base62(s string) bool {

@@ -56,7 +56,10 @@ type Env struct {
 	// come in the query; nil: none is.
 	Streams func(pattern string) bool
 	// Groups returns the ids of the groups that policies mention; nil: none.
-	Groups  func() []string
+	Groups func() []string
+	// Login asks the brokers whether they take a caller's credential; see
+	// gate.Gate.Login. Nil: credentials are not passed on.
+	Login   func(context.Context, kafka.Caller) error
 	Metrics prometheus.Registerer // required
 	Log     *slog.Logger          // required
 
@@ -71,6 +74,10 @@ type scheme struct {
 	authenticate func(r *http.Request) (gate.Principal, error)
 	// challenge is the refusal of a request without any credentials.
 	challenge func(r *http.Request) error
+	// renew is authenticate for a request that was let in before and still lasts. It
+	// trusts nothing that is remembered for longer than half a minute.
+	renew func(r *http.Request) (gate.Principal, error)
+	taken prometheus.Counter // of requests that were let in
 }
 
 // A Chain authenticates requests by the configured schemes. It is safe for
@@ -139,46 +146,46 @@ func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
 		}, func(r *http.Request) error {
 			_, err := s.authenticate(r)
 			return err
-		})
+		}, s.renew)
 	}
 	if len(cfg.JWT) > 0 {
 		j, err := newJWT(ctx, cfg, c)
 		if err != nil {
 			return err
 		}
-		c.add(gate.SchemeJWT, j.authenticate, func(*http.Request) error { return refuseToken("") })
+		c.add(gate.SchemeJWT, j.authenticate, func(*http.Request) error { return refuseToken("") }, j.renew)
 	}
 	if c.env.Certificate != nil {
 		c.add(gate.SchemeMTLS, c.certificate, func(*http.Request) error {
 			return &front.Refusal{Kind: gate.Unauthenticated, Message: "a client certificate is required"}
-		})
+		}, c.certificate)
 	}
 	if cfg.Basic != nil {
 		b, err := newBasic(cfg.Basic, c.env)
 		if err != nil {
 			return err
 		}
-		c.add(gate.SchemeBasic, b.authenticate, func(*http.Request) error { return refuseBasic() })
+		c.add(gate.SchemeBasic, b.authenticate, func(*http.Request) error { return refuseBasic() }, b.authenticate)
 	}
 	if cfg.APIKeys != nil {
 		var err error
 		if c.keys, err = newAPIKeys(ctx, cfg.APIKeys, c); err != nil {
 			return err
 		}
-		c.add(gate.SchemeAPIKey, c.keys.authenticate, func(*http.Request) error { return refuseKey() })
+		c.add(gate.SchemeAPIKey, c.keys.authenticate, func(*http.Request) error { return refuseKey() }, c.keys.authenticate)
 	}
 	for _, a := range cfg.Authorizers {
 		one, err := newAuthorizer(ctx, a, c.env)
 		if err != nil {
 			return fmt.Errorf("auth.authorizers: %s: %w", a.Name, err)
 		}
-		c.add(gate.SchemeAuthorizer, one.authenticate, func(*http.Request) error { return refuseUnauthorized() })
+		c.add(gate.SchemeAuthorizer, one.authenticate, func(*http.Request) error { return refuseUnauthorized() }, one.renew)
 	}
 	return nil
 }
 
-func (c *Chain) add(name string, authenticate func(*http.Request) (gate.Principal, error), challenge func(*http.Request) error) {
-	c.schemes = append(c.schemes, scheme{name, authenticate, challenge})
+func (c *Chain) add(name string, authenticate func(*http.Request) (gate.Principal, error), challenge func(*http.Request) error, renew func(*http.Request) (gate.Principal, error)) {
+	c.schemes = append(c.schemes, scheme{name, authenticate, challenge, renew, c.results.WithLabelValues(name, "ok")})
 }
 
 // Close ends what the chain does in the background, within about five seconds.
@@ -215,8 +222,8 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		if err != nil {
 			return gate.Principal{}, c.refused(r, s.name, err)
 		}
-		c.results.WithLabelValues(s.name, "ok").Inc()
-		return who, nil
+		s.taken.Inc()
+		return c.renewable(r, s, who), nil
 	}
 	if len(c.schemes) == 0 || c.anonymous && r.Header["Authorization"] == nil {
 		c.results.WithLabelValues(gate.SchemeAnonymous, "anonymous").Inc()
@@ -243,7 +250,7 @@ func (c *Chain) complete(r *http.Request, s scheme, who gate.Principal) (gate.Pr
 			who.Certificate = cert
 		}
 	}
-	return who, nil
+	return c.passable(r, s, who), nil
 }
 
 // refused counts and logs an outcome that is not good. Nothing of the credentials

@@ -53,6 +53,7 @@ type judgement struct {
 	set  *iam.Set // nil: whoever is authorized may do everything
 	deny bool     // and otherwise nothing
 	no   bool     // nobody is calling
+	at   time.Time
 }
 
 // An identityPart is where a part of a caller's identity is.
@@ -125,7 +126,16 @@ func misconfigured() error {
 }
 
 // authenticate asks, or remembers, and judges the request by the policy.
-func (a *authorizer) authenticate(r *http.Request) (gate.Principal, error) {
+func (a *authorizer) authenticate(r *http.Request) (gate.Principal, error) { return a.check(r, 0) }
+
+// renew is authenticate by an answer of a moment ago.
+func (a *authorizer) renew(r *http.Request) (gate.Principal, error) {
+	return a.check(r, renewedWithin)
+}
+
+// check is authenticate by an answer that was given within a time at most; 0 is as
+// configured.
+func (a *authorizer) check(r *http.Request, within time.Duration) (gate.Principal, error) {
 	values, ok := a.values(r)
 	if !ok {
 		return gate.Principal{}, front.ErrNotMine
@@ -138,7 +148,7 @@ func (a *authorizer) authenticate(r *http.Request) (gate.Principal, error) {
 		message := "The method ARN is too long"
 		return gate.Principal{}, front.RefuseAWS(gate.TooLarge, http.StatusRequestURITooLong, "RequestTooLongException", "message", &message)
 	}
-	j, err := a.judge(r, values, arn)
+	j, err := a.judge(r, values, arn, within)
 	if err != nil {
 		return gate.Principal{}, err
 	}
@@ -184,7 +194,7 @@ func methodARN(env Env, r *http.Request) string {
 
 // judge returns the authorizer's answer. Requests with the same identity wait for
 // one question.
-func (a *authorizer) judge(r *http.Request, values []string, arn string) (judgement, error) {
+func (a *authorizer) judge(r *http.Request, values []string, arn string, within time.Duration) (judgement, error) {
 	// With their lengths, so that nothing can move from one to the next.
 	var key strings.Builder
 	for _, v := range values {
@@ -192,7 +202,7 @@ func (a *authorizer) judge(r *http.Request, values []string, arn string) (judgem
 	}
 	digest := sha256.Sum256([]byte(key.String()))
 	id := string(digest[:])
-	if j, ok := a.known.get(id, a.env.now()); ok && a.ttl > 0 {
+	if j, ok := a.known.get(id, a.env.now()); ok && a.ttl > 0 && (within == 0 || a.env.now().Sub(j.at) < within) {
 		return j, nil
 	}
 	if a.ttl == 0 { // each question is about its own request
@@ -209,7 +219,7 @@ func (a *authorizer) judge(r *http.Request, values []string, arn string) (judgem
 	}
 	// Who waits must not lose the answer because the first of them has left.
 	j, err := a.ask(r.WithContext(context.WithoutCancel(r.Context())), values, arn)
-	if err == nil && !j.no {
+	if j.at = a.env.now(); err == nil && !j.no {
 		until := a.env.now().Add(a.ttl)
 		if _, denied := j.decide(r, a.env, arn); denied != nil {
 			until = a.env.now().Add(min(a.ttl, deniedFor))

@@ -43,9 +43,13 @@ type basic struct {
 	known   *cache[[sha256.Size]byte, struct{}]
 	failing *cache[string, *rate.Limiter]
 	hashing chan struct{}
+	passed  bool // Kafka decides; there is no file
 }
 
 func newBasic(cfg *Basic, env Env) (*basic, error) {
+	if cfg.Passthrough {
+		return &basic{env: env, passed: true, failing: newCache[string, *rate.Limiter](failureKeys)}, nil
+	}
 	text, err := env.Read(cfg.File)
 	if err != nil {
 		return nil, fmt.Errorf("auth.basic.file: %w", err)
@@ -95,6 +99,9 @@ func (b *basic) authenticate(r *http.Request) (gate.Principal, error) {
 	if !ok {
 		return gate.Principal{}, refuseBasic()
 	}
+	if b.passed {
+		return b.pass(r, name, password)
+	}
 	u, there := b.users[name]
 	now := b.env.now()
 	remembered := b.digest(name, u.hash, password)
@@ -109,21 +116,9 @@ func (b *basic) authenticate(r *http.Request) (gate.Principal, error) {
 
 // check hashes a password. Who fails often has to wait.
 func (b *basic) check(r *http.Request, name string, u user, there bool, password string) error {
-	limits := []*rate.Limiter{b.limit("source " + b.env.source(r).String()), b.limit("user " + name)}
-	for _, l := range limits {
-		if l.Tokens() >= 1 {
-			continue
-		}
-		timer := time.NewTimer(min(failureWait, time.Second/failuresPerSecond))
-		select {
-		case <-timer.C:
-		case <-r.Context().Done():
-			timer.Stop()
-			return r.Context().Err()
-		}
-		if l.Tokens() < 1 {
-			return refuseBasic()
-		}
+	limits, err := b.slow(r, name)
+	if err != nil {
+		return err
 	}
 	select {
 	case b.hashing <- struct{}{}:
@@ -143,6 +138,28 @@ func (b *basic) check(r *http.Request, name string, u user, there bool, password
 		l.Allow()
 	}
 	return refuseBasic()
+}
+
+// slow has who failed often wait, and refuses who failed too often. It returns what
+// the next failure counts for.
+func (b *basic) slow(r *http.Request, name string) ([]*rate.Limiter, error) {
+	limits := []*rate.Limiter{b.limit("source " + b.env.source(r).String()), b.limit("user " + name)}
+	for _, l := range limits {
+		if l.Tokens() >= 1 {
+			continue
+		}
+		timer := time.NewTimer(min(failureWait, time.Second/failuresPerSecond))
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+			timer.Stop()
+			return nil, r.Context().Err()
+		}
+		if l.Tokens() < 1 {
+			return nil, refuseBasic()
+		}
+	}
+	return limits, nil
 }
 
 func (b *basic) limit(key string) *rate.Limiter {

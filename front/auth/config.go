@@ -449,14 +449,21 @@ type Basic struct {
 	// File holds the users: lines of htpasswd with bcrypt or argon2id, or of a
 	// property file with roles, as in user: HASH,role.
 	File string `yaml:"file"`
+	// Passthrough has Kafka decide, instead of a file: a caller is who the brokers
+	// take the user name and the password for. With kafka.identity: passthrough calls
+	// are made with them too.
+	Passthrough bool `yaml:"passthrough"`
 	// AllowLegacy takes MD5 and SHA-1 hashes too, which are quickly guessed.
 	AllowLegacy bool `yaml:"allow_legacy"`
 }
 
 // Validate reports each problem with the field it lies in.
 func (b *Basic) Validate(report func(path, problem string)) {
-	if b.File == "" {
+	switch {
+	case b.File == "" && !b.Passthrough:
 		report("file", "want the file of the users")
+	case b.File != "" && b.Passthrough:
+		report("passthrough", "there is a file of users too, and only one of them can decide")
 	}
 }
 

@@ -82,9 +82,10 @@ func newGraph(ctx context.Context, cfg Graph, env Env) (*graph, error) {
 	return g, nil
 }
 
-// groups returns those of the mentioned groups that a caller is in. If Graph does
-// not answer and nothing is remembered, nobody gets in.
-func (g *graph) groups(ctx context.Context, oid string) ([]string, error) {
+// groups returns those of the mentioned groups that a caller is in, as Graph has said
+// within a time at most; 0 is as configured. If Graph does not answer and nothing is
+// remembered, nobody gets in.
+func (g *graph) groups(ctx context.Context, oid string, within time.Duration) ([]string, error) {
 	wanted := g.wanted()
 	if len(wanted) == 0 {
 		return nil, nil // no decision depends on it
@@ -95,7 +96,11 @@ func (g *graph) groups(ctx context.Context, oid string) ([]string, error) {
 	now := g.env.now()
 	old, remembered := g.known.get(oid, now)
 	remembered = remembered && slices.Equal(old.asked, wanted)
-	if remembered && now.Sub(old.at) < g.fresh(old) {
+	fresh := g.fresh(old)
+	if within > 0 {
+		fresh = min(fresh, within)
+	}
+	if remembered && now.Sub(old.at) < fresh {
 		return old.groups, nil
 	}
 	one, first := g.asking.join(oid)

@@ -196,7 +196,14 @@ func (j *jwt) find(r *http.Request) (token string, from string, ok bool) {
 	return "", "", false
 }
 
-func (j *jwt) authenticate(r *http.Request) (gate.Principal, error) {
+func (j *jwt) authenticate(r *http.Request) (gate.Principal, error) { return j.check(r, 0) }
+
+// renew is authenticate with groups that were asked for a moment ago.
+func (j *jwt) renew(r *http.Request) (gate.Principal, error) { return j.check(r, renewedWithin) }
+
+// check finds out who comes with a token. Groups that somebody else knows may have
+// been asked for so long ago; 0 is as long as is configured.
+func (j *jwt) check(r *http.Request, within time.Duration) (gate.Principal, error) {
 	token, from, ok := j.find(r)
 	if !ok {
 		return gate.Principal{}, front.ErrNotMine
@@ -215,7 +222,7 @@ func (j *jwt) authenticate(r *http.Request) (gate.Principal, error) {
 	if err != nil || !v.ask {
 		return v.who, err
 	}
-	return j.resolve(r.Context(), v.who)
+	return j.resolve(r.Context(), v.who, within)
 }
 
 // holds says whether the client certificate of a request is the one with a digest.
@@ -228,14 +235,14 @@ func (j *jwt) holds(r *http.Request, digest string) bool {
 }
 
 // resolve asks for the groups that a token has left out.
-func (j *jwt) resolve(ctx context.Context, who gate.Principal) (gate.Principal, error) {
+func (j *jwt) resolve(ctx context.Context, who gate.Principal, within time.Duration) (gate.Principal, error) {
 	oid, _ := who.Claims["oid"].(string)
 	if j.graph == nil || oid == "" {
 		who.GroupsUnknown = true
 		return who, nil
 	}
 	var err error
-	who.Groups, err = j.graph.groups(ctx, oid)
+	who.Groups, err = j.graph.groups(ctx, oid, within)
 	return who, err
 }
 

@@ -175,7 +175,7 @@ func (k *Keys) apply(changes []table.Change) {
 			continue
 		}
 		d := one.doc
-		one.who = gate.Principal{Name: d.Principal, Groups: d.Groups, Tags: d.Tags, Scheme: gate.SchemeAPIKey, KeyID: d.ID, Expires: d.NotAfter}
+		one.who = gate.Principal{Name: d.Principal, Groups: d.Groups, Tags: d.Tags, Scheme: gate.SchemeAPIKey, KeyID: d.ID, KeyName: d.Name, Plans: d.Plans, Expires: d.NotAfter}
 		k.byID[d.ID] = one
 		if d.Hash != "" {
 			k.byHash[d.Hash] = one
@@ -198,24 +198,51 @@ func (k *Keys) loaded() bool {
 	}
 }
 
+// Await returns when the keys have been read, or with ctx's error.
+func (k *Keys) Await(ctx context.Context) error {
+	select {
+	case <-k.opened:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Holder returns the caller of a name as they are with the newest of their keys that
+// is taken now; false: there is none.
+func (k *Keys) Holder(name string) (who gate.Principal, ok bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	var newest *keptKey
+	for _, one := range k.byID {
+		if one.doc.Principal == name && one.doc.Enabled && between(k.env.now(), one.doc.NotBefore, one.doc.NotAfter) &&
+			(newest == nil || one.doc.Created.After(newest.doc.Created) || one.doc.Created.Equal(newest.doc.Created) && one.doc.ID > newest.doc.ID) {
+			newest = one
+		}
+	}
+	if newest == nil {
+		return who, false
+	}
+	return newest.who, true
+}
+
 // find returns who a key stands for. The error is errRefused, or a refusal because
 // nobody knows yet.
-func (k *Keys) find(key string, source netip.Addr, now time.Time) (gate.Principal, error) {
+func (k *Keys) find(key string, hash *keyHash, source netip.Addr, now time.Time) (gate.Principal, error) {
 	if !k.loaded() {
 		return gate.Principal{}, unavailable("the API keys cannot be read yet", "1")
 	}
-	hash := k.file.hash(key)
 	id, ours := madeKey(key)
 	k.mu.RLock()
-	one := k.byHash[hash]
+	one := k.byHash[string(hash[:])]
 	if ours {
 		// The id is no secret; the comparison with what belongs to it takes the
 		// same time whatever is wrong.
-		if one = k.byID[id]; one != nil && !hmac.Equal([]byte(one.doc.Hash), []byte(hash)) {
+		if one = k.byID[id]; one != nil && !hmac.Equal([]byte(one.doc.Hash), hash[:]) {
 			one = nil
 		}
 	}
-	bucket := k.buckets[hash[:4]]
+	bucket := k.buckets[string(hash[:4])]
 	k.mu.RUnlock()
 	if one == nil && !ours && len(key) < guessable && len(bucket) > 0 {
 		one = k.findShort(key, bucket, now)
@@ -349,7 +376,8 @@ func (k *Keys) Create(ctx context.Context, by gate.Principal, n NewKey) (Key, st
 		return Key{}, "", err
 	}
 	secret := "klm_" + d.ID + "_" + random62(keySecretLength)
-	d.Hash = k.file.hash(secret)
+	digits := k.file.hash(secret)
+	d.Hash = string(digits[:])
 	err = k.update(ctx, func(all []keyDoc) ([]keyDoc, error) {
 		if k.inFile(n.Name) || slices.ContainsFunc(all, func(o keyDoc) bool { return o.Name == n.Name }) {
 			return nil, errNameUsed
@@ -375,7 +403,8 @@ func (k *Keys) Rotate(ctx context.Context, by gate.Principal, name string) (Key,
 		case len(have) >= secretsOfName:
 			return nil, errTwoKeys
 		}
-		made = keyDoc{Key: have[0].Key, Hash: k.file.hash(secret)}
+		digits := k.file.hash(secret)
+		made = keyDoc{Key: have[0].Key, Hash: string(digits[:])}
 		made.ID, made.Created, made.CreatedBy, made.Enabled = id, k.env.now().UTC().Truncate(time.Second), by.Name, true
 		return []keyDoc{made}, nil
 	})
@@ -431,7 +460,8 @@ func (k *Keys) Import(ctx context.Context, by gate.Principal, list []Import) ([]
 		if strings.HasPrefix(one.Secret, "klm_") {
 			return nil, invalidKey("key %d (%s): keys of klamm's own form cannot be imported", i+1, one.Name)
 		}
-		hash := k.file.hash(one.Secret)
+		digits := k.file.hash(one.Secret)
+		hash := string(digits[:])
 		if seen[hash] || k.file.file[hash] != nil {
 			return nil, invalidKey("key %d (%s) is there twice", i+1, one.Name)
 		}

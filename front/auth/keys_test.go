@@ -125,7 +125,7 @@ func TestKeysBeforeTheTableIsThere(t *testing.T) {
 	c := newTestChain(t, Config{APIKeys: &APIKeys{}}, nil)
 	k := c.Keys()
 	k.opened = make(chan struct{})
-	if _, err := k.find("klm_12345678_"+strings.Repeat("x", 32), netip.Addr{}, time.Now()); gate.Classify(err) != gate.Unavailable {
+	if _, err := k.find("klm_12345678_"+strings.Repeat("x", 32), &keyHash{}, netip.Addr{}, time.Now()); gate.Classify(err) != gate.Unavailable {
 		t.Errorf("got %v, want unavailable", err)
 	}
 	if _, _, err := k.Rotate(canceled(t), gate.Principal{}, "x"); gate.Classify(err) != gate.Unavailable {

@@ -153,6 +153,7 @@ type signature struct {
 	presigned  bool
 	expires    int // of a presigned request, in seconds
 
+	plane string // the service of the control plane that is called; empty: none is
 	at    time.Time
 	id    string
 	scope scope
@@ -190,6 +191,7 @@ func (s *sigv4) authenticate(r *http.Request) (gate.Principal, error) {
 	if err != nil {
 		return gate.Principal{}, err
 	}
+	sig.plane = front.ControlPlane(r)
 	now := s.now().UTC()
 	if err := s.checkClock(sig, now); err != nil {
 		return gate.Principal{}, err
@@ -377,7 +379,7 @@ func (s *sigv4) checkScope(sig *signature) error {
 	if parts[2] != s.region {
 		wrong = append(wrong, "Credential should be scoped to a valid region, not '"+clip(parts[2])+"'.")
 	}
-	if !slices.Contains(s.services, parts[3]) {
+	if !slices.Contains(s.services, parts[3]) && (sig.plane == "" || parts[3] != sig.plane) {
 		wrong = append(wrong, "Credential should be scoped to correct service: '"+s.services[0]+"'.")
 	}
 	if parts[4] != "aws4_request" {

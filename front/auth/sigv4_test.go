@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -474,7 +475,7 @@ func FuzzSignature(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, header, target string) {
-		r := &http.Request{Method: "GET", RequestURI: target, Host: "h", Header: http.Header{"X-Amz-Date": {vectorTime}}}
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/"}, RequestURI: target, Host: "h", Header: http.Header{"X-Amz-Date": {vectorTime}}}
 		if header != "" {
 			r.Header.Set("Authorization", header)
 		}

@@ -47,7 +47,7 @@ type Mask struct {
 // {topic2} and so on are names of the case's own; {missing} is one that nobody
 // creates. A body that begins with go:" is a string literal of Go. Further
 // requests follow after a line ====. Of the answer everything counts but the HTTP
-// headers Date and Content-Length. With -update the files are rewritten.
+// headers Date, Content-Length and X-Request-Id. With -update the files are rewritten.
 func (s *Server) Transcripts(t *testing.T, dir string, masks ...Mask) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
@@ -188,7 +188,7 @@ func write(resp *http.Response, body string, masks []Mask) string {
 	var out strings.Builder
 	fmt.Fprintln(&out, resp.StatusCode)
 	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
-		if name == "Date" || name == "Content-Length" || name == "Connection" {
+		if name == "Date" || name == "Content-Length" || name == "Connection" || name == "X-Request-Id" {
 			continue
 		}
 		for _, value := range resp.Header[name] {

@@ -55,9 +55,9 @@ type Config struct {
 // Dialect returns the routes as a dialect. The error names a secret that is
 // missing or cannot be one of its scheme.
 func Dialect(ctx context.Context, cfg Config) (front.Dialect, error) {
-	d := front.Dialect{Name: "webhook", WriteError: writeError}
+	d := front.Dialect{Name: "webhook", WriteError: writeError, Unstaged: true}
 	for i, r := range cfg.Routes {
-		h := &hook{Route: r, cfg: &cfg, who: gate.Principal{Name: "User:webhook:" + r.Path}, now: time.Now}
+		h := &hook{Route: r, cfg: &cfg, who: gate.Principal{Name: "User:webhook:" + r.Path}.As(kafka.IdentityGateway), now: time.Now}
 		if !r.Gone {
 			if _, err := h.keys(ctx); err != nil {
 				return front.Dialect{}, fmt.Errorf("route %s: %w", r.Path, err)
@@ -185,7 +185,7 @@ func (h *hook) greet(w http.ResponseWriter, header http.Header, body []byte) boo
 // produce writes a delivery unless it has come before. It says whether the record
 // is settled, so that its bytes may be used again.
 func (h *hook) produce(w http.ResponseWriter, r *http.Request, d *delivery, body []byte) (settled bool, err error) {
-	who, claim := h.who, h.claim(d)
+	who, claim := front.InOwnStage(r, h.who), h.claim(d)
 	if claim != nil {
 		who = who.Under(claim)
 		defer func() {
@@ -314,6 +314,10 @@ func refusalOf(err error) *refusal {
 		return &refusal{http.StatusRequestTimeout, err.Error()}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &refusal{http.StatusBadRequest, "the request body breaks off"}
+	}
+	var invalid *gate.Invalidity
+	if errors.As(err, &invalid) {
+		return &refusal{http.StatusUnprocessableEntity, invalid.Error()}
 	}
 	switch gate.Classify(err) {
 	case gate.TooLarge:

@@ -1,0 +1,441 @@
+package front
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"maps"
+	"mime"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/shape"
+)
+
+// A GatewayResponse replaces the answers of one type that klamm itself makes, as API
+// Gateway's gateway responses do (gateway-policies.md 5.6).
+type GatewayResponse struct {
+	// Type is such as THROTTLED or UNAUTHORIZED; DEFAULT_4XX and DEFAULT_5XX stand for
+	// all of their class that no other entry is about. REQUEST_TOO_LARGE cannot be
+	// replaced.
+	Type string `yaml:"type"`
+	// Status replaces the status of the answer, 100 to 599.
+	Status int `yaml:"status"`
+	// Headers are added to the answer: 'literal', context.NAME, stageVariables.NAME or
+	// method.request.header.NAME.
+	Headers map[string]string `yaml:"headers"`
+	// Templates are bodies by media type, in which $context.error.messageString,
+	// $context.error.message, $context.error.responseType,
+	// $context.error.validationErrorString, $context.requestId, $context.stage,
+	// $stageVariables.NAME and so on are replaced, and nothing else is done.
+	Templates map[string]string `yaml:"templates"`
+}
+
+// The types of gateway responses that there are other names for nowhere.
+const (
+	default4xx      = "DEFAULT_4XX"
+	default5xx      = "DEFAULT_5XX"
+	requestTooLarge = "REQUEST_TOO_LARGE"
+)
+
+// The forms of errors, and the answers where there is nothing.
+const (
+	profileNative    = "native"
+	profileAWS       = "aws"
+	profileConfluent = "confluent"
+	profileProblem   = "problem"
+
+	unknown404 = "404"
+	unknownAWS = "aws-403"
+)
+
+// responseTypes are all types, with their statuses and names of errors.
+var responseTypes = map[string]struct {
+	status int
+	name   string
+}{
+	"ACCESS_DENIED":                  {403, "AccessDeniedException"},
+	"API_CONFIGURATION_ERROR":        {500, "ApiConfigurationException"},
+	"AUTHORIZER_CONFIGURATION_ERROR": {500, "AuthorizerConfigurationException"},
+	"AUTHORIZER_FAILURE":             {500, "AuthorizerFailureException"},
+	"BAD_REQUEST_PARAMETERS":         {400, "BadRequestException"},
+	"BAD_REQUEST_BODY":               {400, "BadRequestException"},
+	default4xx:                       {400, "BadRequestException"},
+	default5xx:                       {500, "InternalServerErrorException"},
+	"EXPIRED_TOKEN":                  {403, "ExpiredTokenException"},
+	"INTEGRATION_FAILURE":            {504, "InternalServerErrorException"},
+	"INTEGRATION_TIMEOUT":            {504, "InternalServerErrorException"},
+	"INVALID_API_KEY":                {403, "ForbiddenException"},
+	"INVALID_SIGNATURE":              {403, "InvalidSignatureException"},
+	"MISSING_AUTHENTICATION_TOKEN":   {403, "MissingAuthenticationTokenException"},
+	"QUOTA_EXCEEDED":                 {429, "LimitExceededException"},
+	requestTooLarge:                  {413, "RequestTooLargeException"},
+	"RESOURCE_NOT_FOUND":             {404, "ResourceNotFoundException"},
+	"THROTTLED":                      {429, "TooManyRequestsException"},
+	"UNAUTHORIZED":                   {401, "UnauthorizedException"},
+	"UNSUPPORTED_MEDIA_TYPE":         {415, "BadRequestException"},
+	"WAF_FILTERED":                   {403, "ForbiddenException"},
+}
+
+// headerMapping is where the value of a header comes from.
+var headerMapping = regexp.MustCompile(`^('[^']*'|context\.[A-Za-z0-9_.]+|stageVariables\.[A-Za-z0-9_]+|method\.request\.header\.[A-Za-z0-9-]+)$`)
+
+// Validate reports each problem with the field it lies in.
+func (g GatewayResponse) Validate(report func(path, problem string)) {
+	if _, ok := responseTypes[g.Type]; !ok {
+		report("type", "want one of "+strings.Join(slices.Sorted(maps.Keys(responseTypes)), ", "))
+	}
+	if g.Type == requestTooLarge {
+		report("type", "this type cannot be replaced")
+	}
+	if g.Status != 0 && (g.Status < 200 || g.Status > 599) {
+		report("status", "want a status from 200 to 599")
+	}
+	for name, from := range g.Headers {
+		if !token(name) || !headerMapping.MatchString(from) || strings.ContainsAny(from, "\r\n") {
+			report("headers", fmt.Sprintf("%s: want 'literal', context.NAME, stageVariables.NAME or method.request.header.NAME", clipped(name)))
+		}
+	}
+	for media, text := range g.Templates {
+		if _, _, err := mime.ParseMediaType(media); err != nil || len(text) > 64<<10 {
+			report("templates", fmt.Sprintf("%s: want a media type and up to 64KiB of text", clipped(media)))
+		}
+	}
+}
+
+// A gatewayError is an answer that klamm itself makes, in the terms of API Gateway.
+type gatewayError struct {
+	kind    string // of responseTypes
+	status  int
+	name    string // of the error
+	message *string
+	member  string // that holds the message
+	detail  string // of what is wrong with a request
+	header  http.Header
+	body    []byte // already made; nil: not
+}
+
+// gatewayErrorOf finds the type of an error; nil: it was not klamm itself that made
+// it, but Kafka or an API.
+func (at *staged) gatewayErrorOf(r *http.Request, err error) *gatewayError {
+	var mismatch *shape.Mismatch
+	var invalid *gate.Invalidity
+	var refused *Refusal
+	switch {
+	case errors.As(err, &mismatch):
+		e := gatewayErr(map[shape.Fault]string{
+			shape.Parameters: "BAD_REQUEST_PARAMETERS", shape.Body: "BAD_REQUEST_BODY", shape.MediaType: "UNSUPPORTED_MEDIA_TYPE", shape.TooLarge: requestTooLarge,
+		}[mismatch.Fault], mismatch.AWS())
+		e.detail = mismatch.Error()
+		return e
+	case errors.As(err, &invalid):
+		e := gatewayErr("BAD_REQUEST_BODY", "Invalid request body")
+		e.detail = invalid.Error()
+		return e
+	case errors.Is(err, ErrNoRoute), errors.Is(err, ErrMethod):
+		return at.unknown(r, err)
+	case errors.Is(err, ErrBodyTooLarge):
+		return gatewayErr(requestTooLarge, "Request Too Long")
+	case errors.Is(err, ErrBackEnd):
+		return gatewayErr("INTEGRATION_FAILURE", "Internal server error")
+	case errors.Is(err, ErrBackEndTimeout):
+		return gatewayErr("INTEGRATION_TIMEOUT", "Endpoint request timed out")
+	case errors.As(err, &refused):
+		return refusalType(refused)
+	}
+	denial := gate.DenialOf(err)
+	if denial != nil && gate.Classify(err) == gate.Denied {
+		e := gatewayErr("ACCESS_DENIED", denial.Error())
+		e.member = "Message"
+		return e
+	}
+	var broker *kerr.Error
+	if errors.As(err, &broker) {
+		return nil
+	}
+	switch gate.Classify(err) {
+	case gate.Unauthenticated:
+		return gatewayErr("UNAUTHORIZED", "Unauthorized")
+	case gate.Throttled:
+		if usedUp(err) {
+			return gatewayErr("QUOTA_EXCEEDED", "Limit Exceeded")
+		}
+		return gatewayErr("THROTTLED", "Too Many Requests")
+	}
+	if gate.Classify(err) == gate.Internal && !known(err) {
+		return gatewayErr("API_CONFIGURATION_ERROR", "Internal server error")
+	}
+	return nil
+}
+
+func gatewayErr(kind, message string) *gatewayError {
+	t := responseTypes[kind]
+	return &gatewayError{kind: kind, status: t.status, name: t.name, message: &message, member: "message"}
+}
+
+// unknown is the error where there is nothing. Clients of API Gateway know it by a
+// text that depends on the Authorization header (gateway-policies.md 1.3.4).
+func (at *staged) unknown(r *http.Request, err error) *gatewayError {
+	how := at.UnknownRoute
+	if how == "" && at.Errors == profileAWS {
+		how = unknownAWS
+	}
+	if how != unknownAWS {
+		e := gatewayErr("RESOURCE_NOT_FOUND", "Not Found")
+		if errors.Is(err, ErrMethod) {
+			e.status, *e.message = http.StatusMethodNotAllowed, "Method Not Allowed"
+		}
+		return e
+	}
+	if values := r.Header["Authorization"]; len(values) > 0 && !signedHeader(values[0]) {
+		sum := sha256.Sum256([]byte(values[0]))
+		e := gatewayErr("MISSING_AUTHENTICATION_TOKEN", "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with SHA-256 and encoded with Base64): '"+
+			base64.StdEncoding.EncodeToString(sum[:])+"'.")
+		e.name = "IncompleteSignatureException"
+		return e
+	}
+	return gatewayErr("MISSING_AUTHENTICATION_TOKEN", "Missing Authentication Token")
+}
+
+// signedHeader says whether all items of an Authorization header are key=value.
+func signedHeader(value string) bool {
+	_, items, ok := strings.Cut(strings.TrimSpace(value), " ")
+	if !ok {
+		return false
+	}
+	for item := range strings.SplitSeq(items, ",") {
+		if !strings.Contains(item, "=") {
+			return false
+		}
+	}
+	return true
+}
+
+// refusalKinds are the types of the refusals that have a name in AWS's APIs.
+var refusalKinds = map[string]string{
+	"ForbiddenException": "INVALID_API_KEY", "UnauthorizedException": "UNAUTHORIZED", "MissingAuthenticationTokenException": "MISSING_AUTHENTICATION_TOKEN",
+	"AccessDeniedException": "ACCESS_DENIED", "ExpiredTokenException": "EXPIRED_TOKEN", "TooManyRequestsException": "THROTTLED", "LimitExceededException": "QUOTA_EXCEEDED",
+	"AuthorizerConfigurationException": "AUTHORIZER_CONFIGURATION_ERROR", "AuthorizerFailureException": "AUTHORIZER_FAILURE", "RequestTooLongException": requestTooLarge,
+}
+
+// refusalType finds the type of a refusal.
+func refusalType(refused *Refusal) *gatewayError {
+	name := refused.Header.Get("X-Amzn-Errortype")
+	kind := refusalKinds[name]
+	switch {
+	case kind != "":
+	case name != "" && refused.Status == http.StatusForbidden:
+		kind = "INVALID_SIGNATURE"
+	case refused.Kind == gate.Unauthenticated:
+		kind = "UNAUTHORIZED"
+	case refused.Kind == gate.Throttled:
+		kind = "THROTTLED"
+	case refused.Kind == gate.Denied:
+		kind = "ACCESS_DENIED"
+	case refused.Kind == gate.TooLarge:
+		kind = requestTooLarge
+	case refused.Kind == gate.Unavailable:
+		kind = default5xx
+	default:
+		kind = default4xx
+	}
+	e := gatewayErr(kind, refused.Message)
+	e.header, e.body = refused.Header, refused.Body
+	switch {
+	case refused.Status != 0:
+		e.status = refused.Status
+	case refused.Kind == gate.Unavailable:
+		e.status = http.StatusServiceUnavailable
+	case refused.Body == nil && kind == "UNAUTHORIZED":
+		*e.message = "Unauthorized"
+	}
+	if name != "" {
+		e.name = name
+	}
+	return e
+}
+
+// refuse answers in the form of the stage, and says so.
+func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool {
+	if at == nil || at.stage == nil || len(at.responses) == 0 && (at.Errors == "" || at.Errors == profileNative) && at.UnknownRoute != unknownAWS {
+		return false
+	}
+	e := at.gatewayErrorOf(r, err)
+	if e == nil {
+		return false
+	}
+	custom := at.responses[e.kind]
+	if class := e.status / 100; custom == nil && e.kind != requestTooLarge {
+		custom = at.responses[map[int]string{4: default4xx, 5: default5xx}[class]]
+	}
+	if custom == nil && (at.Errors == "" || at.Errors == profileNative) && e.kind != "MISSING_AUTHENTICATION_TOKEN" {
+		return false
+	}
+	h := w.Header()
+	maps.Copy(h, e.header)
+	h["X-Amzn-Errortype"] = []string{e.name}
+	id := idOf(w, r)
+	if _, ok := h["X-Amzn-Requestid"]; !ok {
+		h["X-Amzn-Requestid"] = []string{id}
+	}
+	media, body := "application/json", e.body
+	if body == nil {
+		media, body = at.errorBody(e)
+	}
+	if custom != nil {
+		if custom.Status != 0 {
+			e.status = custom.Status
+		}
+		values := at.values(r, e, id)
+		for name, from := range custom.Headers {
+			h.Set(name, values.header(r, from))
+		}
+		if m, text, ok := custom.template(r); ok {
+			media, body = m, []byte(values.fill(text, m))
+		}
+	}
+	h["Content-Type"] = []string{media}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(e.status)
+	_, _ = w.Write(body)
+	return true
+}
+
+// errorBody is an answer in the form of the stage.
+func (at *staged) errorBody(e *gatewayError) (media string, body []byte) {
+	text := ""
+	if e.message != nil {
+		text = *e.message
+	}
+	if e.detail != "" && at.Errors != profileAWS {
+		text = e.detail
+	}
+	switch at.Errors {
+	case profileConfluent:
+		body, _ = json.Marshal(struct {
+			Code    int    `json:"error_code"`
+			Message string `json:"message"`
+		}{confluentCode(e), text})
+		return "application/vnd.kafka.v2+json", body
+	case profileProblem:
+		body, _ = json.Marshal(Problem{Type: "about:blank", Title: http.StatusText(e.status), Status: e.status, Detail: text})
+		return "application/problem+json", body
+	}
+	body, _ = json.Marshal(map[string]*string{e.member: e.message})
+	return "application/json", body
+}
+
+func confluentCode(e *gatewayError) int {
+	switch {
+	case e.status == http.StatusUnauthorized:
+		return 40101
+	case e.status == http.StatusForbidden:
+		return 40301
+	case e.kind == "BAD_REQUEST_BODY":
+		return 42206
+	}
+	return e.status
+}
+
+// template chooses a body by what the client accepts; JSON where that says nothing.
+func (g *GatewayResponse) template(r *http.Request) (media, text string, ok bool) {
+	if len(g.Templates) == 0 {
+		return "", "", false
+	}
+	accept := r.Header.Get("Accept")
+	for _, m := range slices.Sorted(maps.Keys(g.Templates)) {
+		if accept != "" && strings.Contains(accept, m) {
+			return m, g.Templates[m], true
+		}
+	}
+	if text, ok := g.Templates["application/json"]; ok {
+		return "application/json", text, true
+	}
+	media = slices.Sorted(maps.Keys(g.Templates))[0]
+	return media, g.Templates[media], true
+}
+
+// gatewayValues are what templates and headers may name.
+type gatewayValues struct {
+	context   map[string]string
+	variables map[string]string
+}
+
+func (at *staged) values(r *http.Request, e *gatewayError, id string) gatewayValues {
+	message, quoted := "null", []byte("null")
+	if e.message != nil {
+		message = *e.message
+		quoted, _ = json.Marshal(message)
+	}
+	return gatewayValues{variables: at.variables, context: map[string]string{
+		"error.message": message, "error.messageString": string(quoted), "error.responseType": e.kind, "error.validationErrorString": e.detail,
+		"requestId": id, "extendedRequestId": id, "stage": at.Name, "httpMethod": r.Method, "path": r.URL.Path, "protocol": r.Proto, "domainName": r.Host,
+		"identity.sourceIp": hostOf(r.RemoteAddr), "identity.userAgent": r.UserAgent(),
+	}}
+}
+
+func hostOf(addr string) string {
+	if i := strings.LastIndexByte(addr, ':'); i >= 0 {
+		return strings.Trim(addr[:i], "[]")
+	}
+	return addr
+}
+
+// header returns the value of a header.
+func (v gatewayValues) header(r *http.Request, from string) string {
+	text := strings.Trim(from, "'")
+	switch {
+	case strings.HasPrefix(from, "'"):
+	case strings.HasPrefix(from, "context."):
+		text = v.context[from[len("context."):]]
+	case strings.HasPrefix(from, "stageVariables."):
+		text = v.variables[from[len("stageVariables."):]]
+	default:
+		text = r.Header.Get(from[len("method.request.header."):])
+	}
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return -1
+		}
+		return c
+	}, text)
+}
+
+// inTemplate finds the variables of a template.
+var inTemplate = regexp.MustCompile(`\$(\{)?(context|stageVariables)\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\}?`)
+
+// fill replaces variables, written so that they cannot end the text that they stand
+// in.
+func (v gatewayValues) fill(template, media string) string {
+	return inTemplate.ReplaceAllStringFunc(template, func(m string) string {
+		parts := inTemplate.FindStringSubmatch(m)
+		rest := ""
+		if parts[1] == "" && strings.HasSuffix(m, "}") {
+			rest = "}"
+		}
+		text := v.variables[parts[3]]
+		if parts[2] == "context" {
+			text = v.context[parts[3]]
+		}
+		if parts[3] == "error.messageString" && parts[2] == "context" {
+			return text + rest
+		}
+		switch {
+		case strings.Contains(media, "json"):
+			quoted, _ := json.Marshal(text)
+			text = string(quoted[1 : len(quoted)-1])
+		case strings.Contains(media, "xml"), strings.Contains(media, "html"):
+			text = html.EscapeString(text)
+		}
+		return text + rest
+	})
+}

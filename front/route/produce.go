@@ -1,0 +1,283 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+// A producer makes a record of each request.
+type producer struct {
+	routes    *Routes
+	topic     template
+	key       *template
+	value     *document // nil: the body as it came
+	partition *template
+	timestamp *template
+	format    string
+	headers   []header
+	set       []setting
+	remove    []path
+	answer    *answer
+}
+
+type header struct {
+	name string
+	text template
+}
+
+type setting struct {
+	at    path
+	value document
+}
+
+func (a *Routes) producer(cfg Config) (p *producer, err error) {
+	p = &producer{routes: a}
+	if p.topic, err = parseTemplate(cfg.Topic); err != nil {
+		return nil, err
+	}
+	status := http.StatusNoContent
+	if cfg.Response != nil && len(cfg.Response.Body) > 0 {
+		status = http.StatusOK
+	}
+	if p.answer, err = compileResponse(cfg.Response, status); err != nil {
+		return nil, err
+	}
+	q := cfg.Request
+	if q == nil {
+		return p, nil
+	}
+	optional := func(text string) *template {
+		if text == "" || err != nil {
+			return nil
+		}
+		var t template
+		t, err = parseTemplate(text)
+		return &t
+	}
+	p.key, p.partition = optional(q.Key), optional(q.Partition)
+	if q.Timestamp != nil {
+		p.timestamp, p.format = optional(q.Timestamp.From), q.Timestamp.Format
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, p.compile(q)
+}
+
+// compile makes ready what belongs to the value and the headers.
+func (p *producer) compile(q *Request) error {
+	if len(q.Value) > 0 && string(q.Value) != `"$"` {
+		d, err := parseDocument(q.Value)
+		if err != nil {
+			return err
+		}
+		p.value = &d
+	}
+	for name, text := range q.Headers {
+		t, err := parseTemplate(text)
+		if err != nil {
+			return err
+		}
+		p.headers = append(p.headers, header{name, t})
+	}
+	slices.SortFunc(p.headers, func(a, b header) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	for at, raw := range q.Set {
+		where, err := parsePath(at)
+		if err != nil {
+			return err
+		}
+		d, err := parseDocument(raw)
+		if err != nil {
+			return err
+		}
+		p.set = append(p.set, setting{where, d})
+	}
+	for _, at := range q.Remove {
+		where, err := parsePath(at)
+		if err != nil {
+			return err
+		}
+		p.remove = append(p.remove, where)
+	}
+	return nil
+}
+
+var topicShape = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// serve writes one record.
+func (p *producer) serve(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	body, release, err := front.LendBody(r)
+	if err != nil {
+		return err
+	}
+	settled := true
+	defer func() { release(settled) }()
+	f := p.routes.facts(r, who)
+	f.raw = body
+	topic, err := p.topic.text(f)
+	if err != nil {
+		return invalid(err)
+	}
+	if !topicShape.MatchString(topic) || topic == "." || topic == ".." {
+		return invalid(errNoTopic)
+	}
+	record, err := p.record(f)
+	if err != nil {
+		return invalid(err)
+	}
+	results, err := p.routes.env.Gate.Produce(r.Context(), who, topic, []*kgo.Record{record})
+	if err != nil {
+		return err
+	}
+	if err := results[0].Err; err != nil {
+		settled = !errors.Is(err, kafka.ErrNotAcknowledged)
+		return err
+	}
+	f.kafka = map[string]any{"topic": topic, "partition": record.Partition, "offset": record.Offset, "timestamp": record.Timestamp.UnixMilli()}
+	h := w.Header()
+	h["X-Kafka-Partition"] = []string{strconv.Itoa(int(record.Partition))}
+	h["X-Kafka-Offset"] = []string{strconv.FormatInt(record.Offset, 10)}
+	return p.answer.write(w, f)
+}
+
+// record makes the record of a request.
+func (p *producer) record(f *facts) (*kgo.Record, error) {
+	record := &kgo.Record{Partition: -1, Value: f.raw}
+	if record.Value == nil {
+		record.Value = []byte{} // no tombstone
+	}
+	var err error
+	if p.value != nil || len(p.set) > 0 || len(p.remove) > 0 {
+		if record.Value, err = p.made(f); err != nil {
+			return nil, err
+		}
+	}
+	if p.key != nil {
+		v, err := p.key.value(f)
+		if err != nil {
+			return nil, err
+		}
+		if v != nil && v != "" {
+			text, err := textOf(v)
+			if err != nil {
+				return nil, err
+			}
+			record.Key = []byte(text)
+		}
+	}
+	if p.partition != nil {
+		text, err := p.partition.text(f)
+		if err != nil {
+			return nil, err
+		}
+		n, err := strconv.ParseInt(text, 10, 32)
+		if text != "" && (err != nil || n < 0) {
+			return nil, errors.New("the partition is not a number from 0")
+		}
+		if text != "" {
+			record.Partition = int32(n)
+		}
+	}
+	for _, h := range p.headers {
+		text, err := h.text.text(f)
+		if err != nil {
+			return nil, err
+		}
+		if text != "" {
+			record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.name, Value: []byte(text)})
+		}
+	}
+	if p.timestamp != nil {
+		record.Timestamp, err = p.time(f)
+	}
+	return record, err
+}
+
+// made is a value that is not the body as it came.
+func (p *producer) made(f *facts) ([]byte, error) {
+	var doc any
+	var err error
+	if p.value != nil {
+		doc, err = p.value.value(f)
+	} else {
+		doc, err = f.document()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(p.set)+len(p.remove) > 0 {
+		doc = cloned(doc) // expressions look at the body as it came
+	}
+	for _, at := range p.remove {
+		at.remove(doc)
+	}
+	for _, s := range p.set {
+		v, err := s.value.value(f)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.at.set(&doc, v); err != nil {
+			return nil, err
+		}
+	}
+	return encode(doc)
+}
+
+// cloned copies the objects and arrays of a document.
+func cloned(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, one := range v {
+			out[name] = cloned(one)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, one := range v {
+			out[i] = cloned(one)
+		}
+		return out
+	}
+	return v
+}
+
+// time reads the time of a record; one that is not there is now.
+func (p *producer) time(f *facts) (time.Time, error) {
+	text, err := p.timestamp.text(f)
+	if err != nil || text == "" {
+		return time.Time{}, err
+	}
+	if p.format == "rfc3339" {
+		t, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil || t.UnixMilli() < 0 || t.Year() > 9999 {
+			return time.Time{}, errors.New("the timestamp is not a time of RFC 3339")
+		}
+		return t, nil
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if p.format == "unix" {
+		n *= 1000
+	}
+	if err != nil || n < 0 || n > 253402300799999 || math.IsNaN(n) {
+		return time.Time{}, fmt.Errorf("the timestamp is not a number of %s", map[bool]string{true: "seconds", false: "milliseconds"}[p.format == "unix"])
+	}
+	return time.UnixMilli(int64(n)), nil
+}
