@@ -1,0 +1,390 @@
+package aws_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/broker/brokertest"
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/aws"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/all"
+)
+
+const role = "arn:aws:iam::000000000000:role/r"
+
+// A hook is an HTTP endpoint that writes down what it is sent.
+type hook struct {
+	*httptest.Server
+	mu    sync.Mutex
+	calls []call
+}
+
+type call struct {
+	path, key, body string
+}
+
+func newHook(t *testing.T) *hook {
+	h := &hook{}
+	h.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.calls = append(h.calls, call{r.URL.Path, r.Header.Get("X-Key"), string(body)})
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+func (h *hook) taken() []call {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]call(nil), h.calls...)
+}
+
+// A server is a klamm with the two control planes and nothing else.
+type server struct {
+	t       *testing.T
+	url     string
+	broker  string
+	cluster *kafka.Cluster
+	store   *catalog.Store
+}
+
+func start(t *testing.T) *server {
+	t.Helper()
+	brokers := brokertest.Brokers(t)
+	log := slog.New(slog.DiscardHandler)
+	cluster, err := kafka.Open(kafka.Config{Brokers: brokers}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	egress, err := target.NewEgress(nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner, err := pipe.New(pipe.Config{Cluster: cluster, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := catalog.NewStore(catalog.StoreConfig{Cluster: cluster, Log: log})
+	seal, err := catalog.NewSeal(t.Context(), catalog.Config{}, store, secret.Local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := aws.New(aws.Config{Gate: gate.New(cluster), Store: store, Seal: seal, Pipes: runner, Account: "000000000000", Region: "us-east-1",
+		Brokers: func() []string { return brokers }, Egress: egress, Transport: egress.Transport(), Log: log})
+	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Compile: api.Compile, Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Log: log})
+	api.Use(definitions)
+	ctx, cancel := context.WithCancel(context.Background())
+	var parts sync.WaitGroup
+	parts.Go(func() { store.Run(ctx) })
+	parts.Go(func() { definitions.Run(ctx) })
+	parts.Go(func() { runner.Run(ctx) })
+	root := front.Dialect{Name: "root", Prefixes: []string{"/"}, Routes: []front.Route{{Name: "root", Pattern: "POST /{$}", Serve: api.Events(func(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
+		_, err := io.WriteString(w, "somebody else's")
+		return err
+	})}}, WriteError: func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), 500) }}
+	s := httptest.NewServer(front.New(front.Config{Dialects: []front.Dialect{api.Pipes(), root}, Anonymous: true, Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log}))
+	t.Cleanup(func() { s.Close(); cancel(); parts.Wait(); api.Close() })
+	return &server{t, s.URL, brokers[0], cluster, store}
+}
+
+// ask calls and decodes the answer.
+func (s *server) ask(method, path string, header http.Header, body any) (int, http.Header, map[string]any) {
+	s.t.Helper()
+	text, _ := json.Marshal(body)
+	if raw, ok := body.(string); ok {
+		text = []byte(raw)
+	}
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(string(text)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer map[string]any
+	all, _ := io.ReadAll(resp.Body)
+	_ = json.Unmarshal(all, &answer)
+	return resp.StatusCode, resp.Header, answer
+}
+
+// events calls an operation of EventBridge that must work.
+func (s *server) events(operation string, body any) map[string]any {
+	s.t.Helper()
+	status, _, answer := s.ask("POST", "/", http.Header{"X-Amz-Target": {"AWSEvents." + operation}}, body)
+	if status != 200 {
+		s.t.Fatalf("%s: %d %v", operation, status, answer)
+	}
+	return answer
+}
+
+// state waits for the state of a pipe.
+func (s *server) state(name, want string) map[string]any {
+	s.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		status, _, answer := s.ask("GET", "/v1/pipes/"+name, nil, nil)
+		if status == 200 && answer["CurrentState"] == want {
+			return answer
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("pipe %s is not %s but %v", name, want, answer)
+		}
+	}
+}
+
+type m = map[string]any
+
+// destination makes an API destination and its connection.
+func (s *server) destination(name, url string) string {
+	s.t.Helper()
+	c := s.events("CreateConnection", m{"Name": name, "AuthorizationType": "API_KEY", "AuthParameters": m{"ApiKeyAuthParameters": m{"ApiKeyName": "X-Key", "ApiKeyValue": "s3cret"}}})
+	d := s.events("CreateApiDestination", m{"Name": name, "ConnectionArn": c["ConnectionArn"], "InvocationEndpoint": url, "HttpMethod": "POST"})
+	return d["ApiDestinationArn"].(string)
+}
+
+func (s *server) create(topic, target string, more m) m {
+	body := m{"Source": "smk://" + s.broker, "RoleArn": role, "Target": target,
+		"SourceParameters": m{"SelfManagedKafkaParameters": m{"TopicName": topic, "StartingPosition": "TRIM_HORIZON", "BatchSize": 1}}}
+	for name, value := range more {
+		body[name] = value
+	}
+	return body
+}
+
+func (s *server) topic() string {
+	s.t.Helper()
+	name := fmt.Sprintf("t%d", time.Now().UnixNano())
+	if err := s.cluster.EnsureTopic(s.t.Context(), name, 1, nil); err != nil {
+		s.t.Fatal(err)
+	}
+	return name
+}
+
+func (s *server) produce(topic string, values ...string) {
+	s.t.Helper()
+	for _, v := range values {
+		if err := s.cluster.Produce(s.t.Context(), &kgo.Record{Topic: topic, Value: []byte(v)}).FirstErr(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within two minutes", what)
+		}
+	}
+}
+
+func TestLifeOfAPipe(t *testing.T) {
+	s, h := start(t), newHook(t)
+	topic := s.topic()
+	name := "orders." + topic
+	arn := s.destination(topic, h.URL+"/in")
+	status, _, answer := s.ask("POST", "/v1/pipes/"+name, nil, s.create(topic, arn, m{"Tags": m{"a": "1"}}))
+	if status != 200 || answer["CurrentState"] != "CREATING" || answer["Arn"] != "arn:aws:pipes:us-east-1:000000000000:pipe/"+name {
+		t.Fatalf("create: %d %v", status, answer)
+	}
+	s.state(name, "RUNNING")
+	s.produce(topic, `{"n":1}`)
+	eventually(t, "it is delivered", func() bool { return len(h.taken()) == 1 })
+	if c := h.taken()[0]; c.key != "s3cret" || c.path != "/in" || !strings.Contains(c.body, `"value":"eyJuIjoxfQ=="`) {
+		t.Fatalf("delivered %+v", c)
+	}
+	if status, _, answer = s.ask("POST", "/v1/pipes/"+name+"/stop", nil, nil); status != 200 || answer["DesiredState"] != "STOPPED" {
+		t.Fatalf("stop: %d %v", status, answer)
+	}
+	s.state(name, "STOPPED")
+	s.produce(topic, `{"n":2}`)
+	if status, _, answer = s.ask("POST", "/v1/pipes/"+name+"/start", nil, nil); status != 200 || answer["DesiredState"] != "RUNNING" {
+		t.Fatalf("start: %d %v", status, answer)
+	}
+	eventually(t, "the second is delivered", func() bool { return len(h.taken()) == 2 })
+	s.state(name, "RUNNING")
+	update := m{"RoleArn": role, "TargetParameters": m{"InputTemplate": `{"got":<$.value.n>}`}}
+	if status, _, answer = s.ask("PUT", "/v1/pipes/"+name, nil, update); status != 200 || answer["CurrentState"] != "UPDATING" {
+		t.Fatalf("update: %d %v", status, answer)
+	}
+	d := s.state(name, "RUNNING")
+	if d["Target"] != arn || d["Tags"].(m)["a"] != "1" || d["SourceParameters"].(m)["SelfManagedKafkaParameters"].(m)["TopicName"] != topic {
+		t.Fatalf("described %v", d)
+	}
+	s.produce(topic, `{"n":3}`)
+	eventually(t, "the third is delivered", func() bool { return len(h.taken()) == 3 })
+	if c := h.taken()[2]; c.body != `{"got":3}` {
+		t.Fatalf("delivered %+v", c)
+	}
+
+	s.events("UpdateConnection", m{"Name": topic, "AuthParameters": m{"ApiKeyAuthParameters": m{"ApiKeyValue": "other"}}})
+	eventually(t, "the new key is used", func() bool {
+		s.produce(topic, `{"n":4}`)
+		calls := h.taken()
+		return calls[len(calls)-1].key == "other"
+	})
+	s.events("DeauthorizeConnection", m{"Name": topic})
+	eventually(t, "the pipe has stopped", func() bool {
+		_, _, d := s.ask("GET", "/v1/pipes/"+name, nil, nil)
+		return d["CurrentState"] == "UPDATE_FAILED" && strings.Contains(fmt.Sprint(d["StateReason"]), "not authorized")
+	})
+
+	tags := "/tags/" + url.PathEscape("arn:aws:pipes:us-east-1:000000000000:pipe/"+name)
+	if status, _, _ = s.ask("POST", tags, nil, m{"tags": m{"b": "2"}}); status != 200 {
+		t.Fatalf("tag: %d", status)
+	}
+	if _, _, answer = s.ask("GET", tags, nil, nil); fmt.Sprint(answer["tags"]) != "map[a:1 b:2]" {
+		t.Fatalf("tags: %v", answer)
+	}
+	if status, _, _ = s.ask("DELETE", tags+"?tagKeys=a&tagKeys=none", nil, nil); status != 200 {
+		t.Fatalf("untag: %d", status)
+	}
+	if status, _, answer = s.ask("DELETE", "/v1/pipes/"+name, nil, nil); status != 200 || answer["DesiredState"] != "DELETED" || answer["CurrentState"] != "DELETING" {
+		t.Fatalf("delete: %d %v", status, answer)
+	}
+	if status, header, answer := s.ask("GET", "/v1/pipes/"+name, nil, nil); status != 404 || header.Get("X-Amzn-Errortype") != "NotFoundException" || !strings.Contains(fmt.Sprint(answer["message"]), name) {
+		t.Fatalf("after it was deleted: %d %v", status, answer)
+	}
+}
+
+func TestRefusedPipes(t *testing.T) {
+	s := start(t)
+	arn := s.destination(fmt.Sprintf("d%d", time.Now().UnixNano()), "http://127.0.0.1:9/x")
+	topicTarget := "arn:klamm:kafka:::topic/out"
+	source := func(more m) m {
+		k := m{"TopicName": "in"}
+		for name, value := range more {
+			k[name] = value
+		}
+		return m{"SourceParameters": m{"SelfManagedKafkaParameters": k}}
+	}
+	for _, c := range []struct {
+		name, target string
+		more         m
+		want         string
+	}{
+		{"no role", topicTarget, m{"RoleArn": nil}, "roleArn"},
+		{"another source", topicTarget, m{"Source": "arn:aws:kinesis:us-east-1:000000000000:stream/s"}, "source"},
+		{"no parameters", topicTarget, m{"SourceParameters": m{}}, "sourceParameters"},
+		{"a batch of nothing", topicTarget, source(m{"BatchSize": 0}), "batchSize"},
+		{"half a record", topicTarget, source(m{"BatchSize": 1.5}), "whole number"},
+		{"a long window", topicTarget, source(m{"MaximumBatchingWindowInSeconds": 301}), "maximumBatchingWindowInSeconds"},
+		{"no such position", topicTarget, source(m{"StartingPosition": "AT_TIMESTAMP"}), "[TRIM_HORIZON, LATEST]"},
+		{"two ways to log in", topicTarget, source(m{"Credentials": m{"BasicAuth": "x", "SaslScram512Auth": "y"}}), "exactly one"},
+		{"batches for an API destination", arn, source(m{"BatchSize": 10}), "BatchSize must be 1"},
+		{"a loop", "arn:klamm:kafka:::topic/in", source(nil), "topic in is read by this very pipe"},
+		{"a function", "arn:aws:lambda:us-east-1:000000000000:function:f", source(m{"BatchSize": 1}), "function:f does not exist"},
+		{"a bus", "arn:aws:events:us-east-1:000000000000:event-bus/b", source(m{"BatchSize": 1}), "buses"},
+		{"a queue", "arn:aws:sqs:us-east-1:000000000000:q", source(m{"BatchSize": 1}), "no target of this kind"},
+		{"no such destination", "arn:aws:events:us-east-1:000000000000:api-destination/none/1-2", source(m{"BatchSize": 1}), "does not exist"},
+		{"a header of its own", arn, m{"TargetParameters": m{"HttpParameters": m{"HeaderParameters": m{"Host": "x"}}}}, "Host"},
+		{"a wrong template", topicTarget, m{"TargetParameters": m{"InputTemplate": "{\"a\": <$.value.id}"}}, "template"},
+		{"a wrong log level", topicTarget, m{"LogConfiguration": m{"Level": "LOUD"}}, "logConfiguration.level"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, header, answer := s.ask("POST", "/v1/pipes/p", nil, s.create("in", c.target, c.more))
+			name := header.Get("X-Amzn-Errortype")
+			if status != 400 || name != "ValidationException" && name != "SerializationException" || answer["__type"] != name || !strings.Contains(fmt.Sprint(answer), c.want) {
+				t.Errorf("%d %s %v, want something about %q", status, name, answer, c.want)
+			}
+		})
+	}
+	if status, _, answer := s.ask("POST", "/v1/pipes/no%20spaces", nil, s.create("in", topicTarget, nil)); status != 400 || !strings.Contains(fmt.Sprint(answer), "name") {
+		t.Errorf("a wrong name: %d %v", status, answer)
+	}
+	for _, query := range []string{"Limit=0", "Limit=101", "Limit=x", "NextToken=nonsense", "CurrentState=ASLEEP"} {
+		if status, _, _ := s.ask("GET", "/v1/pipes?"+query, nil, nil); status != 400 {
+			t.Errorf("%s: %d", query, status)
+		}
+	}
+}
+
+func TestListsHavePages(t *testing.T) {
+	s := start(t)
+	prefix := fmt.Sprintf("l%d.", time.Now().UnixNano())
+	for i := range 5 {
+		body := s.create("in", "arn:klamm:kafka:::topic/out", m{"DesiredState": "STOPPED"})
+		if status, _, answer := s.ask("POST", fmt.Sprintf("/v1/pipes/%s%d", prefix, i), nil, body); status != 200 {
+			t.Fatalf("%d %v", status, answer)
+		}
+	}
+	var seen []string
+	for token := ""; ; {
+		_, _, answer := s.ask("GET", "/v1/pipes?Limit=2&NamePrefix="+prefix+token, nil, nil)
+		for _, p := range answer["Pipes"].([]any) {
+			seen = append(seen, p.(m)["Name"].(string))
+		}
+		next, ok := answer["NextToken"].(string)
+		if !ok {
+			break
+		}
+		token = "&NextToken=" + url.QueryEscape(next)
+	}
+	if fmt.Sprint(seen) != fmt.Sprintf("[%[1]s0 %[1]s1 %[1]s2 %[1]s3 %[1]s4]", prefix) {
+		t.Errorf("seen %v", seen)
+	}
+}
+
+func TestSecretsOfConnectionsStayHidden(t *testing.T) {
+	s := start(t)
+	name := fmt.Sprintf("c%d", time.Now().UnixNano())
+	params := m{"BasicAuthParameters": m{"Username": "u", "Password": "p4ssword"}, "InvocationHttpParameters": m{"HeaderParameters": []m{{"Key": "X-A", "Value": "shown"}, {"Key": "X-B", "Value": "h1dden", "IsValueSecret": true}}}}
+	s.events("CreateConnection", m{"Name": name, "AuthorizationType": "BASIC", "AuthParameters": params})
+	d := s.events("DescribeConnection", m{"Name": name})
+	text, _ := json.Marshal(d)
+	if d["ConnectionState"] != "AUTHORIZED" || strings.Contains(string(text), "p4ssword") || strings.Contains(string(text), "h1dden") || !strings.Contains(string(text), "shown") || !strings.Contains(string(text), `"Username":"u"`) {
+		t.Errorf("described %s", text)
+	}
+	doc, ok := s.store.Look(catalog.KindConnection, name)
+	if !ok || strings.Contains(string(doc.Body), "p4ssword") || strings.Contains(string(doc.Body), "h1dden") {
+		t.Errorf("stored %s", doc.Body)
+	}
+	for _, c := range []struct {
+		operation string
+		body      any
+		name      string
+		want      string
+	}{
+		{"CreateConnection", m{"Name": name, "AuthorizationType": "BASIC", "AuthParameters": params}, "ResourceAlreadyExistsException", name},
+		{"DescribeConnection", m{"Name": "none"}, "ResourceNotFoundException", "Failed to describe the connection(s). Connection 'none' does not exist."},
+		{"DescribeApiDestination", m{"Name": "none"}, "ResourceNotFoundException", "Failed to describe the api-destination(s). An api-destination 'none' does not exist."},
+		{"CreateConnection", m{"Name": "b", "AuthorizationType": "BASIC", "AuthParameters": m{}}, "ValidationException", "BasicAuthParameters"},
+		{"CreateConnection", `{"Name": 5}`, "SerializationException", "Name"},
+		{"PutNothing", m{}, "UnknownOperationException", ""},
+	} {
+		status, header, answer := s.ask("POST", "/", http.Header{"X-Amz-Target": {"AWSEvents." + c.operation}}, c.body)
+		if status != 400 || header.Get("X-Amzn-Errortype") != c.name || answer["__type"] != c.name || !strings.Contains(fmt.Sprint(answer["message"]), c.want) {
+			t.Errorf("%s: %d %v, want %s %q", c.operation, status, answer, c.name, c.want)
+		}
+	}
+	s.events("DeleteConnection", m{"Name": name})
+	if status, _, _ := s.ask("POST", "/", http.Header{"X-Amz-Target": {"AWSEvents.DescribeConnection"}}, m{"Name": name}); status != 400 {
+		t.Errorf("after it was deleted: %d", status)
+	}
+}

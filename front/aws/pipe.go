@@ -1,0 +1,475 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/pipe"
+)
+
+// A pipeRequest is what calls about pipes have.
+type pipeRequest struct {
+	DesiredState *string
+	pipeDocument
+}
+
+// nameOf returns the pipe that a path names, checked.
+func nameOf(r *http.Request) (string, *violations) {
+	v := &violations{}
+	name := r.PathValue("pipe")
+	v.required("name", &name, nameShape)
+	return name, v
+}
+
+// The states of pipes (pipes.md 2).
+const (
+	running = "RUNNING"
+	stopped = "STOPPED"
+)
+
+// The calls that change a pipe, and what it is while they are carried out.
+const (
+	create = "CREATE"
+	update = "UPDATE"
+	start  = "START"
+	stop   = "STOP"
+)
+
+var under = map[string]string{create: "CREATING", update: "UPDATING", start: "STARTING", stop: "STOPPING"}
+
+// createPipe serves CreatePipe.
+func (a *API) createPipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	var q pipeRequest
+	name, v := nameOf(r)
+	if err := decode(r, &q); err != nil {
+		return err
+	}
+	v.oneOf("desiredState", q.DesiredState, running, stopped)
+	q.check(v)
+	if len(v.texts) == 0 {
+		q.checkLoop(v)
+	}
+	if err := v.fault(); err != nil {
+		return err
+	}
+	if err := a.allowPipe(r, who, "pipes:CreatePipe", name, &q.pipeDocument); err != nil {
+		return err
+	}
+	b := pipeBody{Pipe: q.pipeDocument, Group: "klamm-pipe-" + name + "-" + newID()[:8], Change: create}
+	if len(b.Pipe.Tags) == 0 {
+		b.Pipe.Tags = nil
+	}
+	if _, ok := a.cfg.Definitions.InFile(name); ok {
+		return a.taken(name)
+	}
+	if err := a.try(r.Context(), name, &b); err != nil {
+		return err
+	}
+	if err := a.groupIsFree(r.Context(), name, &b); err != nil {
+		return err
+	}
+	doc, err := a.putPipe(r.Context(), who, name, &b, q.DesiredState != nil && *q.DesiredState == stopped, catalog.Absent)
+	if errors.Is(err, catalog.ErrExists) {
+		return a.taken(name)
+	}
+	if err != nil {
+		return err
+	}
+	return a.answerPipe(w, doc, under[create])
+}
+
+func (a *API) taken(name string) error {
+	return &fault{name: "ConflictException", status: http.StatusConflict, message: "Pipe " + name + " already exists.", members: map[string]any{"resourceId": name, "resourceType": "pipe"}}
+}
+
+func (a *API) putPipe(ctx context.Context, who gate.Principal, name string, b *pipeBody, isStopped bool, expect int64) (catalog.Document, error) {
+	raw, err := json.Marshal(b)
+	if err != nil {
+		return catalog.Document{}, err
+	}
+	return a.cfg.Store.Put(ctx, catalog.Document{Kind: catalog.KindPipe, Name: name, Dialect: dialect, By: who.Name, Stopped: isStopped, Body: raw}, expect)
+}
+
+// checkLoop reports a pipe that would read what it writes.
+func (p *pipeDocument) checkLoop(v *violations) {
+	if m := topicArn.FindStringSubmatch(*p.Target); m != nil && p.kafka() != nil && p.kafka().TopicName != nil && m[1] == *p.kafka().TopicName {
+		v.say("target", "the topic "+m[1]+" is read by this very pipe: its records would come back to it without end")
+	}
+}
+
+// allowPipe asks the gate whether the caller may do something to a pipe, and what the
+// pipe does to topics as well: it must not be a way around that.
+func (a *API) allowPipe(r *http.Request, who gate.Principal, action gate.Action, name string, doc *pipeDocument) error {
+	if err := a.allow(r, who, action, a.pipeARN(name)); err != nil || doc == nil {
+		return err
+	}
+	if k := doc.kafka(); k != nil && k.TopicName != nil {
+		if err := a.cfg.Gate.Admin(r.Context(), who, gate.ReadData, gate.Resource{Kind: "topic", Name: *k.TopicName}); err != nil {
+			return err
+		}
+	}
+	if m := topicArn.FindStringSubmatch(textOf(doc.Target)); m != nil {
+		return a.cfg.Gate.Admin(r.Context(), who, gate.WriteData, gate.Resource{Kind: "topic", Name: m[1]})
+	}
+	return nil
+}
+
+// try compiles a pipe, so that what cannot work is refused at once. A cluster that is
+// not known is no reason: the pipe fails then, and says why (pipes.md 3).
+func (a *API) try(ctx context.Context, name string, b *pipeBody) error {
+	if _, err := a.sourceOf(&b.Pipe); err != nil {
+		return nil
+	}
+	p, err := a.compile(ctx, name, b)
+	if err == nil {
+		err = a.cfg.Pipes.Check(p)
+	}
+	var gone *absent
+	var not *unsupported
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &gone), errors.As(err, &not):
+		return invalid("The pipe cannot work: " + err.Error() + ".")
+	case errors.Is(err, catalog.ErrUnavailable):
+		return err
+	}
+	return invalid("The pipe cannot work: " + err.Error() + ".")
+}
+
+// groupIsFree refuses a consumer group with which another pipe reads the same topic:
+// each record would reach only one of the two.
+func (a *API) groupIsFree(ctx context.Context, name string, b *pipeBody) error {
+	k := b.Pipe.kafka()
+	if k.ConsumerGroupID == nil {
+		return nil
+	}
+	if other := a.cfg.Definitions.Reader(b.group(), *k.TopicName); other != "" && other != name {
+		return &fault{name: "ConflictException", status: http.StatusConflict, members: map[string]any{"resourceId": other, "resourceType": "pipe"},
+			message: fmt.Sprintf("Pipe %s reads topic %s with consumer group %s already.", other, *k.TopicName, b.group())}
+	}
+	return nil
+}
+
+// answerPipe is what calls that change a pipe answer.
+func (a *API) answerPipe(w http.ResponseWriter, doc catalog.Document, state string) error {
+	desired := running
+	if doc.Stopped {
+		desired = stopped
+	}
+	if state == "DELETING" {
+		desired = "DELETED"
+	}
+	return write(w, pipes.media, map[string]any{"Arn": a.pipeARN(doc.Name), "Name": doc.Name, "DesiredState": desired, "CurrentState": state,
+		"CreationTime": stamp(doc.Created), "LastModifiedTime": stamp(doc.Changed)})
+}
+
+// getPipe finds a pipe that this API has made.
+func (a *API) getPipe(ctx context.Context, name string) (catalog.Document, pipeBody, error) {
+	missing := &fault{name: "NotFoundException", status: http.StatusNotFound, message: "Pipe " + name + " does not exist."}
+	if _, ok := a.cfg.Definitions.InFile(name); ok {
+		return catalog.Document{}, pipeBody{}, missing // it is klamm's own
+	}
+	doc, err := a.cfg.Store.Get(ctx, catalog.KindPipe, name)
+	if errors.Is(err, catalog.ErrNotFound) || err == nil && doc.Dialect != dialect {
+		return doc, pipeBody{}, missing
+	}
+	if err != nil {
+		return doc, pipeBody{}, err
+	}
+	b, err := readPipe(doc)
+	return doc, b, err
+}
+
+// onePipe finds the pipe that a path names.
+func (a *API) onePipe(r *http.Request, who gate.Principal, action gate.Action) (catalog.Document, pipeBody, error) {
+	name, v := nameOf(r)
+	if err := v.fault(); err != nil {
+		return catalog.Document{}, pipeBody{}, err
+	}
+	if err := a.allowPipe(r, who, action, name, nil); err != nil {
+		return catalog.Document{}, pipeBody{}, err
+	}
+	return a.getPipe(r.Context(), name)
+}
+
+// describePipe serves DescribePipe.
+func (a *API) describePipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	doc, b, err := a.onePipe(r, who, "pipes:DescribePipe")
+	if err != nil {
+		return err
+	}
+	out, err := a.state(r.Context(), doc, &b)
+	if err != nil {
+		return err
+	}
+	out.pipeDocument = &b.Pipe
+	return write(w, pipes.media, out)
+}
+
+// A pipeAnswer is a pipe as descriptions and lists show it.
+type pipeAnswer struct {
+	Arn, Name                  string
+	DesiredState, CurrentState string
+	StateReason                string `json:",omitempty"`
+	CreationTime               stamp
+	LastModifiedTime           stamp
+	*pipeDocument
+}
+
+// longestReason bounds a StateReason, in characters.
+const longestReason = 512
+
+// state says how far a pipe is. It is running where this process runs it, since all
+// do the same, and stopped when nobody in the cluster reads for it any more.
+func (a *API) state(ctx context.Context, doc catalog.Document, b *pipeBody) (out pipeAnswer, err error) {
+	out = pipeAnswer{Arn: a.pipeARN(doc.Name), Name: doc.Name, DesiredState: running, CreationTime: stamp(doc.Created), LastModifiedTime: stamp(doc.Changed)}
+	if doc.Stopped {
+		out.DesiredState = stopped
+	}
+	out.CurrentState, out.StateReason, err = a.current(ctx, doc, b)
+	if runes := []rune(out.StateReason); len(runes) > longestReason {
+		out.StateReason = string(runes[:longestReason])
+	}
+	return out, err
+}
+
+func (a *API) current(ctx context.Context, doc catalog.Document, b *pipeBody) (state, reason string, err error) {
+	if err := a.cfg.Definitions.Problem(doc.Name); err != nil {
+		return b.failed(), err.Error(), nil
+	}
+	local, err := a.cfg.Pipes.Local(doc.Name)
+	if errors.Is(err, pipe.ErrNoPipe) || err == nil && local.Version < doc.Version {
+		return under[b.Change], "", nil // it has not been taken up yet
+	}
+	if doc.Stopped {
+		return a.stopping(ctx, doc, b, local, "")
+	}
+	if held, why := a.cfg.Pipes.State(doc.Name); held != pipe.Running {
+		return a.stopping(ctx, doc, b, local, "The pipe is "+held+": "+why)
+	}
+	switch {
+	case local.Err != nil:
+		return b.failed(), local.Err.Error(), nil
+	case local.Running:
+		return running, "", nil
+	}
+	return under[b.Change], "", nil
+}
+
+func (b *pipeBody) failed() string { return b.Change + "_FAILED" }
+
+// stopping says whether a pipe that is to stop has stopped.
+func (a *API) stopping(ctx context.Context, doc catalog.Document, b *pipeBody, local pipe.Local, reason string) (string, string, error) {
+	if !local.Running {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		members, err := a.cfg.Pipes.Members(ctx, doc.Name)
+		if err != nil || members == 0 {
+			return stopped, reason, err
+		}
+	}
+	if b.Change == start {
+		return under[stop], reason, nil
+	}
+	return under[b.Change], reason, nil
+}
+
+// settled refuses a change of a pipe that is still busy with the one before.
+func (a *API) settled(ctx context.Context, doc catalog.Document, b *pipeBody) (string, error) {
+	state, _, err := a.current(ctx, doc, b)
+	if err != nil {
+		return "", err
+	}
+	for _, busy := range under {
+		if state == busy {
+			return "", &fault{name: "ConflictException", status: http.StatusConflict, members: map[string]any{"resourceId": doc.Name, "resourceType": "pipe"},
+				message: "Pipe " + doc.Name + " is " + state + "; try again when that is done."}
+		}
+	}
+	return state, nil
+}
+
+// updatePipe serves UpdatePipe. What it leaves out stays.
+func (a *API) updatePipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	var q pipeRequest
+	name, v := nameOf(r)
+	if err := decode(r, &q); err != nil {
+		return err
+	}
+	v.required("roleArn", q.RoleArn, roleShape)
+	v.oneOf("desiredState", q.DesiredState, running, stopped)
+	if err := v.fault(); err != nil {
+		return err
+	}
+	doc, b, err := a.onePipe(r, who, "pipes:UpdatePipe")
+	if err != nil {
+		return err
+	}
+	if q.Source != nil && *q.Source != textOf(b.Pipe.Source) {
+		return invalid("Source of a pipe cannot be changed.")
+	}
+	if err := b.Pipe.update(&q.pipeDocument); err != nil {
+		return err
+	}
+	if b.Pipe.check(v); len(v.texts) == 0 {
+		b.Pipe.checkLoop(v)
+	}
+	if err := v.fault(); err != nil {
+		return err
+	}
+	if err := a.allowPipe(r, who, "pipes:UpdatePipe", name, &b.Pipe); err != nil {
+		return err
+	}
+	if err := a.try(r.Context(), name, &b); err != nil {
+		return err
+	}
+	if q.DesiredState != nil {
+		doc.Stopped = *q.DesiredState == stopped
+	}
+	b.Change = update
+	if doc, err = a.putPipe(r.Context(), who, name, &b, doc.Stopped, doc.Version); err != nil {
+		return err
+	}
+	return a.answerPipe(w, doc, under[update])
+}
+
+// startPipe serves StartPipe. A pipe that runs stays as it is.
+func (a *API) startPipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	return a.turn(w, r, who, "pipes:StartPipe", start)
+}
+
+// stopPipe serves StopPipe. A pipe that has stopped stays as it is.
+func (a *API) stopPipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	return a.turn(w, r, who, "pipes:StopPipe", stop)
+}
+
+func (a *API) turn(w http.ResponseWriter, r *http.Request, who gate.Principal, action gate.Action, change string) error {
+	doc, b, err := a.onePipe(r, who, action)
+	if err != nil {
+		return err
+	}
+	state, err := a.settled(r.Context(), doc, &b)
+	if err != nil {
+		return err
+	}
+	if change == start && state == running || change == stop && state == stopped && doc.Stopped {
+		return a.answerPipe(w, doc, state)
+	}
+	if held, _ := a.cfg.Pipes.State(doc.Name); change == start && held != pipe.Running {
+		if err := a.cfg.Pipes.Resume(r.Context(), doc.Name); err != nil {
+			return err
+		}
+	}
+	b.Change = change
+	if doc, err = a.putPipe(r.Context(), who, doc.Name, &b, change == stop, doc.Version); err != nil {
+		return err
+	}
+	return a.answerPipe(w, doc, under[change])
+}
+
+// deletePipe serves DeletePipe. Deliveries that are under way end.
+func (a *API) deletePipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	doc, _, err := a.onePipe(r, who, "pipes:DeletePipe")
+	if err != nil {
+		return err
+	}
+	if err := a.cfg.Store.Delete(r.Context(), catalog.KindPipe, doc.Name, catalog.Any); err != nil {
+		return err
+	}
+	if err := a.cfg.Pipes.Forget(r.Context(), doc.Name); err != nil {
+		a.cfg.Log.Warn("what is remembered of a deleted pipe cannot be forgotten", "pipe", doc.Name, "err", err)
+	}
+	doc.Changed = now()
+	return a.answerPipe(w, doc, "DELETING")
+}
+
+// listPipes serves ListPipes.
+func (a *API) listPipes(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	query := r.URL.Query()
+	v := &violations{}
+	text := func(name string) *string {
+		if values, ok := query[name]; ok {
+			return &values[0]
+		}
+		return nil
+	}
+	prefix, desired, current, from, to := text("NamePrefix"), text("DesiredState"), text("CurrentState"), text("SourcePrefix"), text("TargetPrefix")
+	v.text("namePrefix", prefix, nameShape)
+	v.oneOf("desiredState", desired, running, stopped)
+	v.oneOf("currentState", current, currentStates...)
+	v.text("sourcePrefix", from, long(1, 1600))
+	v.text("targetPrefix", to, long(1, 1600))
+	page, err := pageOf(query, v)
+	if err != nil {
+		return err
+	}
+	if err := a.allow(r, who, "pipes:ListPipes", a.pipeARN("*")); err != nil {
+		return err
+	}
+	docs, err := a.cfg.Store.List(r.Context(), catalog.KindPipe, textOf(prefix))
+	if err != nil {
+		return err
+	}
+	list := []listedPipe{}
+	for _, doc := range docs {
+		if doc.Dialect != dialect || !page.wants(doc.Name) {
+			continue
+		}
+		if _, shadowed := a.cfg.Definitions.InFile(doc.Name); shadowed {
+			continue
+		}
+		b, err := readPipe(doc)
+		if err != nil || !strings.HasPrefix(textOf(b.Pipe.Source), textOf(from)) || !strings.HasPrefix(textOf(b.Pipe.Target), textOf(to)) || desired != nil && (*desired == stopped) != doc.Stopped {
+			continue
+		}
+		if page.full(len(list)) {
+			break
+		}
+		out, err := a.state(r.Context(), doc, &b)
+		if err != nil {
+			return err
+		}
+		if current != nil && out.CurrentState != *current {
+			continue
+		}
+		list = append(list, listedPipe{out, b.Pipe.Source, b.Pipe.Target, b.Pipe.Enrichment})
+		page.last = doc.Name
+	}
+	return write(w, pipes.media, page.answer("Pipes", list))
+}
+
+// A listedPipe is a pipe as lists show it.
+type listedPipe struct {
+	pipeAnswer
+	Source, Target *string
+	Enrichment     *string `json:",omitempty"`
+}
+
+var currentStates = []string{running, stopped, "CREATING", "UPDATING", "DELETING", "STARTING", "STOPPING", "CREATE_FAILED", "UPDATE_FAILED", "START_FAILED", "STOP_FAILED", "DELETE_FAILED",
+	"CREATE_ROLLBACK_FAILED", "DELETE_ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED"}
+
+// pageOf reads what part of a list is wanted from a query.
+func pageOf(query url.Values, v *violations) (*page, error) {
+	var q pageRequest
+	if values, ok := query["NextToken"]; ok {
+		q.NextToken = &values[0]
+	}
+	if values, ok := query["Limit"]; ok {
+		var n number
+		if err := json.Unmarshal([]byte(values[0]), &n); err != nil {
+			v.say("limit", "want a number")
+		} else {
+			q.Limit = &n
+		}
+	}
+	return q.page(v)
+}

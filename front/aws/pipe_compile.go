@@ -1,0 +1,305 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klamm-gateway/klamm/catalog"
+)
+
+// A pipeBody is how a pipe lies in the catalog.
+type pipeBody struct {
+	Pipe pipeDocument
+	// Group is the consumer group, where the user has not named one.
+	Group string
+	// Change is the call that made this state: CREATE, UPDATE, START or STOP. While
+	// it is being carried out the pipe is CREATING and so on.
+	Change string
+}
+
+// group is the consumer group of a pipe.
+func (b *pipeBody) group() string {
+	if k := b.Pipe.kafka(); k != nil && k.ConsumerGroupID != nil && *k.ConsumerGroupID != "" {
+		return *k.ConsumerGroupID
+	}
+	return b.Group
+}
+
+// readPipe takes a pipe out of the catalog.
+func readPipe(d catalog.Document) (b pipeBody, err error) {
+	if d.Dialect != dialect {
+		return b, fmt.Errorf("%w: pipe %q was not made through this API", catalog.ErrReadOnly, d.Name)
+	}
+	err = json.Unmarshal(d.Body, &b)
+	return b, err
+}
+
+// dialect marks what these APIs have stored.
+const dialect = "aws"
+
+// An unsupported is a target that klamm does not have.
+type unsupported struct{ text string }
+
+func (e *unsupported) Error() string { return e.text }
+
+var (
+	topicArn    = regexp.MustCompile(`^arn:klamm:kafka:::topic/([A-Za-z0-9._-]{1,249})$`)
+	clusterArn  = regexp.MustCompile(`^arn:klamm:kafka:::cluster/([A-Za-z0-9._-]{1,64})$`)
+	logGroupArn = regexp.MustCompile(`^arn:aws[a-z-]*:logs:[a-z0-9-]*:[0-9]{0,12}:log-group:([.\-_/#A-Za-z0-9]{1,512}?)(:\*)?$`)
+)
+
+// kindOfTarget sorts targets by their ARNs.
+func kindOfTarget(arn string) string {
+	switch {
+	case destinationArn.MatchString(arn):
+		return "api-destination"
+	case topicArn.MatchString(arn):
+		return "topic"
+	case logGroupArn.MatchString(arn):
+		return "log"
+	}
+	parts := strings.SplitN(arn, ":", 7)
+	switch {
+	case len(parts) > 5 && parts[2] == "lambda":
+		return "function"
+	case len(parts) > 5 && parts[2] == "events" && strings.HasPrefix(parts[5], "event-bus/"):
+		return "bus"
+	}
+	return ""
+}
+
+// Compile makes of a pipe that lies in the catalog one that can be run. What it names
+// has to exist.
+func (a *API) Compile(ctx context.Context, d catalog.Document) (catalog.Pipe, error) {
+	b, err := readPipe(d)
+	if err != nil {
+		return catalog.Pipe{}, err
+	}
+	p, err := a.compile(ctx, d.Name, &b)
+	p.Version, p.Paused = d.Version, d.Stopped
+	return p, err
+}
+
+func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pipe, error) {
+	doc := &b.Pipe
+	k := doc.kafka()
+	if k == nil || k.TopicName == nil || doc.Source == nil || doc.Target == nil {
+		return catalog.Pipe{}, fmt.Errorf("pipe %q has no Kafka source or no target", name)
+	}
+	source, err := a.sourceOf(doc)
+	if err != nil {
+		return catalog.Pipe{}, err
+	}
+	p := catalog.Pipe{Name: name, Topics: []string{*k.TopicName}, Group: b.group(), Start: "earliest", SourceCluster: source.cluster}
+	if k.StartingPosition != nil && *k.StartingPosition == "LATEST" {
+		p.Start = "latest"
+	}
+	x := &catalog.Execution{PipeARN: a.pipeARN(name), SourceARN: *doc.Source, TargetARN: *doc.Target, EventSource: source.kind, Bootstrap: source.bootstrap}
+	if f := doc.SourceParameters.FilterCriteria; f != nil {
+		for _, one := range f.Filters {
+			if one.Pattern != nil && *one.Pattern != "" {
+				x.Filters = append(x.Filters, json.RawMessage(*one.Pattern))
+			}
+		}
+	}
+	var input inputParameters
+	if doc.TargetParameters != nil {
+		input = doc.TargetParameters.inputParameters
+	}
+	if p.Target, x.TargetRate, err = a.targetOf(ctx, *doc.Target, input); err != nil {
+		return catalog.Pipe{}, fmt.Errorf("target: %w", err)
+	}
+	x.TargetTemplate = textOf(input.InputTemplate)
+	if doc.Enrichment != nil && *doc.Enrichment != "" {
+		input = inputParameters{}
+		if doc.EnrichmentParameters != nil {
+			input = *doc.EnrichmentParameters
+		}
+		t, rate, err := a.enrichmentOf(ctx, *doc.Enrichment, input)
+		if err != nil {
+			return catalog.Pipe{}, fmt.Errorf("enrichment: %w", err)
+		}
+		x.Enrichment, x.EnrichmentRate = &t, rate
+		x.EnrichmentARN, x.EnrichmentTemplate = *doc.Enrichment, textOf(input.InputTemplate)
+	}
+	p.Execution = x
+	p.Delivery = catalog.Delivery{
+		Timeout: 5 * time.Minute, Order: catalog.OrderPartition, InFlight: 1000, Backoff: catalog.Backoff{Min: time.Second, Max: time.Minute}, Log: "none",
+		Batch: catalog.Batch{Records: doc.batchSize(), Bytes: 6 << 20},
+	}
+	if k.MaximumBatchingWindowInSeconds != nil {
+		p.Delivery.Batch.Wait = time.Duration(*k.MaximumBatchingWindowInSeconds) * time.Second
+	}
+	return p, nil
+}
+
+func textOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// pipeARN is the ARN of a pipe.
+func (a *API) pipeARN(name string) string {
+	return "arn:aws:pipes:" + a.cfg.Region + ":" + a.cfg.Account + ":pipe/" + name
+}
+
+// A source is where a pipe reads.
+type source struct {
+	kind      string // as it stands in the records
+	bootstrap string // of a self-managed one
+	cluster   string // in kafka.clusters; empty: klamm's own
+}
+
+// sourceOf finds the cluster that a source names.
+func (a *API) sourceOf(doc *pipeDocument) (source, error) {
+	name := *doc.Source
+	s := source{kind: "aws:kafka"}
+	if doc.SourceParameters.SelfManagedKafkaParameters != nil {
+		s.kind = "SelfManagedKafka"
+	}
+	if host, ok := strings.CutPrefix(name, "smk://"); ok {
+		servers := append([]string{host}, doc.SourceParameters.SelfManagedKafkaParameters.AdditionalBootstrapServers...)
+		s.bootstrap = strings.Join(servers, ",")
+		if slices.ContainsFunc(a.cfg.Brokers(), func(b string) bool { return slices.Contains(servers, b) }) {
+			return s, nil
+		}
+		for _, c := range a.cfg.Clusters {
+			if slices.ContainsFunc(c.Brokers, func(b string) bool { return slices.Contains(servers, b) }) {
+				s.cluster = c.Name
+				return s, nil
+			}
+		}
+		return s, fmt.Errorf("source %s is neither klamm's own cluster nor one of kafka.clusters: name it there, with its brokers and credentials", name)
+	}
+	if m := clusterArn.FindStringSubmatch(name); m != nil {
+		if s.kind == "SelfManagedKafka" {
+			s.bootstrap = strings.Join(a.cfg.Brokers(), ",")
+		}
+		if m[1] == "klamm" {
+			return s, nil
+		}
+		for _, c := range a.cfg.Clusters {
+			if c.Name == m[1] {
+				if s.kind == "SelfManagedKafka" {
+					s.bootstrap = strings.Join(c.Brokers, ",")
+				}
+				s.cluster = c.Name
+				return s, nil
+			}
+		}
+		return s, fmt.Errorf("there is no cluster %q in kafka.clusters", m[1])
+	}
+	for _, c := range a.cfg.Clusters {
+		if slices.Contains(c.ARNs, name) {
+			s.cluster = c.Name
+			return s, nil
+		}
+	}
+	return s, fmt.Errorf("the source %s does not exist: no cluster of kafka.clusters has that ARN", name)
+}
+
+// targetOf makes the target of an ARN.
+func (a *API) targetOf(ctx context.Context, arn string, input inputParameters) (catalog.Target, catalog.Rate, error) {
+	switch kindOfTarget(arn) {
+	case "api-destination":
+		return a.webhookOf(ctx, arn, input.HttpParameters)
+	case "topic":
+		return targetOfKind("topic", map[string]any{"name": topicArn.FindStringSubmatch(arn)[1]})
+	case "log":
+		return targetOfKind("log", map[string]any{"name": logGroupArn.FindStringSubmatch(arn)[1]})
+	case "function":
+		return a.functionOf(ctx, arn)
+	case "bus":
+		return catalog.Target{}, catalog.Rate{}, &unsupported{"event buses are not there yet: " + arn}
+	}
+	return catalog.Target{}, catalog.Rate{}, &unsupported{"klamm has no target of this kind: " + clip(arn) + "; want an API destination, a function, arn:klamm:kafka:::topic/NAME or a log group"}
+}
+
+// enrichmentOf makes who is asked of an ARN.
+func (a *API) enrichmentOf(ctx context.Context, arn string, input inputParameters) (catalog.Target, catalog.Rate, error) {
+	switch kindOfTarget(arn) {
+	case "api-destination":
+		return a.webhookOf(ctx, arn, input.HttpParameters)
+	case "function":
+		return a.functionOf(ctx, arn)
+	}
+	return catalog.Target{}, catalog.Rate{}, &unsupported{"klamm has no enrichment of this kind: " + clip(arn) + "; want an API destination or a function"}
+}
+
+// functionTarget makes the target of a function's ARN: it gets arrays.
+func functionTarget(arn string) (catalog.Target, catalog.Rate, error) {
+	m := functionForms.FindStringSubmatch(arn)
+	if m == nil || m[5] != "" && m[5] != "$LATEST" {
+		return catalog.Target{}, catalog.Rate{}, &unsupported{"not the ARN of a function without versions and aliases: " + clip(arn)}
+	}
+	return targetOfKind("function", map[string]any{"name": m[4], "array": true})
+}
+
+// functionOf is functionTarget for a function that has to exist.
+func (a *API) functionOf(ctx context.Context, arn string) (catalog.Target, catalog.Rate, error) {
+	m := functionForms.FindStringSubmatch(arn)
+	if m != nil && (a.cfg.Function == nil || !a.cfg.Function(ctx, m[4])) {
+		return catalog.Target{}, catalog.Rate{}, &absent{"the function " + clip(arn) + " does not exist"}
+	}
+	return functionTarget(arn)
+}
+
+func targetOfKind(kind string, config map[string]any) (catalog.Target, catalog.Rate, error) {
+	raw, err := json.Marshal(config)
+	return catalog.Target{Kind: kind, Config: raw}, catalog.Rate{}, err
+}
+
+// webhookOf makes a webhook of an API destination, its connection and the parameters
+// of a pipe (event-bus.md 6 and 7). The secrets in it never leave the process.
+func (a *API) webhookOf(ctx context.Context, arn string, params *httpParameters) (catalog.Target, catalog.Rate, error) {
+	d, err := a.destinationOf(arn)
+	if err != nil {
+		return catalog.Target{}, catalog.Rate{}, err
+	}
+	c, err := a.connectionOf(d.ConnectionArn)
+	if err != nil {
+		return catalog.Target{}, catalog.Rate{}, err
+	}
+	config := map[string]any{"url": d.InvocationEndpoint, "method": d.HTTPMethod, "retry_conflict": true}
+	if params != nil {
+		if len(params.PathParameterValues) > 0 {
+			values := make([]string, len(params.PathParameterValues))
+			for i, v := range params.PathParameterValues {
+				values[i] = placeholder(v)
+			}
+			config["path_parameters"] = values[:min(len(values), strings.Count(d.InvocationEndpoint, "*"))]
+		}
+		for name, from := range map[string]map[string]string{"headers": params.HeaderParameters, "query": params.QueryStringParameters} {
+			to := map[string]string{}
+			for key, v := range from {
+				to[key] = placeholder(v)
+			}
+			if len(to) > 0 {
+				config[name] = to
+			}
+		}
+	}
+	if err := a.authorize(ctx, c, config); err != nil {
+		return catalog.Target{}, catalog.Rate{}, err
+	}
+	t, _, err := targetOfKind("webhook", config)
+	return t, catalog.Rate{Of: arn, PerSecond: d.rate()}, err
+}
+
+// placeholder turns a dynamic value into a placeholder of a webhook.
+func placeholder(value string) string {
+	if isDynamic(value) {
+		return "<" + value + ">"
+	}
+	return value
+}
+
+// secretOf is how a webhook is given a secret that is already known.
+func secretOf(text string) map[string]string { return map[string]string{"value": text} }

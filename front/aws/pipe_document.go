@@ -1,0 +1,539 @@
+package aws
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/klamm-gateway/klamm/rule"
+	"github.com/klamm-gateway/klamm/transform"
+)
+
+// A pipeDocument is a pipe as its API shows it (pipes.md 17). What klamm does not
+// carry out is kept and shown as it came.
+type pipeDocument struct {
+	Description          *string            `json:",omitempty"`
+	Source               *string            `json:",omitempty"`
+	SourceParameters     *sourceParameters  `json:",omitempty"`
+	Enrichment           *string            `json:",omitempty"`
+	EnrichmentParameters *inputParameters   `json:",omitempty"`
+	Target               *string            `json:",omitempty"`
+	TargetParameters     *targetParameters  `json:",omitempty"`
+	RoleArn              *string            `json:",omitempty"`
+	Tags                 map[string]*string `json:",omitempty"`
+	LogConfiguration     *logConfiguration  `json:",omitempty"`
+	KmsKeyIdentifier     *string            `json:",omitempty"`
+}
+
+type sourceParameters struct {
+	FilterCriteria                  *filterCriteria `json:",omitempty"`
+	ManagedStreamingKafkaParameters *kafkaSource    `json:",omitempty"`
+	SelfManagedKafkaParameters      *kafkaSource    `json:",omitempty"`
+	KinesisStreamParameters         json.RawMessage `json:",omitempty"`
+	DynamoDBStreamParameters        json.RawMessage `json:",omitempty"`
+	SqsQueueParameters              json.RawMessage `json:",omitempty"`
+	ActiveMQBrokerParameters        json.RawMessage `json:",omitempty"`
+	RabbitMQBrokerParameters        json.RawMessage `json:",omitempty"`
+}
+
+type filterCriteria struct {
+	Filters []filter `json:",omitempty"`
+}
+
+type filter struct {
+	Pattern *string `json:",omitempty"`
+}
+
+// A kafkaSource is either of the two Kafka sources.
+type kafkaSource struct {
+	TopicName                      *string            `json:",omitempty"`
+	StartingPosition               *string            `json:",omitempty"`
+	AdditionalBootstrapServers     []string           `json:",omitempty"`
+	BatchSize                      *number            `json:",omitempty"`
+	MaximumBatchingWindowInSeconds *number            `json:",omitempty"`
+	ConsumerGroupID                *string            `json:",omitempty"`
+	Credentials                    map[string]*string `json:",omitempty"`
+	ServerRootCaCertificate        *string            `json:",omitempty"`
+	Vpc                            *vpc               `json:",omitempty"`
+}
+
+type vpc struct {
+	Subnets       []string `json:",omitempty"`
+	SecurityGroup []string `json:",omitempty"`
+}
+
+type inputParameters struct {
+	InputTemplate  *string         `json:",omitempty"`
+	HttpParameters *httpParameters `json:",omitempty"`
+}
+
+type httpParameters struct {
+	PathParameterValues   []string          `json:",omitempty"`
+	HeaderParameters      map[string]string `json:",omitempty"`
+	QueryStringParameters map[string]string `json:",omitempty"`
+}
+
+type targetParameters struct {
+	inputParameters
+	LambdaFunctionParameters           json.RawMessage `json:",omitempty"`
+	StepFunctionStateMachineParameters json.RawMessage `json:",omitempty"`
+	KinesisStreamParameters            json.RawMessage `json:",omitempty"`
+	EcsTaskParameters                  json.RawMessage `json:",omitempty"`
+	BatchJobParameters                 json.RawMessage `json:",omitempty"`
+	SqsQueueParameters                 json.RawMessage `json:",omitempty"`
+	RedshiftDataParameters             json.RawMessage `json:",omitempty"`
+	SageMakerPipelineParameters        json.RawMessage `json:",omitempty"`
+	EventBridgeEventBusParameters      json.RawMessage `json:",omitempty"`
+	CloudWatchLogsParameters           json.RawMessage `json:",omitempty"`
+	TimestreamParameters               json.RawMessage `json:",omitempty"`
+}
+
+type logConfiguration struct {
+	S3LogDestination *struct {
+		BucketName   *string `json:",omitempty"`
+		BucketOwner  *string `json:",omitempty"`
+		OutputFormat *string `json:",omitempty"`
+		Prefix       *string `json:",omitempty"`
+	} `json:",omitempty"`
+	FirehoseLogDestination *struct {
+		DeliveryStreamArn *string `json:",omitempty"`
+	} `json:",omitempty"`
+	CloudwatchLogsLogDestination *struct {
+		LogGroupArn *string `json:",omitempty"`
+	} `json:",omitempty"`
+	Level                *string  `json:",omitempty"`
+	IncludeExecutionData []string `json:",omitempty"`
+}
+
+// The forms of pipes.md 17, with the ARNs of klamm's own beside those of AWS.
+const (
+	hostForm = `(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\-]*[a-zA-Z0-9])\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\-]*[A-Za-z0-9]):[0-9]{1,5}`
+	arnForm  = `arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-]+):([a-z]{2,4}((-gov)|(-de)|(-iso([a-z]?)))?-[a-z]+(-\d{1})?)?:(\d{12})?:(.+)`
+	ownForm  = `arn:klamm:[a-z]+:::(.+)`
+	partForm = `arn:aws([a-z]|\-)*:secretsmanager:([a-z]{2,4}((-gov)|(-de)|(-iso([a-z]?)))?-[a-z]+(-\d{1})?):(\d{12}):secret:.+`
+	pathForm = `(\$(\.[\w/_-]+(\[(\d+|\*)\])*)*)`
+)
+
+var (
+	nameShape     = like(1, 64, `[\.\-_A-Za-z0-9]+`)
+	sourceShape   = like(1, 1600, `smk://`+hostForm+`|`+arnForm+`|`+ownForm).as(`smk://` + hostForm + `|` + arnForm)
+	targetShape   = like(1, 1600, arnForm+`|`+ownForm).as(arnForm)
+	enrichShape   = like(0, 1600, `$|`+arnForm+`|`+ownForm).as(`$|` + arnForm)
+	roleShape     = like(1, 1600, `arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z0-9+=,.@\-_/]+`)
+	kmsShape      = like(0, 2048, `[a-zA-Z0-9_\-/:]*`)
+	topicShape    = like(1, 249, `[^.]([a-zA-Z0-9\-_.]*)`).as(`[^.]([a-zA-Z0-9\-_.]+)`)
+	groupShape    = like(1, 200, `[a-zA-Z0-9-\/*:_+=.@-]*`)
+	serverShape   = like(1, 300, hostForm)
+	secretShape   = like(1, 1600, partForm)
+	subnetShape   = like(1, 1024, `subnet-[0-9a-z]*`)
+	securityShape = like(1, 1024, `sg-[0-9a-zA-Z]*`)
+	headerName    = like(0, 512, `[!#$%&'*+-.^_`+"`"+`|~0-9a-zA-Z]+`)
+	headerValue   = like(0, 512, `[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*|`+pathForm).hidden()
+	queryName     = like(0, 512, `[^\x00-\x1F\x7F]+|`+pathForm)
+	queryValue    = like(0, 512, `[^\x00-\x09\x0B\x0C\x0E-\x1F\x7F]+|`+pathForm).hidden()
+	pathValue     = regexp.MustCompile(`\S`)
+)
+
+// destinationArn is the ARN of an API destination.
+var destinationArn = regexp.MustCompile(`^arn:aws[a-z-]*:events:[a-z0-9-]*:[0-9]{0,12}:api-destination/([.\-_A-Za-z0-9]{1,64})/([-A-Za-z0-9]+)$`)
+
+// toDestination says whether an ARN is that of an API destination, or of a gateway,
+// which take one event at a time.
+func toDestination(arn *string) bool { return arn != nil && destinationArn.MatchString(*arn) }
+
+// check reports what is wrong with a document in itself.
+func (p *pipeDocument) check(v *violations) {
+	v.text("description", p.Description, long(0, 512).hidden())
+	v.required("source", p.Source, sourceShape)
+	v.required("target", p.Target, targetShape)
+	v.required("roleArn", p.RoleArn, roleShape)
+	v.text("enrichment", p.Enrichment, enrichShape)
+	v.text("kmsKeyIdentifier", p.KmsKeyIdentifier, kmsShape)
+	checkTags(v, "tags", p.Tags, 0)
+	p.checkSource(v)
+	if e := p.EnrichmentParameters; e != nil {
+		e.check(v, "enrichmentParameters", p.Enrichment == nil || *p.Enrichment == "")
+	}
+	if t := p.TargetParameters; t != nil {
+		t.check(v, "targetParameters", true)
+	}
+	p.LogConfiguration.check(v)
+	p.checkBatches(v)
+}
+
+func checkTags(v *violations, path string, tags map[string]*string, least int) {
+	v.count(path, len(tags), least, 50)
+	for key, value := range tags {
+		v.text(path+".key", &key, long(1, 128).hidden())
+		v.required(path+".value", value, long(0, 256).hidden())
+	}
+}
+
+// kafka returns the parameters of the source, those that fit it.
+func (p *pipeDocument) kafka() *kafkaSource {
+	s := p.SourceParameters
+	switch {
+	case s == nil:
+		return nil
+	case s.SelfManagedKafkaParameters != nil:
+		return s.SelfManagedKafkaParameters
+	default:
+		return s.ManagedStreamingKafkaParameters
+	}
+}
+
+// managed says whether a source is an MSK cluster.
+func managed(source string) bool { return strings.HasPrefix(source, "arn:aws") }
+
+func (p *pipeDocument) checkSource(v *violations) {
+	s := p.SourceParameters
+	if p.Source == nil || v.has("source") {
+		return
+	}
+	if s == nil {
+		v.add("sourceParameters", nil, "not be null")
+		return
+	}
+	if managed(*p.Source) && !strings.Contains(*p.Source, ":kafka:") || s.foreign() {
+		v.say("source", "klamm reads from Kafka: want smk://HOST:PORT, the ARN of an MSK cluster, or arn:klamm:kafka:::cluster/NAME as the source")
+		return
+	}
+	both := s.ManagedStreamingKafkaParameters != nil && s.SelfManagedKafkaParameters != nil
+	fits := s.SelfManagedKafkaParameters != nil
+	if managed(*p.Source) {
+		fits = s.ManagedStreamingKafkaParameters != nil
+	}
+	if strings.HasPrefix(*p.Source, "arn:klamm:") {
+		fits = p.kafka() != nil
+	}
+	if both || !fits {
+		v.say("sourceParameters", "exactly one structure must be given that fits the source: SelfManagedKafkaParameters for smk://, ManagedStreamingKafkaParameters for an MSK cluster")
+		return
+	}
+	path := "sourceParameters.selfManagedKafkaParameters"
+	if s.ManagedStreamingKafkaParameters != nil {
+		path = "sourceParameters.managedStreamingKafkaParameters"
+	}
+	k := p.kafka()
+	v.required(path+".topicName", k.TopicName, topicShape)
+	v.text(path+".consumerGroupID", k.ConsumerGroupID, groupShape)
+	k.check(v, path, s.ManagedStreamingKafkaParameters != nil)
+	s.checkFilters(v)
+}
+
+func (s *sourceParameters) foreign() bool {
+	return s.KinesisStreamParameters != nil || s.DynamoDBStreamParameters != nil || s.SqsQueueParameters != nil || s.ActiveMQBrokerParameters != nil || s.RabbitMQBrokerParameters != nil
+}
+
+// check reports what is wrong with what can be changed later, too.
+func (k *kafkaSource) check(v *violations, path string, msk bool) {
+	v.oneOf(path+".startingPosition", k.StartingPosition, "TRIM_HORIZON", "LATEST")
+	v.number(path+".batchSize", k.BatchSize.int(), 1, 10_000)
+	v.number(path+".maximumBatchingWindowInSeconds", k.MaximumBatchingWindowInSeconds.int(), 0, 300)
+	v.count(path+".additionalBootstrapServers", len(k.AdditionalBootstrapServers), 0, 2)
+	for _, server := range k.AdditionalBootstrapServers {
+		v.text(path+".additionalBootstrapServers", &server, serverShape)
+	}
+	v.text(path+".serverRootCaCertificate", k.ServerRootCaCertificate, secretShape)
+	ways := []string{"BasicAuth", "SaslScram512Auth", "SaslScram256Auth", "ClientCertificateTlsAuth"}
+	if msk {
+		ways = []string{"SaslScram512Auth", "ClientCertificateTlsAuth"}
+	}
+	if k.Credentials != nil && len(k.Credentials) != 1 {
+		v.say(path+".credentials", "want exactly one of "+strings.Join(ways, ", "))
+	}
+	for way, secret := range k.Credentials {
+		if !slices.Contains(ways, way) {
+			v.say(path+".credentials", "want exactly one of "+strings.Join(ways, ", "))
+		}
+		v.required(path+".credentials."+way, secret, secretShape)
+	}
+	if k.Vpc != nil {
+		v.count(path+".vpc.subnets", len(k.Vpc.Subnets), 0, 16)
+		v.count(path+".vpc.securityGroup", len(k.Vpc.SecurityGroup), 0, 5)
+		for _, subnet := range k.Vpc.Subnets {
+			v.text(path+".vpc.subnets", &subnet, subnetShape)
+		}
+		for _, group := range k.Vpc.SecurityGroup {
+			v.text(path+".vpc.securityGroup", &group, securityShape)
+		}
+	}
+}
+
+func (s *sourceParameters) checkFilters(v *violations) {
+	if s.FilterCriteria == nil {
+		return
+	}
+	const path = "sourceParameters.filterCriteria.filters"
+	v.count(path, len(s.FilterCriteria.Filters), 0, 5)
+	for i, f := range s.FilterCriteria.Filters {
+		at := fmt.Sprintf("%s.%d.member.pattern", path, i+1)
+		v.text(at, f.Pattern, long(0, 4096).hidden())
+		if f.Pattern == nil || *f.Pattern == "" || len(*f.Pattern) > 4*4096 {
+			continue
+		}
+		if _, err := rule.CompileRecord([]byte(*f.Pattern)); err != nil {
+			v.say(at, "the event pattern is not valid. Reason: "+err.Error())
+		}
+	}
+}
+
+// check reports what is wrong with the input of a target or an enrichment; own says
+// that there is one.
+func (p *inputParameters) check(v *violations, path string, unused bool) {
+	v.text(path+".inputTemplate", p.InputTemplate, long(0, 8192).hidden())
+	if t := p.InputTemplate; t != nil && *t != "" && len(*t) <= 4*8192 {
+		if _, err := transform.Compile(transform.Spec{Template: *t, Encoded: true}, transform.Vars{}); err != nil {
+			v.say(path+".inputTemplate", "the template is not valid: "+err.Error())
+		}
+	}
+	h := p.HttpParameters
+	if h == nil {
+		return
+	}
+	path += ".httpParameters"
+	for _, value := range h.PathParameterValues {
+		if !pathValue.MatchString(value) {
+			v.add(path+".pathParameterValues", "***", "satisfy regular expression pattern: (?!\\s*$).+")
+		}
+		checkDynamic(v, path+".pathParameterValues", value)
+	}
+	for name, value := range h.HeaderParameters {
+		v.text(path+".headerParameters", &name, headerName)
+		v.text(path+".headerParameters."+clip(name), &value, headerValue)
+		if refusedHeader(name) {
+			v.say(path+".headerParameters", "the header "+clip(name)+" cannot be set")
+		}
+		checkDynamic(v, path+".headerParameters", value)
+	}
+	for name, value := range h.QueryStringParameters {
+		v.text(path+".queryStringParameters", &name, queryName)
+		v.text(path+".queryStringParameters."+clip(name), &value, queryValue)
+		checkDynamic(v, path+".queryStringParameters", value)
+	}
+}
+
+// checkDynamic reports values that look like paths and are none.
+func checkDynamic(v *violations, path, value string) {
+	if !isDynamic(value) {
+		if strings.Contains(value, "<$") {
+			v.say(path, "a value is either a path such as $.value.id, or a constant without <$")
+		}
+		return
+	}
+	if rest, behind, err := transform.CutPath(value); err != nil || behind != "" || rest == "" {
+		v.say(path, "a value that begins with $. is a path, and this is none")
+	}
+}
+
+// isDynamic says whether a value is taken from the event.
+func isDynamic(value string) bool {
+	return value == "$" || strings.HasPrefix(value, "$.") || strings.HasPrefix(value, "$[")
+}
+
+// refusedHeader says whether a header is not the user's to set (event-bus.md 6).
+func refusedHeader(name string) bool {
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, "x-amz") {
+		return true
+	}
+	switch name {
+	case "authorization", "connection", "content-encoding", "content-length", "host", "max-forwards", "te", "transfer-encoding", "trailer", "upgrade", "via", "www-authenticate", "x-forwarded-for":
+		return true
+	}
+	return false
+}
+
+func (l *logConfiguration) check(v *violations) {
+	if l == nil {
+		return
+	}
+	v.required("logConfiguration.level", l.Level, shape{})
+	v.oneOf("logConfiguration.level", l.Level, "OFF", "ERROR", "INFO", "TRACE")
+	for _, data := range l.IncludeExecutionData {
+		v.oneOf("logConfiguration.includeExecutionData", &data, "ALL")
+	}
+	if d := l.S3LogDestination; d != nil {
+		v.required("logConfiguration.s3LogDestination.bucketName", d.BucketName, long(3, 63))
+		v.required("logConfiguration.s3LogDestination.bucketOwner", d.BucketOwner, like(0, 0, `\d{12}`))
+		v.oneOf("logConfiguration.s3LogDestination.outputFormat", d.OutputFormat, "json", "plain", "w3c")
+		v.text("logConfiguration.s3LogDestination.prefix", d.Prefix, long(0, 256))
+	}
+	if d := l.FirehoseLogDestination; d != nil {
+		v.required("logConfiguration.firehoseLogDestination.deliveryStreamArn", d.DeliveryStreamArn, like(1, 1600, `arn:aws([a-z]|\-)*:firehose:[^:]*:(\d{12}):deliverystream/[a-zA-Z0-9_.-]{1,64}`))
+	}
+	if d := l.CloudwatchLogsLogDestination; d != nil {
+		v.required("logConfiguration.cloudwatchLogsLogDestination.logGroupArn", d.LogGroupArn, like(1, 1600, `arn:aws([a-z]|\-)*:logs:[^:]*:(\d{12}):log-group:[\.\-_/#A-Za-z0-9]{1,512}(:\*)?`))
+	}
+}
+
+// checkBatches reports batches that the target or the enrichment cannot take
+// (pipes.md 2).
+func (p *pipeDocument) checkBatches(v *violations) {
+	k := p.kafka()
+	if k == nil || k.BatchSize == nil {
+		return
+	}
+	for _, one := range []struct {
+		what string
+		arn  *string
+	}{{"target", p.Target}, {"enrichment", p.Enrichment}} {
+		if *k.BatchSize > 1 && toDestination(one.arn) {
+			v.say("sourceParameters.batchSize", "an API destination as "+one.what+" takes one event at a time: BatchSize must be 1")
+		}
+	}
+}
+
+// has says whether something was found wrong with a path.
+func (v *violations) has(path string) bool {
+	return slices.ContainsFunc(v.fields, func(f fieldError) bool { return f.Name == path })
+}
+
+// batchSize is how many records a batch has (pipes.md 3).
+func (p *pipeDocument) batchSize() int {
+	if k := p.kafka(); k != nil && k.BatchSize != nil {
+		return int(*k.BatchSize)
+	}
+	if toDestination(p.Target) || toDestination(p.Enrichment) {
+		return 1
+	}
+	return 100
+}
+
+// update takes over what an UpdatePipe names; what it leaves out stays
+// (pipes.md 2).
+func (p *pipeDocument) update(u *pipeDocument) error {
+	if u.SourceParameters != nil {
+		if err := p.updateSource(u.SourceParameters); err != nil {
+			return err
+		}
+	}
+	set := func(to **string, from *string) {
+		if from != nil {
+			*to = from
+		}
+	}
+	set(&p.Description, u.Description)
+	set(&p.RoleArn, u.RoleArn)
+	set(&p.KmsKeyIdentifier, u.KmsKeyIdentifier)
+	if u.Enrichment != nil {
+		p.Enrichment = u.Enrichment
+		if *u.Enrichment == "" {
+			p.Enrichment, p.EnrichmentParameters = nil, nil
+		}
+	}
+	if u.EnrichmentParameters != nil {
+		if p.EnrichmentParameters == nil {
+			p.EnrichmentParameters = &inputParameters{}
+		}
+		p.EnrichmentParameters.update(u.EnrichmentParameters)
+	}
+	if u.Target != nil && p.Target != nil && kindOfTarget(*u.Target) != kindOfTarget(*p.Target) && p.TargetParameters != nil {
+		// Those of another kind would mean nothing.
+		p.TargetParameters = &targetParameters{inputParameters: inputParameters{InputTemplate: p.TargetParameters.InputTemplate}}
+	}
+	set(&p.Target, u.Target)
+	if u.TargetParameters != nil {
+		if p.TargetParameters == nil {
+			p.TargetParameters = &targetParameters{}
+		}
+		p.TargetParameters.update(u.TargetParameters)
+	}
+	if u.LogConfiguration != nil {
+		p.LogConfiguration = u.LogConfiguration
+	}
+	return nil
+}
+
+func (p *inputParameters) update(u *inputParameters) {
+	if u.InputTemplate != nil {
+		p.InputTemplate = u.InputTemplate
+		if *u.InputTemplate == "" {
+			p.InputTemplate = nil
+		}
+	}
+	if u.HttpParameters != nil {
+		p.HttpParameters = u.HttpParameters
+	}
+}
+
+func (p *targetParameters) update(u *targetParameters) {
+	p.inputParameters.update(&u.inputParameters)
+	for _, m := range []struct{ to, from *json.RawMessage }{
+		{&p.LambdaFunctionParameters, &u.LambdaFunctionParameters}, {&p.StepFunctionStateMachineParameters, &u.StepFunctionStateMachineParameters},
+		{&p.KinesisStreamParameters, &u.KinesisStreamParameters}, {&p.EcsTaskParameters, &u.EcsTaskParameters}, {&p.BatchJobParameters, &u.BatchJobParameters},
+		{&p.SqsQueueParameters, &u.SqsQueueParameters}, {&p.RedshiftDataParameters, &u.RedshiftDataParameters},
+		{&p.SageMakerPipelineParameters, &u.SageMakerPipelineParameters}, {&p.EventBridgeEventBusParameters, &u.EventBridgeEventBusParameters},
+		{&p.CloudWatchLogsParameters, &u.CloudWatchLogsParameters}, {&p.TimestreamParameters, &u.TimestreamParameters},
+	} {
+		if *m.from != nil {
+			*m.to = *m.from
+		}
+	}
+}
+
+// updateSource takes over what can be changed of a source; what cannot be is an
+// error if it is another.
+func (p *pipeDocument) updateSource(u *sourceParameters) error {
+	if p.SourceParameters == nil {
+		p.SourceParameters = &sourceParameters{}
+	}
+	if u.FilterCriteria != nil {
+		p.SourceParameters.FilterCriteria = u.FilterCriteria
+		if len(u.FilterCriteria.Filters) == 0 {
+			p.SourceParameters.FilterCriteria = nil
+		}
+	}
+	for _, m := range []struct {
+		name     string
+		to, from *kafkaSource
+	}{
+		{"SelfManagedKafkaParameters", p.SourceParameters.SelfManagedKafkaParameters, u.SelfManagedKafkaParameters},
+		{"ManagedStreamingKafkaParameters", p.SourceParameters.ManagedStreamingKafkaParameters, u.ManagedStreamingKafkaParameters},
+	} {
+		if m.from == nil {
+			continue
+		}
+		if m.to == nil {
+			return invalid("The source of a pipe cannot be changed: " + m.name + " does not fit it.")
+		}
+		if err := m.to.update(m.from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *kafkaSource) update(u *kafkaSource) error {
+	for _, fixed := range []struct {
+		name     string
+		was, now *string
+	}{{"TopicName", k.TopicName, u.TopicName}, {"StartingPosition", k.StartingPosition, u.StartingPosition}, {"ConsumerGroupID", k.ConsumerGroupID, u.ConsumerGroupID}} {
+		if fixed.now != nil && (fixed.was == nil || *fixed.was != *fixed.now) {
+			return invalid(fixed.name + " of a pipe cannot be changed.")
+		}
+	}
+	if u.BatchSize != nil {
+		k.BatchSize = u.BatchSize
+	}
+	if u.MaximumBatchingWindowInSeconds != nil {
+		k.MaximumBatchingWindowInSeconds = u.MaximumBatchingWindowInSeconds
+	}
+	if u.Credentials != nil {
+		k.Credentials = u.Credentials
+	}
+	if u.ServerRootCaCertificate != nil {
+		k.ServerRootCaCertificate = u.ServerRootCaCertificate
+	}
+	if u.Vpc != nil {
+		k.Vpc = u.Vpc
+	}
+	return nil
+}
+
+func invalid(message string) error {
+	return &fault{name: "ValidationException", status: http.StatusBadRequest, message: message}
+}

@@ -1,0 +1,182 @@
+package aws
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+// largestBody bounds a request of these APIs, in bytes.
+const largestBody = 1 << 20
+
+// A fault is an error as these APIs know it.
+type fault struct {
+	name    string // "ValidationException"
+	status  int
+	message string
+	members map[string]any // beside the message
+}
+
+func (e *fault) Error() string { return e.message }
+
+// Reported says that the answer tells all that there is to know.
+func (e *fault) Reported() {}
+
+// stamp is a time as these APIs write it: seconds since 1970.
+type stamp time.Time
+
+func (t stamp) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(time.Time(t).UnixMilli())/1000, 'f', -1, 64), nil
+}
+
+// decode reads the request's body, one JSON object; unknown members are ignored. No
+// body is an empty object.
+func decode(r *http.Request, into any) error {
+	if r.ContentLength > largestBody {
+		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, largestBody)
+	}
+	data, release, err := front.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if len(data) > largestBody {
+		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, largestBody)
+	}
+	return parse(data, into)
+}
+
+// parse is decode for a body that is there.
+func parse(data []byte, into any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil
+	}
+	wrong := func(text string) error {
+		return &fault{name: "SerializationException", status: http.StatusBadRequest, message: text}
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(into); err != nil {
+		var mismatch *json.UnmarshalTypeError
+		if errors.As(err, &mismatch) {
+			return wrong(fmt.Sprintf("%s cannot be a JSON %s", mismatch.Field, mismatch.Value))
+		}
+		return wrong("the body is not a JSON object")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return wrong("the body has something behind its JSON object")
+	}
+	if bytes.TrimSpace(data)[0] != '{' {
+		return wrong("the body is not a JSON object")
+	}
+	return nil
+}
+
+// write answers with a document.
+func write(w http.ResponseWriter, media string, body any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", media)
+	_, err = w.Write(b)
+	return err
+}
+
+// named gives any error its name and status in one of the services; missing and taken
+// are what that calls a definition that is not there, and one that is.
+type namesOf struct {
+	media                    string
+	missing, taken, full     fault
+	conflict, internal, slow fault
+	denied                   int // the status of what is not allowed
+}
+
+// faultOf returns an error in the words of a service.
+func (n *namesOf) faultOf(err error) *fault {
+	say := func(f fault, message string) *fault {
+		f.message = message
+		return &f
+	}
+	var own *fault
+	if errors.As(err, &own) {
+		return own
+	}
+	switch {
+	case errors.Is(err, front.ErrNoRoute), errors.Is(err, front.ErrMethod):
+		return &fault{name: "UnknownOperationException", status: http.StatusNotFound, message: "There is no such operation."}
+	case errors.Is(err, front.ErrBodyTooLarge):
+		return &fault{name: "RequestEntityTooLargeException", status: http.StatusRequestEntityTooLarge, message: err.Error()}
+	case errors.Is(err, front.ErrBodyTimeout), errors.Is(err, io.ErrUnexpectedEOF):
+		return &fault{name: "SerializationException", status: http.StatusBadRequest, message: "The request body breaks off."}
+	case errors.Is(err, catalog.ErrNotFound):
+		return say(n.missing, err.Error())
+	case errors.Is(err, catalog.ErrExists):
+		return say(n.taken, err.Error())
+	case errors.Is(err, catalog.ErrFull):
+		return say(n.full, "The requested resource exceeds the maximum number allowed.")
+	case errors.Is(err, catalog.ErrConflict), errors.Is(err, catalog.ErrReadOnly), errors.Is(err, catalog.ErrNewer):
+		return say(n.conflict, err.Error())
+	case errors.Is(err, catalog.ErrInvalid):
+		return &fault{name: "ValidationException", status: http.StatusBadRequest, message: err.Error()}
+	case errors.Is(err, catalog.ErrUnavailable):
+		return &fault{name: n.internal.name, status: http.StatusServiceUnavailable, message: "The catalog is not available now; try again."}
+	}
+	if status, text, ok := front.Status(err); ok {
+		return &fault{name: statusName(status), status: status, message: text}
+	}
+	switch gate.Classify(err) {
+	case gate.Denied:
+		return &fault{name: "AccessDeniedException", status: n.denied, message: err.Error()}
+	case gate.Unauthenticated:
+		return &fault{name: "MissingAuthenticationTokenException", status: n.denied, message: "Missing Authentication Token"}
+	case gate.Throttled:
+		return say(n.slow, "Rate exceeded")
+	case gate.Invalid:
+		return &fault{name: "ValidationException", status: http.StatusBadRequest, message: err.Error()}
+	case gate.Unavailable:
+		return &fault{name: n.internal.name, status: http.StatusServiceUnavailable, message: "The brokers cannot be reached now; try again."}
+	}
+	return say(n.internal, "An internal error has occurred; the log has the details.")
+}
+
+// writeError answers with an error: the name in a header and in the body.
+func (n *namesOf) writeError(w http.ResponseWriter, _ *http.Request, err error) {
+	f := n.faultOf(err)
+	body := map[string]any{"__type": f.name, "message": f.message}
+	for name, value := range f.members {
+		body[name] = value
+	}
+	h := w.Header()
+	h.Set("X-Amzn-Errortype", f.name)
+	if f.status == http.StatusTooManyRequests || f.status >= 500 {
+		h.Set("Retry-After", "1")
+	}
+	b, _ := json.Marshal(body)
+	h.Set("Content-Type", n.media)
+	w.WriteHeader(f.status)
+	_, _ = w.Write(b)
+}
+
+// statusName is the name of an error that only its status tells of.
+func statusName(status int) string {
+	switch {
+	case status == http.StatusForbidden:
+		return "AccessDeniedException"
+	case status == http.StatusTooManyRequests:
+		return "ThrottlingException"
+	case status == http.StatusRequestEntityTooLarge:
+		return "RequestEntityTooLargeException"
+	case status >= 500:
+		return "ServiceUnavailableException"
+	}
+	return "ValidationException"
+}
