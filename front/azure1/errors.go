@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -75,7 +76,10 @@ func refusalOf(err error) *refusal {
 
 // message is what a client may know about an error.
 func message(err error) string {
+	var invalid *gate.Invalidity
 	switch {
+	case errors.As(err, &invalid):
+		return invalid.Text(func(v gate.Violation) string { return v.In("#/records/" + strconv.Itoa(v.Record)) })
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
 		return "The topic does not exist."
 	case errors.Is(err, kerr.TopicAlreadyExists):

@@ -65,7 +65,7 @@ func failure(err error) error {
 		return err
 	}
 	switch gate.Classify(err) {
-	case gate.NotFound, gate.Denied, gate.Unauthenticated, gate.Throttled:
+	case gate.NotFound, gate.Denied, gate.Unauthenticated, gate.Throttled, gate.Invalid:
 		return err
 	}
 	var broker *kerr.Error

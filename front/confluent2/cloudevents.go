@@ -70,6 +70,25 @@ func (a *api) produceEvents(w http.ResponseWriter, r *http.Request, who gate.Pri
 	return settled, writeStatus(w, status, media, append(b, `],"key_schema_id":null,"value_schema_id":null}`...))
 }
 
+// isEvents says whether a read is to answer with CloudEvents.
+func isEvents(media string) bool { return media == mediaEvents || media == mediaEvent }
+
+// appendEvent appends the CloudEvent that a record is, or that stands for it.
+func appendEvent(b []byte, r *kgo.Record) []byte {
+	e := cloudevent.Of(r)
+	return e.AppendJSON(b)
+}
+
+// appendDelivered appends the CloudEvent of what an instance delivers, which says
+// why where a record cannot be returned.
+func appendDelivered(b []byte, d gate.Delivery) []byte {
+	if d.Bad == nil {
+		return appendEvent(b, d.Record)
+	}
+	e := cloudevent.Unreadable(d.Record, badCode(d.Bad), d.Bad.Error())
+	return e.AppendJSON(b)
+}
+
 // askWebhook serves the handshake of CloudEvents' "HTTP 1.1 Web Hooks": a sender
 // asks whether it may deliver here, and gets leave at once. Who may not is told
 // when it delivers.

@@ -232,3 +232,57 @@ func TestStrictMediaTypesKnowNoCloudEvents(t *testing.T) {
 		t.Errorf("got %d, %s", status, answer)
 	}
 }
+
+func TestReadsAnswerWithCloudEvents(t *testing.T) {
+	t.Parallel()
+	s := fronttest.Start(t, fronttest.Setup{Dialects: with(confluent2.Config{})})
+	topic := eventTopic(t, s)
+	for _, c := range []struct {
+		body    string
+		headers []string
+	}{
+		{"21", append(binaryEvent, "Content-Type: application/json")},
+		{`{` + jsonEvent + `}`, []string{"Content-Type: application/cloudevents+json"}},
+		{"plain", []string{"Content-Type: text/plain", "X-Kafka-Key: k"}},
+	} {
+		if status, answer, _ := call(t, "POST", s.URL+"/topics/"+topic, c.body, c.headers...); status/100 != 2 {
+			t.Fatalf("%d %s", status, answer)
+		}
+	}
+	kept := `{` + jsonEvent + `}`
+	for _, path := range []string{"/records", "/partitions/0/records"} {
+		for accept, want := range map[string]string{
+			"application/cloudevents-batch+json":                   "application/cloudevents-batch+json",
+			"application/cloudevents+json":                         "application/cloudevents-batch+json",
+			"application/json;q=0.5, application/cloudevents+json": "application/cloudevents-batch+json",
+			"application/json, application/cloudevents-batch+json": "application/json",
+			"*/*":           "application/json",
+			"application/*": "application/json",
+		} {
+			status, answer, header := call(t, "GET", s.URL+"/topics/"+topic+path, "", "Accept: "+accept)
+			if status != http.StatusOK || header.Get("Content-Type") != want {
+				t.Errorf("%s: got %d, %s", accept, status, header.Get("Content-Type"))
+			}
+			if want == "application/json" {
+				continue
+			}
+			var got []json.RawMessage
+			if err := json.Unmarshal([]byte(answer), &got); err != nil || len(got) != 3 {
+				t.Fatalf("%s: %s", accept, answer)
+			}
+			if !strings.Contains(string(got[0]), `"datacontenttype":"application/json","data":21}`) || string(got[1]) != kept {
+				t.Errorf("%s: events came back as %s and %s", accept, got[0], got[1])
+			}
+			var plain map[string]string
+			if err := json.Unmarshal(got[2], &plain); err != nil {
+				t.Fatal(err)
+			}
+			if plain["type"] != cloudevent.TypeRecord || plain["source"] != "/topics/"+topic || plain["id"] != "partition:0/offset:2" || plain["partitionkey"] != "k" || plain["data"] != "plain" {
+				t.Errorf("%s: a plain record came as %s", accept, got[2])
+			}
+		}
+	}
+	if status, answer, _ := call(t, "GET", s.URL+"/topics/"+topic+"/records?offset=latest", "", "Accept: application/cloudevents-batch+json"); status != http.StatusOK || answer != "[]" {
+		t.Errorf("no records: %d, %s", status, answer)
+	}
+}

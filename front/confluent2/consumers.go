@@ -97,7 +97,11 @@ func (k consumerAPI) on(accept func(*http.Request, []offer) (string, error), off
 			return err
 		}
 		media := k.answerType(asked)
-		return k.fail(w, r, media, k.reach(w, r, who, func(use *gate.Consumer, body []byte) error {
+		failure := media
+		if isEvents(media) {
+			failure = mediaV2
+		}
+		return k.fail(w, r, failure, k.reach(w, r, who, func(use *gate.Consumer, body []byte) error {
 			k.lease(w, use.Config.Idle)
 			return serve(consumerCall{w, r, asked, media, body, use})
 		}))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/klamm-gateway/klamm/front"
@@ -102,9 +104,23 @@ func refusedForward(err error) error {
 // Forwarded returns the authenticator of calls that another klamm process passes on:
 // the caller is whom that one has found. It goes before all others, and refuses
 // whatever claims to be such a call and is none.
-func Forwarded(peers *peer.Peers) front.Authenticator { return forwardedCalls{peers} }
+func Forwarded(peers *peer.Peers) front.Authenticator {
+	return forwardedCalls{peers, &sync.Mutex{}, map[string]gate.Principal{}}
+}
 
-type forwardedCalls struct{ peers *peer.Peers }
+type forwardedCalls struct {
+	peers *peer.Peers
+
+	mu      *sync.Mutex // guards callers
+	callers map[string]gate.Principal
+}
+
+// keptCallers bounds the callers that are remembered as they were written, and
+// keptCaller the length of one.
+const (
+	keptCallers = 512
+	keptCaller  = 4 << 10
+)
 
 // Authenticate returns the caller of a call that was passed on.
 func (f forwardedCalls) Authenticate(r *http.Request) (gate.Principal, error) {
@@ -115,11 +131,26 @@ func (f forwardedCalls) Authenticate(r *http.Request) (gate.Principal, error) {
 	if err != nil {
 		return gate.Principal{}, refusedForward(err)
 	}
-	var who gate.Principal
+	f.mu.Lock()
+	who, known := f.callers[string(caller)]
+	f.mu.Unlock()
+	if known {
+		return who, nil
+	}
 	claims := json.NewDecoder(bytes.NewReader(caller))
 	claims.UseNumber()
 	if err := claims.Decode(&who); err != nil {
 		return gate.Principal{}, refusedForward(peer.ErrForged)
 	}
+	who.Groups, who.Scopes, who.Roles = slices.Clip(who.Groups), slices.Clip(who.Scopes), slices.Clip(who.Roles) // calls share them
+	if len(caller) > keptCaller {
+		return who, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.callers) >= keptCallers {
+		clear(f.callers)
+	}
+	f.callers[string(caller)] = who
 	return who, nil
 }

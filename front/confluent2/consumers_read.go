@@ -26,7 +26,11 @@ var errFormat = refuse(http.StatusNotAcceptable, 40601, "The requested embedded 
 // takes the whole timeout, and so does this with strict media types. Records that
 // cannot be returned are never passed over silently (interface.md 3).
 func (k consumerAPI) records(c consumerCall) error {
-	if !fits(c.Config.Format, c.asked) {
+	format := c.Config.Format
+	switch {
+	case isEvents(c.asked) && (format == "binary" || format == "json" || format == "text"):
+		format = "events"
+	case !fits(format, c.asked):
 		return errFormat
 	}
 	timeout, maxBytes, err := parseRead(c.r.URL.RawQuery, k.habits.positiveReads)
@@ -35,12 +39,12 @@ func (k consumerAPI) records(c consumerCall) error {
 	}
 	got, err := c.Read(c.r.Context(), gate.Reading{
 		Timeout: timeout, MaxBytes: maxBytes, Bad: k.cfg.bad, Patient: k.api.cfg.StrictMediaTypes && !k.habits.longReads, Longer: k.habits.longReads,
-		Check: checks[c.Config.Format], Token: c.r.Header.Get("Klamm-Read"),
+		Check: checks[format], Token: c.r.Header.Get("Klamm-Read"),
 	})
 	if err != nil {
 		return err
 	}
-	return writeDeliveries(c.w, c.media, got, c.Config.Format, &k.habits)
+	return writeDeliveries(c.w, c.media, got, format, &k.habits)
 }
 
 // fits says whether a type may read an instance of a format. The formats with
@@ -86,6 +90,7 @@ func parseRead(query string, positive bool) (timeout time.Duration, maxBytes int
 // checks say why a record cannot be written in a format.
 var checks = map[string]func(*kgo.Record) error{
 	"binary":     func(*kgo.Record) error { return nil },
+	"events":     func(*kgo.Record) error { return nil }, // CloudEvents
 	"json":       checkJSON,
 	"text":       checkText,
 	"avro":       checkSchema,
@@ -141,6 +146,9 @@ func writeDeliveries(w http.ResponseWriter, media string, got []gate.Delivery, f
 		}
 	}()
 	data := appendBase64
+	if format == "events" {
+		media = mediaEvents
+	}
 	switch format {
 	case "json":
 		data = appendRaw
@@ -158,6 +166,10 @@ func writeDeliveries(w http.ResponseWriter, media string, got []gate.Delivery, f
 				return err
 			}
 			b, begun = b[:0], true
+		}
+		if format == "events" {
+			b = appendDelivered(b, d)
+			continue
 		}
 		b = append(b, `{"topic":`...)
 		b = appendText(b, d.Record.Topic)
@@ -193,14 +205,18 @@ func appendBad(b []byte, d gate.Delivery) []byte {
 	b = append(b, `,"offset":`...)
 	b = strconv.AppendInt(b, d.Record.Offset, 10)
 	b = append(b, `,"error_code":`...)
-	if d.Bad.TooLarge {
-		b = append(b, "413"...)
-	} else {
-		b = append(b, "40801"...)
-	}
+	b = strconv.AppendInt(b, int64(badCode(d.Bad)), 10)
 	b = append(b, `,"error":`...)
 	b = appendText(b, d.Bad.Error())
 	return append(b, '}')
+}
+
+// badCode is the number of the reason why a record cannot be returned.
+func badCode(bad *gate.BadRecord) int {
+	if bad.TooLarge {
+		return http.StatusRequestEntityTooLarge
+	}
+	return 40801
 }
 
 // appendExtras appends what others add to a record, as far as the habits say.

@@ -130,6 +130,10 @@ func (a *api) refusalOf(err error) *refusal {
 	if errors.As(err, &e) {
 		return e
 	}
+	var overload *gate.Overloaded
+	if errors.As(err, &overload) {
+		return &refusal{status: http.StatusServiceUnavailable, code: 50003, message: err.Error()}
+	}
 	if status, text, ok := front.Status(err); ok {
 		e := &refusal{status: status, code: status, message: text}
 		switch status {
@@ -145,6 +149,9 @@ func (a *api) refusalOf(err error) *refusal {
 		return &refusal{status: http.StatusInternalServerError, code: 500, message: errForeign.Error()}
 	case errors.Is(err, kafka.ErrNoPartition):
 		return errNoPartition
+	}
+	if e := invalidRefusal(err, wholeValue); e != nil {
+		return e
 	}
 	var broker *kerr.Error
 	if errors.As(err, &broker) {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/klamm-gateway/klamm/cloudevent"
 )
 
 // The media types of this API (rest-apis.md 2.1).
@@ -15,6 +17,10 @@ const (
 	mediaOld    = "application/vnd.kafka+json"         // before release 6.0
 	mediaPlain  = "application/json"
 	mediaBytes  = "application/octet-stream" // before release 6.0
+
+	// Those of CloudEvents: reads answer with a batch for both.
+	mediaEvent  = cloudevent.MediaJSON
+	mediaEvents = cloudevent.MediaBatch
 
 	// These need a schema registry.
 	mediaAvro       = "application/vnd.kafka.avro.v2+json"
@@ -34,7 +40,7 @@ var (
 	// v2Only are the types of operations without embedded data.
 	v2Only = []offer{{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaBytes, 50, true}}
 	// reads are the types of stateless reads: klamm's own shape first.
-	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}}
+	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}, {mediaEvents, 60, false}, {mediaEvent, 50, false}}
 	// anyType are the types of errors.
 	anyType = []offer{
 		{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaJSON, 400, false}, {mediaBinary, 300, false},
@@ -50,6 +56,7 @@ var (
 	recordMedia = []offer{
 		{mediaBinary, 1000, false}, {mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true},
 		{mediaJSON, 100, false}, {mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false}, {mediaBytes, 50, true},
+		{mediaEvents, 40, true}, {mediaEvent, 30, true},
 	}
 )
 

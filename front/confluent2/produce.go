@@ -92,7 +92,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		if async {
 			done := release
 			if err := a.gate.SendAll(r.Context(), who, topic, records, func() { done(true) }); err != nil {
-				return err
+				return refusedEnvelope(err)
 			}
 			release = nil
 			w.WriteHeader(http.StatusNoContent)
@@ -101,7 +101,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 	}
 	results, err := a.gate.Produce(r.Context(), who, topic, records)
 	if err != nil {
-		return err
+		return refusedEnvelope(err)
 	}
 	settled = allSettled(results)
 	for i := range results {

@@ -119,8 +119,11 @@ func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal, m
 }
 
 // writeRecords answers with records, piece by piece: the answer may be much
-// larger than the records are.
+// larger than the records are. CloudEvents are a batch, however many there are.
 func (a *api) writeRecords(w http.ResponseWriter, media string, records []*kgo.Record) error {
+	if media == mediaEvent {
+		media = mediaEvents
+	}
 	b := append(make([]byte, 0, 4<<10), '[')
 	began := false
 	for i, r := range records {

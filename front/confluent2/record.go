@@ -13,8 +13,11 @@ import (
 // appendRecord appends a record, in the shape that the media type asks for:
 // v2's, or klamm's own for stateless reads (interface.md 3).
 func appendRecord(b []byte, r *kgo.Record, media string, h *habits) []byte {
-	if media == mediaPlain {
+	switch {
+	case media == mediaPlain:
 		return front.AppendRead(b, r)
+	case isEvents(media):
+		return appendEvent(b, r)
 	}
 	b = append(b, `{"topic":`...)
 	b = appendText(b, r.Topic)

@@ -153,6 +153,10 @@ func (a *api) recordCode(err error) int {
 		return 40101
 	case gate.Denied:
 		return 40301
+	case gate.Invalid:
+		if invalidRefusal(err, wholeValue) != nil {
+			return 42206
+		}
 	case gate.Unavailable:
 		return 50003
 	}

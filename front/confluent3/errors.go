@@ -88,6 +88,9 @@ func refusalOf(err error) *refusal {
 	if errors.As(err, &e) {
 		return e
 	}
+	if e := overloaded(err); e != nil {
+		return e
+	}
 	if status, text, ok := front.Status(err); ok {
 		if status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
 			text = fmt.Sprintf("HTTP %d %s", status, http.StatusText(status))
@@ -96,6 +99,9 @@ func refusalOf(err error) *refusal {
 	}
 	if errors.Is(err, kafka.ErrNoPartition) {
 		return errNoPartition
+	}
+	if e := invalidRefusal(err); e != nil {
+		return e
 	}
 	var broker *kerr.Error
 	if errors.As(err, &broker) {
@@ -115,7 +121,7 @@ func refusalOf(err error) *refusal {
 	case gate.TooLarge:
 		return &refusal{http.StatusRequestEntityTooLarge, 413, err.Error()}
 	case gate.Throttled:
-		return errThrottled
+		return throttled(err)
 	case gate.Unsupported:
 		return &refusal{http.StatusBadGateway, 502, "Kafka protocol version not supported.: " + err.Error()}
 	case gate.Unavailable:

@@ -499,7 +499,10 @@ func (n *slot) appendLine(dst, where []byte, last *stamp) []byte {
 	if e == nil {
 		e = sendRefusal(n.err)
 	}
-	return append(appendFailure(append(dst, '{'), folded(e)), "}\r\n"...)
+	if invalidRefusal(n.err) == nil {
+		e = folded(e)
+	}
+	return append(appendFailure(append(dst, '{'), e), "}\r\n"...)
 }
 
 // folded puts the codes about schemas and payloads into the message, and makes

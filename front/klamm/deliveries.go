@@ -141,8 +141,11 @@ func (a api) tail(w http.ResponseWriter, r *http.Request, who gate.Principal) er
 			return ctx.Err()
 		}
 		return a.cfg.Pipes.Tail(ctx, name, func(l pipe.Logged) error {
-			if name != "" || a.allow(r, who, gate.AdminRead, l.Pipe) == nil {
+			err := a.allow(r, who, gate.AdminRead, l.Pipe) // that may have ended since the stream began
+			if err == nil {
 				emit(l)
+			} else if name != "" {
+				return err
 			}
 			return ctx.Err()
 		})

@@ -26,6 +26,9 @@ type Config struct {
 	// Ready returns nil while klamm can produce and poll, and otherwise an
 	// error that names what is wrong; several may be joined.
 	Ready func(context.Context) error
+	// Configuration returns what there is to tell of a changed configuration file; nil
+	// or a nil result: nothing.
+	Configuration func() *Configuration
 	// Metrics answers with the Prometheus series.
 	Metrics http.Handler
 	// Gate is asked before each operation below /klamm/v1. It is required
@@ -33,8 +36,15 @@ type Config struct {
 	Gate *gate.Gate
 	// Pipes runs the pipes; nil: there are none.
 	Pipes *pipe.Runner
+	// Catalog is what pipes are defined with; without it they are as the configuration
+	// file says.
+	Catalog Catalog
 	// Keys are the API keys; nil: none are taken.
 	Keys *auth.Keys
+	// Limits know what API keys have used of usage plans; nil: there are none.
+	Limits *gate.Limits
+	// Policies are the policies that can be changed; nil: none decide.
+	Policies *gate.Policies
 	// Version is the program's, for people; empty: not known.
 	Version string
 	// Brokers returns the bootstrap servers; nil: not known.
@@ -59,6 +69,7 @@ func Dialect(cfg Config) front.Dialect {
 	a := api{cfg}
 	d := front.Dialect{
 		Name:     "klamm",
+		Unstaged: true,
 		Prefixes: []string{"/klamm", "/healthy", "/ready", "/metrics"},
 		Routes: []front.Route{
 			{Name: "healthy", Pattern: "GET /healthy", Serve: a.healthy, Public: true},
@@ -85,6 +96,9 @@ func Dialect(cfg Config) front.Dialect {
 		WriteError: writeError,
 	}
 	d.Routes = append(d.Routes, a.keyRoutes()...)
+	d.Routes = append(d.Routes, a.definitionRoutes()...)
+	d.Routes = append(d.Routes, a.usageRoutes()...)
+	d.Routes = append(d.Routes, a.policyRoutes()...)
 	for i := range d.Routes {
 		d.Routes[i].Serve = translated(d.Routes[i].Serve)
 	}
@@ -126,9 +140,9 @@ func (a api) healthy(w http.ResponseWriter, _ *http.Request, _ gate.Principal) e
 func (a api) ready(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
 	problems := a.problems(r.Context())
 	if problems == nil {
-		return writeJSON(w, http.StatusOK, "application/json", map[string]any{"ready": true})
+		return writeJSON(w, http.StatusOK, "application/json", a.tell(map[string]any{"ready": true}))
 	}
-	return writeJSON(w, http.StatusServiceUnavailable, "application/json", map[string]any{"ready": false, "problems": problems})
+	return writeJSON(w, http.StatusServiceUnavailable, "application/json", a.tell(map[string]any{"ready": false, "problems": problems}))
 }
 
 // reachable is an error while brokers cannot be reached. What opens a table then

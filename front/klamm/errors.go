@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/pipe"
@@ -30,6 +31,14 @@ func translate(err error) error {
 		{pipe.ErrBadRequest, gate.Invalid},
 		{pipe.ErrNotPaused, gate.Conflict},
 		{pipe.ErrBusy, gate.Conflict},
+		{catalog.ErrNotFound, gate.NotFound},
+		{catalog.ErrExists, gate.Exists},
+		{catalog.ErrConflict, gate.Conflict},
+		{catalog.ErrReadOnly, gate.Conflict},
+		{catalog.ErrNewer, gate.Conflict},
+		{catalog.ErrInvalid, gate.Invalid},
+		{catalog.ErrFull, gate.TooLarge},
+		{catalog.ErrUnavailable, gate.Unavailable},
 	} {
 		if errors.Is(err, known.is) {
 			return &gate.Error{Kind: known.kind, Message: strings.TrimPrefix(err.Error(), pipe.ErrBadRequest.Error()+": ")}
@@ -91,7 +100,12 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 // writeError answers in the form of RFC 9457.
 func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 	status, detail := explain(err)
-	_ = writeJSON(w, status, "application/problem+json", map[string]any{
-		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
-	})
+	problem := map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail}
+	if kind, _, violated := front.LimitType(err); kind != "" {
+		problem["type"] = kind
+		if len(violated) > 0 {
+			problem["violated-policies"] = violated
+		}
+	}
+	_ = writeJSON(w, status, "application/problem+json", problem)
 }

@@ -82,6 +82,7 @@ func outcome(err error) (status, code int, message string) {
 	status, message = http.StatusInternalServerError, "Internal Server Error"
 	var broker *kerr.Error
 	var refused *refusal
+	ownStatus, ownText, known := front.Status(err)
 	switch kind := gate.Classify(err); {
 	case errors.As(err, &refused):
 		status, message = refused.status, refused.message
@@ -89,12 +90,8 @@ func outcome(err error) (status, code int, message string) {
 		status, message = http.StatusNotFound, "HTTP 404 Not Found"
 	case errors.Is(err, front.ErrMethod):
 		status, message = http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed"
-	case errors.Is(err, front.ErrBodyTooLarge):
-		status, message = http.StatusRequestEntityTooLarge, err.Error()
-	case errors.Is(err, front.ErrBodyTimeout):
-		status, message = http.StatusRequestTimeout, err.Error()
-	case errors.Is(err, front.ErrBusy):
-		status, message = http.StatusServiceUnavailable, err.Error()
+	case known:
+		status, message = ownStatus, ownText
 	case kind == gate.NotFound:
 		status, code, message = http.StatusNotFound, 40403, "This server does not host this topic-partition."
 	case kind != gate.Internal:
@@ -111,6 +108,10 @@ func outcome(err error) (status, code int, message string) {
 
 // writeError answers in v2's error shape.
 func writeError(w http.ResponseWriter, _ *http.Request, err error) {
+	if p := front.InvalidProblem(err); p != nil {
+		p.Write(w)
+		return
+	}
 	status, code, message := outcome(err)
 	body, _ := json.Marshal(struct {
 		Code    int    `json:"error_code"`
@@ -128,11 +129,21 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+
+	Errors    []front.ProblemEntry `json:"errors,omitempty"`
+	Truncated bool                 `json:"truncated,omitempty"`
+	Violated  []string             `json:"violated-policies,omitempty"`
 }
 
 func problemOf(err error) problem {
+	if p := front.InvalidProblem(err); p != nil {
+		return problem{p.Type, p.Title, p.Status, p.Detail, p.Errors, p.Truncated, nil}
+	}
 	status, _, message := outcome(err)
-	return problem{"about:blank", http.StatusText(status), status, message}
+	if kind, title, violated := front.LimitType(err); kind != "" {
+		return problem{Type: kind, Title: title, Status: status, Detail: message, Violated: violated}
+	}
+	return problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: message}
 }
 
 // statuses is the table from the kind of an error to its status.

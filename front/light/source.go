@@ -23,6 +23,8 @@ type source struct {
 
 	subscription *kafka.Subscription // nil: member
 	member       *member
+
+	until time.Time // limits let nothing more be taken before; zero: none do
 }
 
 // open opens what a client wants to start with. An id that it was resumed with
@@ -38,7 +40,7 @@ func (a *api) open(ctx context.Context, who gate.Principal, topic string, s star
 	if err != nil {
 		return nil, err
 	}
-	src.member = join(live, topic, late, a.times.commit)
+	src.member = join(live, a.streams.Real(who, topic), late, a.times.commit)
 	return src, nil
 }
 
@@ -65,6 +67,35 @@ func (s *source) take(ctx context.Context, dst []*kafka.Entry, maxBytes int) ([]
 		return got, nil, err
 	}
 	return s.subscription.Take(ctx, dst, maxBytes)
+}
+
+// count counts a record that is sent, for the limits of the caller.
+func (s *source) count(r *kgo.Record) {
+	if s.streams.Limited(s.who) {
+		if wait := s.streams.Sent(s.who, s.topic, s.group, r); wait > 0 {
+			s.until = time.Now().Add(wait)
+		}
+	}
+}
+
+// hold waits where limits let nothing be taken, for a second at most, and says
+// whether it did.
+func (s *source) hold(ctx context.Context) bool {
+	if s.until.IsZero() {
+		return false
+	}
+	wait := time.Until(s.until)
+	if wait <= 0 {
+		s.until = time.Time{}
+		return false
+	}
+	timer := time.NewTimer(min(wait, time.Second))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return true
 }
 
 // positions returns where a subscription is, in dst's memory. What a member has

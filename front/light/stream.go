@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klamm-gateway/klamm/cloudevent"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -65,9 +66,9 @@ func (a *api) begin(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 		return nil, &refusal{http.StatusNotAcceptable, "this resource is text/event-stream"}
 	}
 	query := r.URL.Query()
-	f, ok := formats[query.Get("format")]
+	f, ok := formatOf(query.Get("format"), strings.Join(r.Header["Accept"], ","))
 	if !ok {
-		return nil, invalid("format must be json, text or base64")
+		return nil, invalid("format must be json, text, base64 or cloudevents")
 	}
 	wanted, err := parseStart(query)
 	if err != nil {
@@ -100,7 +101,8 @@ func (a *api) begin(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 	return s, nil
 }
 
-// acceptsEvents says whether Accept allows the only type there is.
+// acceptsEvents says whether Accept allows the only type there is. Types of CloudEvents
+// are those of the data (gateway-policies.md 6.4).
 func acceptsEvents(r *http.Request) bool {
 	values := r.Header["Accept"]
 	if len(values) == 0 {
@@ -110,7 +112,7 @@ func acceptsEvents(r *http.Request) bool {
 		for part := range strings.SplitSeq(v, ",") {
 			media, parameters, _ := strings.Cut(part, ";")
 			switch strings.ToLower(strings.TrimSpace(media)) {
-			case "text/event-stream", "text/*", "*/*", "":
+			case "text/event-stream", "text/*", "*/*", "", cloudevent.MediaJSON, cloudevent.MediaBatch:
 				refused := strings.ReplaceAll(strings.ToLower(parameters), " ", "")
 				if refused != "q=0" && refused != "q=0.0" && refused != "q=0.00" && refused != "q=0.000" {
 					return true
@@ -223,6 +225,12 @@ func (s *stream) await(ctx context.Context, timer *time.Timer, more bool) bool {
 
 // forward sends what there is, and says whether there may be more.
 func (s *stream) forward(ctx context.Context) (more bool, err error) {
+	if s.source.hold(ctx) {
+		if time.Since(s.sent) >= s.times.heartbeat {
+			s.heartbeat()
+		}
+		return true, nil
+	}
 	list := entries.Get().(*[]*kafka.Entry)
 	defer func() {
 		clear(*list)
@@ -277,7 +285,8 @@ func (s *stream) records(got []*kafka.Entry) {
 		if !s.filter.passes(e.Record) {
 			continue
 		}
-		b = append(s.appendID(b), s.format.encoded(e)...)
+		s.source.count(e.Record)
+		b = append(s.appendID(b), s.format.encoded(e, s.source.topic)...)
 		if len(b) >= pieceBytes {
 			s.send(b)
 			b = b[:0]

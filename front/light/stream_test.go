@@ -136,11 +136,15 @@ func (s *testServer) listen(t *testing.T, path, lastID string) *sseClient {
 }
 
 func (s *testServer) tryListen(ctx context.Context, path, lastID string) (*sseClient, error) {
+	return s.tryListenAs(ctx, path, lastID, "text/event-stream")
+}
+
+func (s *testServer) tryListenAs(ctx context.Context, path, lastID, accept string) (*sseClient, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Accept", accept)
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
@@ -525,5 +529,47 @@ func TestGroupStreamRepeatsWhatMayBeLost(t *testing.T) {
 	c.close()
 	if diff := cmp.Diff([]string{"a", "b"}, s.listen(t, path, "").take(2)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestStreamOfCloudEvents(t *testing.T) {
+	s := startServer(t, brokertest.Brokers(t), usual)
+	topic := s.topic(t, 1)
+	s.write(t, topic, &kgo.Record{Key: []byte("k"), Value: []byte(`{"n":1}`)}, &kgo.Record{
+		Value:   []byte("{\"specversion\":\"1.0\",\r\n\"id\":\"7\",\"source\":\"/s\",\"type\":\"t\"}"),
+		Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}},
+	})
+	type read struct{ ID, Type, PartitionKey string }
+	want := []read{{"partition:0/offset:0", "dev.knative.kafka.event", "k"}, {"7", "t", ""}}
+	for _, c := range []struct {
+		name, query, accept string
+		batch               bool
+	}{
+		{"by parameter", "&format=cloudevents", "text/event-stream", false},
+		{"by type", "", "application/cloudevents+json", false},
+		{"by one of several types", "", "text/event-stream, Application/CloudEvents+JSON", false},
+		{"in batches", "", "application/cloudevents-batch+json", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client, err := s.tryListenAs(t.Context(), "/stream/"+topic+"?from=earliest"+c.query, "", c.accept)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.close()
+			client.t = t
+			if media := client.resp.Header.Get("Content-Type"); media != "text/event-stream" {
+				t.Errorf("got %s", media)
+			}
+			for i, data := range client.take(len(want)) {
+				got := make([]read, 1)
+				var into any = &got[0]
+				if c.batch {
+					into = &got
+				}
+				if err := json.Unmarshal([]byte(data), into); err != nil || len(got) != 1 || got[0] != want[i] {
+					t.Errorf("got %s, want %+v", data, want[i])
+				}
+			}
+		})
 	}
 }

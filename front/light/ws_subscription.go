@@ -168,6 +168,17 @@ func (s *subscription) run(ctx, connected context.Context) {
 	recheck := time.NewTicker(s.peer.api.times.recheck)
 	defer recheck.Stop()
 	for ctx.Err() == nil {
+		if s.source.hold(ctx) {
+			continue
+		}
+		select {
+		case <-recheck.C: // it may have been held for long
+			if err := s.source.allowed(ctx); err != nil {
+				s.fail(ctx, err)
+				return
+			}
+		default:
+		}
 		got, gap, err := s.source.take(ctx, list[:0], messageBytes)
 		if err == nil && gap != nil {
 			err = s.tell(connected, gap)
@@ -185,13 +196,7 @@ func (s *subscription) run(ctx, connected context.Context) {
 		if list = got; cap(list) > keptEntries {
 			list = nil
 		}
-		if len(got) > 0 || gap != nil {
-			select {
-			case <-recheck.C:
-				err = s.source.allowed(ctx)
-			default:
-			}
-		} else {
+		if len(got) == 0 && gap == nil {
 			list = nil
 			select {
 			case <-ctx.Done():
@@ -234,6 +239,7 @@ func (s *subscription) forward(ctx, connected context.Context, e *kafka.Entry) e
 	if !s.filter.passes(r) {
 		return nil
 	}
+	s.source.count(r)
 	if p.raw {
 		if err := p.send(connected, r.Value, !utf8.Valid(r.Value)); err != nil {
 			return err
@@ -249,7 +255,7 @@ func (s *subscription) forward(ctx, connected context.Context, e *kafka.Entry) e
 	s.mu.Lock()
 	s.sent[r.Partition] = append(s.sent[r.Partition], r.Offset)
 	s.mu.Unlock()
-	return p.send(connected, e.Form(messageForm, appendRecordMessage), false)
+	return p.send(connected, formOf(e, s.source.topic, messageForm, appendRecordMessage), false)
 }
 
 func appendRecordMessage(r *kgo.Record) []byte {

@@ -1,0 +1,82 @@
+package klamm_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/klamm-gateway/klamm/pipe"
+)
+
+func TestDeadLetters(t *testing.T) {
+	var well atomic.Bool
+	to := &receiver{answer: func(string) error {
+		if well.Load() {
+			return nil
+		}
+		return refuse(422)
+	}}
+	k := start(t, to)
+	k.produce("1", "2", "3", "4")
+	eventually(t, "four letters", func() bool { return len(k.letters()) == 4 })
+	var page struct {
+		Letters []pipe.Letter `json:"dead_letters"`
+		More    bool
+	}
+	k.want(&page, "GET", "/pipes/PIPE/dead-letters?limit=3", "")
+	if len(page.Letters) != 3 || !page.More || page.Letters[1].Offset != 1 || page.Letters[1].Status != 422 {
+		t.Errorf("%+v", page)
+	}
+	k.want(&page, "GET", "/pipes/PIPE/dead-letters?limit=4", "")
+	if len(page.Letters) != 4 || page.More {
+		t.Errorf("%+v", page)
+	}
+	var discarded struct{ Discarded int }
+	k.want(&discarded, "POST", "/pipes/PIPE/dead-letters/discard", fmt.Sprintf(`{"letters":[%q]}`, page.Letters[3].ID))
+	if discarded.Discarded != 1 {
+		t.Errorf("%+v", discarded)
+	}
+	well.Store(true)
+	var end struct {
+		Finished bool
+		pipe.Progress
+	}
+	status, media, text := k.ask("POST", "/pipes/PIPE/dead-letters/redrive", fmt.Sprintf(`{"letters":[%q]}`, page.Letters[0].ID))
+	if last(t, text, &end); status != http.StatusOK || media != "application/x-ndjson" || !end.Finished || end.Delivered != 1 {
+		t.Errorf("%d %s %s", status, media, text)
+	}
+	_, _, text = k.ask("POST", "/pipes/PIPE/dead-letters/redrive", "")
+	if last(t, text, &end); !end.Finished || end.Delivered != 2 || end.DeadLettered != 0 {
+		t.Error(text)
+	}
+	if left := k.letters(); len(left) != 0 {
+		t.Errorf("%v are left", left)
+	}
+	k.want(&discarded, "POST", "/pipes/PIPE/dead-letters/discard", `{"all":true}`)
+	if discarded.Discarded != 0 {
+		t.Errorf("%+v", discarded)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	to := &receiver{}
+	k := start(t, to)
+	from := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	until := time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
+	k.produce(`{"n":1}`, `{"n":2}`, `{"n":3}`)
+	eventually(t, "delivered", func() bool { return to.accepted() == 3 })
+	ask := fmt.Sprintf(`{"from":%q,"to":%q,"where":{"value":{"n":[{"numeric":["<",3]}]}},"rate":1000,"dry_run":%%v}`, from, until)
+	if _, _, text := k.ask("POST", "/pipes/PIPE/replay", fmt.Sprintf(ask, true)); text != `{"records":2}` || to.accepted() != 3 {
+		t.Errorf("dry run: %s", text)
+	}
+	var end struct {
+		Finished bool
+		pipe.Progress
+	}
+	_, _, text := k.ask("POST", "/pipes/PIPE/replay", fmt.Sprintf(ask, false))
+	if last(t, text, &end); !end.Finished || end.Records != 2 || end.Delivered != 2 || end.Total != 3 || to.accepted() != 5 {
+		t.Errorf("%s, %d accepted", text, to.accepted())
+	}
+}
