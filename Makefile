@@ -1,5 +1,5 @@
 # The one entry point: everything that CI does is a target here, and CI calls
-# these targets. Needs Go; test-kafka, kafka, kafka3 and chaos* also Java and Maven.
+# these targets. Needs Go; test-kafka, kafka, kafka3, chaos* and soak also Java and Maven.
 
 GO       ?= go
 BIN      := bin/klamm
@@ -94,6 +94,16 @@ chaos-endpoints: build bin/chaos ## what 500 dead endpoints of 10,000 cost the o
 .PHONY: bin/chaos
 bin/chaos:
 	$(GO) build -trimpath -o $@ ./deploy/chaos
+
+.PHONY: soak
+soak: build bin/soak ## reading over HTTP on several processes: killed, added, removed, left, broken off (minutes; needs Java); SOAK="streams"
+	@for proof in $(or $(SOAK),consumers churn bad leave streams); do \
+		[ $$proof = churn ] && set -- consumers -churn 5m || set -- $$proof; \
+		deploy/kafka/run --nodes 3 -- bin/soak "$$@" || exit 1; done
+
+.PHONY: bin/soak
+bin/soak:
+	$(GO) build -trimpath -o $@ ./deploy/soak
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)

@@ -103,7 +103,7 @@ func backlogFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, er
 	flags.IntVar(&b.partitions, "partitions", 12, "partitions of the topic")
 	flags.DurationVar(&b.watch, "watch", time.Minute, "how long each state of the target lasts")
 	flags.Int64Var(&b.most, "most", 200e6, "bytes that may be resident while the target is down")
-	flags.Int64Var(&b.mostBack, "most-back", 512e6, "bytes that may be resident when it is back")
+	flags.Int64Var(&b.mostBack, "most-back", 200e6, "bytes that may be resident when it is back")
 	return func(ctx context.Context) (bool, error) {
 		if b.size < 24 || b.bytes < int64(b.size) || b.partitions < 1 || b.watch <= 0 {
 			return false, errors.New("a number is too small")
