@@ -27,6 +27,9 @@ type Options struct {
 	// SSEClients is how many clients listen, 1 to 10,000, and SSERate how many
 	// records a second each of them is sent, 1 to 100,000.
 	SSEClients, SSERate int
+	// Auth measures, and nothing else at the front door, requests of callers who show
+	// who they are; it is one of AuthNames.
+	Auth string
 	// Brokers are bootstrap servers; none starts the embedded broker.
 	Brokers []string
 	// Rounds is how often each side is measured, 1 to 100.
@@ -57,9 +60,11 @@ func Default() Options {
 	return Options{Front: true, Pipe: true, Rounds: 3, Seconds: 5, Connections: 64, SSEClients: 2000, SSERate: 100, ValueBytes: 1024, Partitions: 4}
 }
 
-// CaseNames returns the names of what can be measured at the front door; the
-// first two are also measured at the back door.
-func CaseNames() []string { return []string{"one", "batch", "stream", "read"} }
+// CaseNames returns the names of what can be measured: the first two at both doors,
+// then what is measured at the front door, and at the back door, alone.
+func CaseNames() []string {
+	return []string{"one", "batch", "stream", "read", "log", "half", "keys"}
+}
 
 // wants says whether a case is chosen.
 func (o Options) wants(name string) bool { return len(o.Cases) == 0 || slices.Contains(o.Cases, name) }
@@ -96,13 +101,16 @@ func (o Options) Validate() error {
 			return fmt.Errorf("%w: --%s %d: want %d to %d", ErrOptions, v.flag, v.value, v.least, v.most)
 		}
 	}
+	if err := o.validAuth(); err != nil {
+		return err
+	}
 	for _, name := range o.Cases {
 		if !slices.Contains(CaseNames(), name) {
 			return fmt.Errorf("%w: --cases %s: want some of %s", ErrOptions, name, strings.Join(CaseNames(), ","))
 		}
 	}
-	if o.Pipe && !o.Front && !o.wants("one") && !o.wants("batch") {
-		return fmt.Errorf("%w: --cases %s: a pipe has one and batch", ErrOptions, strings.Join(o.Cases, ","))
+	if o.Pipe && !o.Front && !slices.ContainsFunc(pipeNames(), o.wants) {
+		return fmt.Errorf("%w: --cases %s: a pipe has %s", ErrOptions, strings.Join(o.Cases, ","), strings.Join(pipeNames(), ","))
 	}
 	return nil
 }
@@ -262,9 +270,14 @@ func (c *conductor) createTopic(ctx context.Context, topic string) error {
 
 // createTopicWith is createTopic with settings of the topic.
 func (c *conductor) createTopicWith(ctx context.Context, topic string, settings map[string]*string) error {
+	return c.createParts(ctx, topic, c.Partitions, settings)
+}
+
+// createParts is createTopicWith for some number of partitions.
+func (c *conductor) createParts(ctx context.Context, topic string, partitions int, settings map[string]*string) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	resp, err := c.admin.CreateTopic(ctx, int32(c.Partitions), -1, settings, topic)
+	resp, err := c.admin.CreateTopic(ctx, int32(partitions), -1, settings, topic)
 	if err == nil {
 		err = resp.Err
 	}

@@ -20,6 +20,9 @@ func (c *conductor) front(ctx context.Context) ([]Case, error) {
 	if c.SSE {
 		return c.sse(ctx)
 	}
+	if c.Auth != "" {
+		return c.auth(ctx)
+	}
 	klamm, klammAddr, err := c.startKlamm(ctx, "")
 	if err != nil {
 		return nil, err
@@ -133,10 +136,15 @@ func (s stretch) timeout() time.Duration { return s.Warm + s.Measure + startTime
 
 // requests is a side that answers HTTP requests of some records each.
 func (c *conductor) requests(server *child, addr, media string, records int) func(context.Context, string) (loadResult, error) {
+	return c.requestsOf(server, addr, media, records, nil)
+}
+
+// requestsOf is requests by callers who show who they are; nil: nobody does.
+func (c *conductor) requestsOf(server *child, addr, media string, records int, auth *authLoad) func(context.Context, string) (loadResult, error) {
 	return func(ctx context.Context, topic string) (loadResult, error) {
 		config := loadRole{
 			Stretch: c.stretch(), Addr: addr, Topic: topic, Media: media, Records: records, Size: c.ValueBytes,
-			Connections: c.Connections, PID: server.pid(),
+			Connections: c.Connections, PID: server.pid(), Auth: auth,
 		}
 		r, err := c.perform(ctx, "load", config, config.Stretch.timeout())
 		if err != nil {

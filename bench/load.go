@@ -37,6 +37,8 @@ type loadRole struct {
 	Size        int     `json:"size"`    // of a document, in bytes
 	Connections int     `json:"connections"`
 	PID         int     `json:"pid"` // of the server
+	// Auth is how callers show who they are; nil: they do not.
+	Auth *authLoad `json:"auth,omitempty"`
 }
 
 // loadResult is what the load reports.
@@ -46,7 +48,8 @@ type loadResult struct {
 	Acknowledged int64 `json:"acknowledged"`
 }
 
-// runLoad posts the same request over and over on each connection.
+// runLoad posts the same request over and over on each connection, or in turn one for
+// each of its callers.
 func runLoad(ctx context.Context, c loadRole, out io.Writer) error {
 	m := newMeter(c.Stretch, c.PID, c.Records, c.Size)
 	result, err := m.run(ctx, c.Connections, func(ctx context.Context, worker int) (func() error, error) {
@@ -56,9 +59,11 @@ func runLoad(ctx context.Context, c loadRole, out io.Writer) error {
 		}
 		// A request that waits for its answer ends with the load.
 		context.AfterFunc(ctx, func() { _ = w.conn.Close() })
-		request := c.request(int64(worker) * int64(c.Records))
-		check := checker{want: c.Records}
+		requests := c.requests(worker)
+		check, next := checker{want: c.Records}, 0
 		return func() error {
+			request := requests[next%len(requests)]
+			next++
 			status, body, err := w.roundTrip(request, requestTimeout)
 			if err != nil {
 				return err
@@ -72,11 +77,30 @@ func runLoad(ctx context.Context, c loadRole, out io.Writer) error {
 	return printResult(out, result)
 }
 
-// request is a whole HTTP request with the documents from a sequence number on.
-func (c loadRole) request(first int64) []byte {
+// requests are those of one connection: one, or one for each of its callers, which
+// all connections share out among themselves.
+func (c loadRole) requests(worker int) [][]byte {
+	first := int64(worker) * int64(c.Records)
+	if c.Auth == nil {
+		return [][]byte{c.request(first, -1)}
+	}
+	list := [][]byte{c.request(first, worker%c.Auth.Principals)}
+	for i := worker + c.Connections; i < c.Auth.Principals; i += c.Connections {
+		list = append(list, c.request(first, i))
+	}
+	return list
+}
+
+// request is a whole HTTP request with the documents from a sequence number on, by a
+// caller; -1: by nobody.
+func (c loadRole) request(first int64, caller int) []byte {
 	body := produceBody(c.Media, first, c.Records, c.Size)
-	head := fmt.Sprintf("POST /topics/%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: klamm-bench\r\nContent-Type: %s\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n",
-		c.Topic, c.Addr, c.Media, len(body))
+	path, who := "/topics/"+c.Topic, ""
+	if caller >= 0 {
+		who = c.Auth.header(caller, c.Addr, path, c.Media, body, time.Now())
+	}
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: klamm-bench\r\nContent-Type: %s\r\nAccept: */*\r\n%sContent-Length: %d\r\n\r\n",
+		path, c.Addr, c.Media, who, len(body))
 	return append([]byte(head), body...)
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -25,37 +24,24 @@ const (
 	commitTimeout = 20 * time.Second
 )
 
-// A haul is one measurement at the back door: a backlog is delivered, then live
-// records.
-type haul struct {
-	backlogTopic, liveTopic string
-	backlog, live           int64
-	batch                   int // records in one request
-	group                   string
-	url                     string
-}
-
 // pipe measures the back door: records that are read and become requests.
 func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 	var cases []Case
-	for _, batch := range []int{1, 100} {
-		result := Case{Door: "pipe", Name: "one", Title: fmt.Sprintf("one record a request, %d in flight", c.Connections)}
-		h := haul{backlogTopic: c.run + "backlog", backlog: c.backlog(), live: livePerSecond * liveSeconds, batch: batch}
-		if batch > 1 {
-			result.Name = "batch"
-			result.Title = fmt.Sprintf("batches of up to %d records, %d in flight", batch, c.Connections)
-			h.backlogTopic += "-batch"
-			h.backlog *= batchFactor
-		}
-		if !c.wants(result.Name) {
+	var half int64
+	for _, name := range pipeNames() {
+		if !c.wants(name) {
 			continue
 		}
+		result, h := c.pipeCase(name, half)
 		if err := c.fillBacklog(ctx, h); err != nil {
 			return nil, err
 		}
 		result, err := c.hauls(ctx, result, h)
 		if err != nil {
 			return nil, err
+		}
+		if name == "one" {
+			half = int64(result.Sides[0].Median.RecordsPerSecond / 2)
 		}
 		c.deleteTopic(ctx, h.backlogTopic)
 		cases = append(cases, result)
@@ -65,10 +51,10 @@ func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 
 func (c *conductor) fillBacklog(ctx context.Context, h haul) error {
 	c.progress("pipe: producing %s records", thousands(float64(h.backlog)))
-	if err := c.createTopic(ctx, h.backlogTopic); err != nil {
+	if err := c.createParts(ctx, h.backlogTopic, h.partitions, nil); err != nil {
 		return err
 	}
-	return c.fill(ctx, fillRole{Brokers: c.brokers, Topic: h.backlogTopic, Count: h.backlog, Size: c.ValueBytes})
+	return c.fill(ctx, fillRole{Brokers: c.brokers, Topic: h.backlogTopic, Count: h.backlog, Size: c.ValueBytes, Keys: h.keys})
 }
 
 func (c *conductor) fill(ctx context.Context, config fillRole) error {
@@ -118,11 +104,11 @@ func (c *conductor) hauls(ctx context.Context, result Case, h haul) (Case, error
 // haul is one measurement of one side.
 func (c *conductor) haul(ctx context.Context, h haul, start func(haul) (*child, error)) (Figures, error) {
 	var none Figures
-	if err := c.createTopic(ctx, h.liveTopic); err != nil {
+	if err := c.createParts(ctx, h.liveTopic, h.partitions, nil); err != nil {
 		return none, err
 	}
 	defer c.deleteTopic(ctx, h.liveTopic)
-	sink, addr, err := c.crew.serving(ctx, "sink", sinkRole{Backlog: h.backlog, Live: h.live, Size: c.ValueBytes})
+	sink, addr, err := c.crew.serving(ctx, "sink", sinkRole{Backlog: h.backlog, Live: h.live, Size: c.ValueBytes, Millis: h.millis})
 	if err != nil {
 		return none, err
 	}
@@ -143,7 +129,7 @@ func (c *conductor) haul(ctx context.Context, h haul, start func(haul) (*child, 
 	if err := c.await(ctx, sink, server, timeout, &backlog); err != nil {
 		return none, fmt.Errorf("deliver %d records: %w", h.backlog, err)
 	}
-	trickle := fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog, Count: h.live, Size: c.ValueBytes, PerSecond: livePerSecond}
+	trickle := fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog, Count: h.live, Size: c.ValueBytes, PerSecond: h.livePerSecond, Keys: h.keys}
 	if err := c.fill(ctx, trickle); err != nil {
 		return none, err
 	}
@@ -238,35 +224,14 @@ func (c *conductor) endGroup(group string) {
 
 func (c *conductor) startPipeYardstick(h haul) (*child, error) {
 	return c.crew.role("yardstick-pipe", pipeYardstick{
-		Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: h.url, Batch: h.batch, InFlight: c.Connections,
+		Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: h.url, Batch: h.batch, InFlight: h.inFlight,
 	})
 }
 
 func (c *conductor) startPipeKlamm(h haul) (*child, error) {
 	file := filepath.Join(c.crew.dir, h.group+".yaml")
-	if err := os.WriteFile(file, []byte(h.config(c.Connections)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(h.config()), 0o600); err != nil {
 		return nil, fmt.Errorf("write klamm's configuration: %w", err)
 	}
 	return c.spawnKlamm(file)
-}
-
-// config is klamm's configuration file with the one pipe.
-func (h haul) config(inFlight int) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `egress: {allow: [127.0.0.0/8]}
-pipes:
-  - name: bench
-    topics: [%s, %s]
-    group: %s
-    start: earliest
-    target:
-      webhook: {url: %q, method: POST}
-    delivery:
-      timeout: 30s
-      in_flight: %d
-`, h.backlogTopic, h.liveTopic, h.group, h.url, inFlight)
-	if h.batch > 1 {
-		fmt.Fprintf(&b, "      batch: {records: %d, bytes: 16MiB, wait: 0s, format: json}\n", h.batch)
-	}
-	return b.String()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,6 +139,7 @@ type fillRole struct {
 	Count     int64    `json:"count"`
 	Size      int      `json:"size"`       // of a document, in bytes
 	PerSecond int64    `json:"per_second"` // 0: as fast as it goes
+	Keys      int64    `json:"keys"`       // how many, in turn; 0: records have none
 }
 
 func runFill(ctx context.Context, c fillRole, out io.Writer) error {
@@ -161,7 +163,11 @@ func runFill(ctx context.Context, c fillRole, out io.Writer) error {
 			}
 		}
 		value := appendDocument(make([]byte, 0, c.Size), c.First+n, time.Now(), c.Size)
-		client.Produce(ctx, &kgo.Record{Topic: c.Topic, Value: value}, func(_ *kgo.Record, err error) {
+		r := &kgo.Record{Topic: c.Topic, Value: value}
+		if c.Keys > 0 {
+			r.Key = strconv.AppendInt(nil, (c.First+n)%c.Keys, 10)
+		}
+		client.Produce(ctx, r, func(_ *kgo.Record, err error) {
 			if err != nil {
 				cancel(fmt.Errorf("fill topic %q: %w", c.Topic, err))
 			}

@@ -18,6 +18,8 @@ type sinkRole struct {
 	Backlog int64 `json:"backlog"`
 	Live    int64 `json:"live"`
 	Size    int   `json:"size"` // of a document, in bytes
+	// Millis is how long each request is kept before it is answered.
+	Millis int `json:"millis,omitempty"`
 }
 
 // A sink verifies and counts what is posted to it. Its result for the backlog
@@ -43,7 +45,7 @@ type sink struct {
 }
 
 func runSink(ctx context.Context, c sinkRole, out io.Writer) error {
-	if c.Backlog < 0 || c.Live < 0 || c.Backlog+c.Live > 1<<32 || c.Size < minDocument || c.Size > maxDocument {
+	if c.Backlog < 0 || c.Live < 0 || c.Backlog+c.Live > 1<<32 || c.Size < minDocument || c.Size > maxDocument || c.Millis < 0 || c.Millis > 60_000 {
 		return fmt.Errorf("%w: sink", ErrRole)
 	}
 	s := &sink{config: c, out: out, server: make(chan struct{}), ended: make(chan struct{}), seen: make([]uint64, (c.Backlog+c.Live+63)/64)}
@@ -99,6 +101,9 @@ func (s *sink) serveRecords(w http.ResponseWriter, r *http.Request) {
 		s.fail(err)
 		http.Error(w, "not what was produced", http.StatusBadRequest)
 		return
+	}
+	if s.config.Millis > 0 {
+		pause(r.Context(), time.Duration(s.config.Millis)*time.Millisecond)
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
