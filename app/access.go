@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,12 +20,17 @@ import (
 func (a *App) guard(metrics prometheus.Registerer) (err error) {
 	var policies []gate.Policy
 	if lawful(a.cfg) {
-		if a.law, err = gate.NewAuthority(lawOf(a.cfg), a.cluster, metrics, a.log); err != nil {
+		if a.law, err = gate.NewAuthority(a.lawOf(a.cfg), a.cluster, metrics, a.log); err != nil {
 			return err
 		}
+		a.policies = gate.NewPolicies(a.law, a.cluster, a.log)
 		policies = append(policies, a.law)
 	}
 	a.gate = gate.New(a.cluster, policies...)
+	if protection := gate.NewProtection(a.cfg.Adaptive, metrics); protection != nil {
+		a.gate.Protect(protection)
+		a.cluster.WatchPauses(protection.Pause)
+	}
 	if a.cfg.Audit.File == "" {
 		return nil
 	}
@@ -37,6 +44,32 @@ func (a *App) guard(metrics prometheus.Registerer) (err error) {
 // lawful says whether policies decide at all.
 func lawful(cfg *config.Config) bool {
 	return guarded(cfg) || len(cfg.Policies) > 0 || len(cfg.Rules) > 0 || len(cfg.Authorize.RequireGroupsAny) > 0
+}
+
+// lawOf is the law of a configuration where callers may also have keys that were
+// made at run time.
+func (a *App) lawOf(cfg *config.Config) gate.Law {
+	law := lawOf(cfg)
+	inFile := law.Known
+	law.Known = func(ctx context.Context, name string) (gate.Principal, bool) {
+		who, ok := inFile(ctx, name)
+		if keys := a.keys(); !ok && keys != nil {
+			return keys.Holder(name)
+		}
+		return who, ok
+	}
+	return law
+}
+
+// awaitAccess returns when everything is known that decides on calls, or when ctx
+// ends: until then calls are answered 503.
+func (a *App) awaitAccess(ctx context.Context) {
+	if a.policies != nil && a.policies.Await(ctx) != nil {
+		return
+	}
+	if keys := a.keys(); keys != nil {
+		_ = keys.Await(ctx)
+	}
 }
 
 func lawOf(cfg *config.Config) gate.Law {
@@ -117,4 +150,70 @@ func ExplainAccess(ctx context.Context, cfg *config.Config, ask gate.Question) (
 		e.Decision, e.Reason, e.Policy, e.Sid, e.Needs = "allow", "", "built-in", "Everybody", nil
 	}
 	return e, err
+}
+
+// shownRules is how many rules and policies DescribeAccess names.
+const shownRules = 10
+
+// DescribeAccess says in a few lines, for people, how callers of a configuration show
+// who they are and what they may do; nil: everybody may do everything. What is made
+// at run time comes on top.
+func DescribeAccess(cfg *config.Config) []string {
+	if !lawful(cfg) {
+		return nil
+	}
+	lines := []string{"Callers show who they are by " + waysIn(cfg) + "."}
+	var who []string
+	for _, r := range cfg.Rules {
+		verb, words := "may", r.Can
+		if len(r.Deny) > 0 {
+			verb, words = "may not", r.Deny
+		}
+		line := strings.Join(r.Who, ", ") + " " + verb + " " + strings.Join(words, ", ")
+		for _, on := range []struct {
+			what string
+			list []string
+		}{{"topics", r.Topics}, {"groups", r.Groups}} {
+			if len(on.list) > 0 {
+				line += "; " + on.what + " " + strings.Join(on.list, ", ")
+			}
+		}
+		if len(r.ExceptTopics) > 0 {
+			line += "; but not topics " + strings.Join(r.ExceptTopics, ", ")
+		}
+		who = append(who, line)
+	}
+	for _, p := range cfg.Policies {
+		who = append(who, strings.Join(p.Attach, ", ")+": "+p.Kind+" policy "+strconv.Quote(p.Name))
+	}
+	switch {
+	case len(who) == 0 && len(cfg.Authorize.RequireGroupsAny) > 0:
+		who = []string{"members of " + strings.Join(cfg.Authorize.RequireGroupsAny, ", ") + " may do everything"}
+	case len(who) == 0:
+		who = []string{"nobody may do anything: there are neither rules nor policies in the file"}
+	case len(who) > shownRules:
+		who = append(who[:shownRules], "and "+strconv.Itoa(len(who)-shownRules)+" more; klamm policy list shows all")
+	}
+	return append(lines, who...)
+}
+
+// waysIn lists the schemes by which callers can log in.
+func waysIn(cfg *config.Config) string {
+	var ways []string
+	for _, way := range []struct {
+		there bool
+		name  string
+	}{
+		{cfg.Auth.IAM != nil, "signed requests"}, {len(cfg.Auth.JWT) > 0, "tokens"},
+		{asksClients(cfg), "client certificates"},
+		{cfg.Auth.Basic != nil, "passwords"}, {cfg.Auth.APIKeys != nil, "API keys"}, {len(cfg.Auth.Authorizers) > 0, "HTTP authorizers"}, {cfg.Auth.Anonymous, "nothing at all"},
+	} {
+		if way.there {
+			ways = append(ways, way.name)
+		}
+	}
+	if ways == nil {
+		return "nothing: there is no way in"
+	}
+	return strings.Join(ways, ", ")
 }

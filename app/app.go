@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
@@ -23,7 +24,6 @@ import (
 	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/front/confluent3"
-	"github.com/klamm-gateway/klamm/front/ingress"
 	"github.com/klamm-gateway/klamm/front/klamm"
 	"github.com/klamm-gateway/klamm/front/light"
 	"github.com/klamm-gateway/klamm/gate"
@@ -33,6 +33,7 @@ import (
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
+	"github.com/klamm-gateway/klamm/trace"
 )
 
 // Options are what the command line adds to the configuration file.
@@ -44,6 +45,14 @@ type Options struct {
 	// listener, and the brokers.
 	Ready func(http string, kafka []string)
 	Log   *slog.Logger // required
+	// Source is where the configuration comes from while klamm runs; nil: it stays as
+	// it is.
+	Source *Source
+	// Trace says where spans are sent; the zero value is nowhere.
+	Trace trace.Settings
+	// Guard is the command of the process that function.Guard is the life of; empty:
+	// functions go without.
+	Guard []string
 	// Version is the program's, for people.
 	Version string
 }
@@ -54,21 +63,38 @@ type App struct {
 	opts     Options
 	log      *slog.Logger
 	listener net.Listener
-	doors    []door          // the listener and all others
-	auth     *auth.Chain     // nil: everybody is served without
-	streams  map[string]bool // the patterns of routes that are streams
+	doors    []door                     // the listener and all others
+	auth     atomic.Pointer[auth.Chain] // nil: everybody is served without
+	streams  map[string]bool            // the patterns of routes that are streams
 	broker   *broker.Broker
 	cluster  *kafka.Cluster
 	further  map[string]*kafka.Cluster // of kafka.clusters, by name
-	gate     *gate.Gate
-	law      *gate.Authority // decides for the gate; nil: everybody may do everything
-	audit    *gate.Audit     // nil: there is none
-	claims   *gate.Claims
-	peers    *peer.Peers
-	server   *front.Server
-	runner   *pipe.Runner
-	stopping atomic.Bool
-	stop     chan struct{} // closed when klamm begins to stop
+
+	identities   *kafka.Identities // callers' own clients of cluster; nil: every call is klamm's own
+	gate         *gate.Gate
+	law          *gate.Authority // decides for the gate; nil: everybody may do everything
+	policies     *gate.Policies  // of law, those that are made at run time
+	audit        *gate.Audit     // nil: there is none
+	claims       *gate.Claims
+	invalid      *prometheus.CounterVec // counts records that break the rules of their topics
+	limits       *gate.Limits           // nil: there are none
+	peers        *peer.Peers
+	server       *front.Server
+	runner       *pipe.Runner
+	defined      defined
+	functions    functions
+	registry     *prometheus.Registry
+	frontMetrics *front.Metrics
+	logMetrics   *accesslog.Metrics
+	accessLog    *accesslog.Log // nil: there was none so far
+	tracer       *trace.Tracer  // nil: there is no tracing
+	egress       *target.Egress
+	now          generation // what counts; only a reload changes it
+	loaded       stamp      // of the configuration file
+	reloads      *reloads
+	retired      sync.WaitGroup // parts that were replaced, until they are freed
+	stopping     atomic.Bool
+	stop         chan struct{} // closed when klamm begins to stop
 }
 
 // ErrOpenDoor says that klamm would serve everybody on an address that others
@@ -80,6 +106,9 @@ var ErrOpenDoor = errors.New("no authentication is configured")
 // others.
 func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err error) {
 	a := &App{cfg: cfg, opts: opts, log: opts.Log, stop: make(chan struct{})}
+	if opts.Source != nil {
+		a.loaded = stampOf(opts.Source.Path)
+	}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -91,79 +120,91 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if a.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w; choose another address with --listen", err)
 	}
-	if a.doors, err = openDoors(ctx, cfg, a.listener, a.log); err != nil {
+	if a.doors, err = openDoors(ctx, cfg, a.listener, a.greet, a.log); err != nil {
 		return nil, err
 	}
-	kafkaConfig := cfg.Kafka
 	if opts.Broker != nil {
 		if a.broker, err = startBroker(ctx, *opts.Broker); err != nil {
 			return nil, err
 		}
-		kafkaConfig = kafka.Config{Brokers: a.broker.Addrs()}
 	}
-	kafkaConfig.Producing = cfg.Rest.Produce
-	if a.cluster, err = kafka.Open(kafkaConfig, a.log); err != nil {
+	if err = a.openClusters(); err != nil {
 		return nil, err
 	}
-	a.further = map[string]*kafka.Cluster{}
-	for _, f := range cfg.Kafka.Clusters {
-		if a.further[f.Name], err = kafka.Open(kafka.Config{Brokers: f.Brokers}, a.log.With("cluster", f.Name)); err != nil {
-			return nil, fmt.Errorf("kafka.clusters: %s: %w", f.Name, err)
-		}
-	}
 	registry := prometheus.NewRegistry()
+	a.registry = registry
+	if limit := a.doors[0].limit; limit != nil {
+		registry.MustRegister(limit)
+	}
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	egress, err := target.NewEgress(cfg.Egress.Allow, opts.Broker != nil)
 	if err != nil {
 		return nil, err
 	}
+	a.egress = egress
+	if opts.Trace.Endpoint != "" {
+		a.tracer = trace.Open(opts.Trace, trace.NewMetrics(registry), a.log)
+	}
 	a.runner, err = pipe.New(pipe.Config{
 		Cluster: a.cluster, Clusters: a.further, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
-		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4,
+		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, Invoke: a.invoke, Tracer: a.tracer,
 	}, cfg.Pipes)
 	if err != nil {
 		return nil, err
 	}
-	links, err := front.NewLinks(cfg.PublicURL, cfg.WAF.TrustedProxies)
-	if err != nil {
+	a.now.cfg = cfg
+	if a.now.links, a.now.firewall, err = wallOf(cfg); err != nil {
 		return nil, err
 	}
+	links := a.now.links
 	if err = a.guard(registry); err != nil {
 		return nil, err
 	}
-	a.peers = peer.New(peer.Config{Cluster: a.cluster, Listen: a.listener.Addr(), Advertise: cfg.Advertise, Log: a.log})
-	a.gate.ShareConsumers(a.peers, a.log)
-	a.claims = gate.NewClaims(a.cluster, cfg.Idempotency, registry, a.log)
-	if err := a.authenticate(ctx, links, registry); err != nil {
+	if err = a.validate(registry); err != nil {
 		return nil, err
 	}
-	hooks, err := ingress.Dialect(ctx, ingress.Config{Routes: cfg.Routes, Gate: a.gate, Claims: a.claims, Secret: secret.Local, Log: a.log})
+	a.peers = peer.New(peer.Config{Cluster: a.cluster, Listen: a.listener.Addr(), Advertise: cfg.Advertise, TLS: cfg.TLS != nil, Log: a.log})
+	a.identify()
+	a.gate.ShareConsumers(a.peers, a.log)
+	a.claims = gate.NewClaims(a.cluster, cfg.Idempotency, registry, a.log)
+	if err = a.define(ctx, registry, egress, egress.Transport()); err != nil {
+		return nil, err
+	}
+	a.limits = gate.NewLimits(gate.LimitsConfig{Rules: cfg.Limits, Plans: cfg.UsagePlans, Fields: cfg.RateLimit}, a.cluster, registry, a.log)
+	a.now.limits = a.limits
+	if a.now.auth, err = a.chainOf(ctx, cfg, links, registry); err != nil {
+		return nil, err
+	}
+	a.auth.Store(a.now.auth)
+	if err = a.look(registry); err != nil {
+		return nil, err
+	}
+	settings, err := a.frontOf(ctx, a.now)
 	if err != nil {
 		return nil, err
 	}
-	dialects := append(a.dialects(registry, links), hooks)
-	a.streams = streamsOf(dialects)
-	a.server = front.New(front.Config{
-		Sizes: cfg.Sizes, H2C: cfg.H2C, CORS: cfg.CORS, Dialects: dialects, Anonymous: cfg.Auth.Anonymous || a.auth == nil, Claims: a.claims, Gate: a.gate, Links: links,
-		Metrics: front.NewMetrics(registry), Log: a.log, Authenticators: a.authenticators(),
-	})
+	a.streams = streamsOf(settings.Dialects)
+	a.server = front.New(settings)
+	if err = a.reshape(cfg, egress, links); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
 // dialects lists the HTTP APIs that klamm speaks.
-func (a *App) dialects(registry *prometheus.Registry, links front.Links) []front.Dialect {
-	v2 := a.cfg.Rest.V2
+func (a *App) dialects(g generation) []front.Dialect {
+	v2 := g.cfg.Rest.V2
 	v2.Peers = a.peers
-	v2.Links, v2.Ready, v2.CloudEvents = links, a.ready, a.cfg.CloudEvents
-	v3 := a.cfg.Rest.V3
-	v3.Links = links
+	v2.Links, v2.Ready, v2.CloudEvents = g.links, a.ready, g.cfg.CloudEvents
+	v3 := g.cfg.Rest.V3
+	v3.Links = g.links
 	return []front.Dialect{
 		confluent2.Dialect(a.gate, v2),
 		confluent3.Dialect(a.gate, v3),
-		azure1.Dialect(a.gate, a.cfg.Rest.V1),
+		azure1.Dialect(a.gate, g.cfg.Rest.V1),
 		light.Dialect(a.gate),
 		klamm.Dialect(klamm.Config{
-			Ready: a.ready, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Keys: a.keys(),
+			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, Policies: a.policies,
 			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain,
 		}),
 	}
@@ -214,6 +255,8 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	parts.Go(func() { a.announce(pipesCtx) })
+	a.follow(pipesCtx, &parts)
+	parts.Go(func() { a.watch(pipesCtx) })
 	for _, d := range a.doors {
 		if d.tls != nil {
 			parts.Go(func() { d.tls.Run(pipesCtx) })
@@ -234,11 +277,11 @@ func (a *App) Run(ctx context.Context) error {
 	consumers := make(chan error, 1)
 	// Reads that wait for records end, and other processes can go on with the
 	// instances, while other requests are still being answered.
-	go func() { consumers <- a.gate.CloseConsumers(end) }()
+	go func() { consumers <- a.gate.ReleaseConsumers(end) }()
 	if err := a.server.Shutdown(end); err != nil {
 		a.log.Warn("requests cut short by the end of shutdown_timeout", "err", err)
 	}
-	if err := <-consumers; err != nil {
+	if err := errors.Join(<-consumers, a.gate.CloseConsumers(end)); err != nil {
 		a.log.Warn("consumer instances cut short by the end of shutdown_timeout", "err", err)
 	}
 	done := make(chan struct{})
@@ -251,6 +294,7 @@ func (a *App) Run(ctx context.Context) error {
 	case <-end.Done():
 		a.log.Warn("pipes cut short by the end of shutdown_timeout; their last records will be delivered again")
 	}
+	a.closeFunctions(end)
 	return failed
 }
 
@@ -288,13 +332,14 @@ func (a *App) announce(ctx context.Context) {
 	joined, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var prepared sync.WaitGroup
-	if len(a.cfg.Routes) > 0 {
+	if len(a.cfg.Webhooks()) > 0 {
 		prepared.Go(func() {
 			if err := a.claims.Prepare(joined); err != nil && ctx.Err() == nil {
 				a.log.Warn("the ids of webhook deliveries cannot be kept yet; deliveries are answered 503 until then", "err", err)
 			}
 		})
 	}
+	prepared.Go(func() { a.awaitAccess(joined) })
 	a.runner.Joined(joined)
 	prepared.Wait()
 	if ctx.Err() == nil && a.opts.Ready != nil {
@@ -304,9 +349,16 @@ func (a *App) announce(ctx context.Context) {
 
 // close frees what New made, in reverse order.
 func (a *App) close() {
-	if a.auth != nil {
-		a.auth.Close()
+	a.closeFunctions(stopped()) // nothing is left to do if Run has returned
+	if a.defined.aws != nil {
+		a.defined.aws.Close()
 	}
+	a.retired.Wait()
+	if chain := a.auth.Load(); chain != nil {
+		chain.Close()
+	}
+	a.unlook()
+	a.limits.Close()
 	if a.claims != nil {
 		a.claims.Close()
 	}
@@ -315,8 +367,14 @@ func (a *App) close() {
 			c.Close()
 		}
 	}
+	if a.policies != nil {
+		a.policies.Close()
+	}
 	if a.audit != nil {
 		a.audit.Close()
+	}
+	if a.identities != nil {
+		a.identities.Close()
 	}
 	if a.cluster != nil {
 		a.cluster.Close()

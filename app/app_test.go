@@ -31,6 +31,7 @@ type running struct {
 	t    *testing.T
 	url  string
 	app  *app.App
+	log  *testLog
 	stop func() // in good order; may be called again
 }
 
@@ -42,7 +43,8 @@ func start(t *testing.T, text, data string) *running {
 		t.Fatalf("configuration: %v", problems)
 	}
 	cfg.Listen = "127.0.0.1:0"
-	log := slog.New(slog.NewTextHandler(testLog{t}, nil))
+	kept := &testLog{t: t}
+	log := slog.New(slog.NewTextHandler(kept, nil))
 	ready := make(chan struct{})
 	opts := app.Options{Log: log, Ready: func(string, []string) { close(ready) }}
 	if brokers := os.Getenv("KLAMM_TEST_BROKERS"); brokers != "" {
@@ -63,7 +65,7 @@ func start(t *testing.T, text, data string) *running {
 			log.Error("run", "err", err)
 		}
 	}()
-	r := &running{t: t, url: "http://" + a.Addr(), app: a, stop: func() { cancel(); <-done }}
+	r := &running{t: t, url: "http://" + a.Addr(), app: a, log: kept, stop: func() { cancel(); <-done }}
 	t.Cleanup(r.stop)
 	select {
 	case <-ready:
@@ -73,9 +75,24 @@ func start(t *testing.T, text, data string) *running {
 	return r
 }
 
-type testLog struct{ t *testing.T }
+// A testLog keeps what was logged.
+type testLog struct {
+	t *testing.T
 
-func (l testLog) Write(b []byte) (int, error) {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *testLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(b)
 	if testing.Verbose() {
 		fmt.Fprintf(os.Stderr, "%s", b)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/secret"
 )
 
@@ -29,14 +30,16 @@ const largestFile = 64 << 20
 
 // A door is one address that klamm listens on.
 type door struct {
-	net.Listener                     // as clients see it
-	tls          *certificate.Server // nil: it serves plain HTTP
-	asks         bool                // clients may log in with a certificate
+	net.Listener                        // as clients see it
+	limit        *front.ConnectionLimit // of all doors; nil: there is none
+	tls          *secured               // nil: it serves plain HTTP
+	asks         bool                   // clients may log in with a certificate
 }
 
 // openDoors listens on all addresses of the configuration; first is the one of
-// listen, which is open already. A door that fails closes the others.
-func openDoors(ctx context.Context, cfg *config.Config, first net.Listener, log *slog.Logger) (doors []door, err error) {
+// listen, which is open already and which other processes of klamm call too: greet says
+// how they are answered. A door that fails closes the others.
+func openDoors(ctx context.Context, cfg *config.Config, first net.Listener, greet func(*tls.ClientHelloInfo) (*tls.Config, error), log *slog.Logger) (doors []door, err error) {
 	defer func() {
 		if err != nil {
 			for _, d := range doors {
@@ -44,26 +47,59 @@ func openDoors(ctx context.Context, cfg *config.Config, first net.Listener, log 
 			}
 		}
 	}()
+	links, err := front.NewLinks("", cfg.WAF.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	limit := front.NewConnectionLimit(cfg.Connections, links)
 	for i, l := range append([]config.Listener{{Listen: cfg.Listen, TLS: cfg.TLS}}, cfg.Listeners...) {
-		d := door{Listener: first}
+		d := door{Listener: first, limit: limit}
 		if i > 0 {
 			if d.Listener, err = net.Listen("tcp", l.Listen); err != nil {
 				return doors, fmt.Errorf("listen for HTTP: %w; choose another address in listeners[%d]", err, i-1)
 			}
 		}
+		d.Listener = limit.Listen(d.Listener)
+		if cfg.WAF.ClientIP == "proxy_protocol" {
+			links, _, err := wallOf(cfg)
+			if err != nil {
+				return append(doors, d), err
+			}
+			d.Listener = front.ProxyListener(d.Listener, links)
+		}
 		doors = append(doors, d)
 		if l.TLS == nil {
 			continue
 		}
-		if d.tls, err = certificate.Open(ctx, *l.TLS, files, secret.Local, log); err != nil {
+		own, err := certificate.Open(ctx, *l.TLS, files, secret.Local, log)
+		if err != nil {
 			return doors, err
 		}
+		d.tls = newSecured(own)
 		d.asks = l.TLS.AsksClients()
-		d.Listener = tls.NewListener(d.Listener, d.tls.TLS())
+		d.Listener = tls.NewListener(d.Listener, greeting(d.tls.TLS(), i == 0, greet))
 		doors[i] = d
 	}
 	return doors, nil
 }
+
+// greeting returns the configuration of a door; the first one is also that of processes.
+func greeting(clients *tls.Config, first bool, greet func(*tls.ClientHelloInfo) (*tls.Config, error)) *tls.Config {
+	if !first {
+		return clients
+	}
+	both, current := clients.Clone(), clients.GetConfigForClient
+	both.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if c, err := greet(hello); c != nil || err != nil || current == nil {
+			return c, err
+		}
+		return current(hello)
+	}
+	return both
+}
+
+// greet answers the hellos of other processes.
+func (a *App) greet(hello *tls.ClientHelloInfo) (*tls.Config, error) { return a.peers.Greet(hello) }
 
 // files reads what the configuration names.
 var files = certificate.Files{Read: readFile, List: func(path string) ([]string, error) {
@@ -96,8 +132,11 @@ func readFile(path string) ([]byte, error) {
 }
 
 // guarded says whether callers can show who they are.
-func guarded(cfg *config.Config) bool {
-	if cfg.Auth.Configured() || cfg.TLS != nil && cfg.TLS.AsksClients() {
+func guarded(cfg *config.Config) bool { return cfg.Auth.Configured() || asksClients(cfg) }
+
+// asksClients says whether callers can log in with a certificate.
+func asksClients(cfg *config.Config) bool {
+	if cfg.TLS != nil && cfg.TLS.AsksClients() {
 		return true
 	}
 	for _, l := range cfg.Listeners {
@@ -138,13 +177,13 @@ func authEnv(cfg *config.Config, links front.Links, log *slog.Logger) auth.Env {
 	return auth.Env{Account: cfg.AWS.Account, Region: cfg.AWS.Region, Secret: secret.Local, Read: readFile, Links: links, Log: log}
 }
 
-// authenticate makes the chain of the configured schemes, if there are any.
-func (a *App) authenticate(ctx context.Context, links front.Links, metrics prometheus.Registerer) (err error) {
-	if !guarded(a.cfg) {
-		return nil
+// chainOf makes the chain of the configured schemes; nil: there are none.
+func (a *App) chainOf(ctx context.Context, cfg *config.Config, links front.Links, metrics prometheus.Registerer) (*auth.Chain, error) {
+	if !guarded(cfg) {
+		return nil, nil
 	}
-	env := authEnv(a.cfg, links, a.log)
-	env.Cluster, env.Metrics = a.cluster, metrics
+	env := authEnv(cfg, links, a.log)
+	env.Cluster, env.Metrics, env.Login = a.cluster, metrics, a.login()
 	env.Groups = a.law.Groups
 	env.Streams = func(pattern string) bool { return a.streams[pattern] }
 	for _, d := range a.doors {
@@ -152,23 +191,22 @@ func (a *App) authenticate(ctx context.Context, links front.Links, metrics prome
 			env.Certificate = clientCertificate(a.doors)
 		}
 	}
-	a.auth, err = auth.New(ctx, a.cfg.Auth, env)
-	return err
+	return auth.New(ctx, cfg.Auth, env)
 }
 
 // keys returns the API keys that are made at run time; nil: none are taken.
 func (a *App) keys() *auth.Keys {
-	if a.auth == nil {
-		return nil
+	if chain := a.auth.Load(); chain != nil {
+		return chain.Keys()
 	}
-	return a.auth.Keys()
+	return nil
 }
 
 // authenticators lists who is asked about a caller, in this order.
-func (a *App) authenticators() []front.Authenticator {
+func (a *App) authenticators(chain *auth.Chain) []front.Authenticator {
 	list := []front.Authenticator{confluent2.Forwarded(a.peers)}
-	if a.auth != nil {
-		list = append(list, a.auth)
+	if chain != nil {
+		list = append(list, chain)
 	}
 	return list
 }
@@ -187,7 +225,7 @@ func streamsOf(dialects []front.Dialect) map[string]bool {
 // clientCertificate finds the certificate that came with the connection of a
 // request, by the rules of the door that it came through.
 func clientCertificate(doors []door) func(*http.Request) (string, *gate.Certificate, [sha256.Size]byte, bool) {
-	byPort := map[int]*certificate.Server{}
+	byPort := map[int]*secured{}
 	for _, d := range doors {
 		if at, ok := d.Addr().(*net.TCPAddr); ok && d.asks {
 			byPort[at.Port] = d.tls
@@ -223,12 +261,13 @@ func Check(ctx context.Context, cfg *config.Config) []error {
 			problems = append(problems, err)
 		}
 	}
-	links, err := front.NewLinks(cfg.PublicURL, cfg.WAF.TrustedProxies)
+	links, _, err := wallOf(cfg)
 	if err != nil {
 		return append(problems, err)
 	}
+	problems = append(problems, kafka.Check(ctx, kafkaOf(cfg))...)
 	if err := auth.Check(ctx, cfg.Auth, authEnv(cfg, links, log)); err != nil {
 		problems = append(problems, err)
 	}
-	return problems
+	return append(problems, checkShape(cfg)...)
 }

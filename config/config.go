@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/certificate"
 	"github.com/klamm-gateway/klamm/cloudevent"
@@ -27,10 +28,12 @@ import (
 	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/front/confluent3"
-	"github.com/klamm-gateway/klamm/front/ingress"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/throttle"
 )
 
 //go:generate go run ./reference ../docs/configuration.md
@@ -57,6 +60,8 @@ type Config struct {
 	// Kafka is the cluster that klamm serves. klamm dev uses its embedded broker
 	// instead.
 	Kafka kafka.Config `yaml:"kafka"`
+	// Secrets says where secrets are looked up that have a name.
+	Secrets secret.Config `yaml:"secrets"`
 	// Auth says who may use klamm.
 	Auth auth.Config `yaml:"auth"`
 	// TLS makes the address of listen serve HTTPS.
@@ -75,22 +80,56 @@ type Config struct {
 	Audit gate.AuditConfig `yaml:"audit"`
 	// Sizes bounds request bodies.
 	Sizes front.Sizes `yaml:"sizes"`
+	// Connections bounds connections, and the time that they may do nothing.
+	Connections front.Connections `yaml:"connections"`
+	// Limits bound requests, records, bytes and what goes on at once, by whatever
+	// callers and calls can be told apart by.
+	Limits []throttle.Rule `yaml:"limits"`
+	// UsagePlans say how much the holders of API keys may use.
+	UsagePlans []gate.UsagePlan `yaml:"usage_plans"`
+	// Adaptive keeps the brokers healthy when more is asked of them than they can do.
+	Adaptive gate.Adaptive `yaml:"adaptive"`
+	// RateLimit says what callers are told of their limits.
+	RateLimit gate.RateLimit `yaml:"ratelimit"`
 	// Rest holds the switches of the REST dialects.
 	Rest Rest `yaml:"rest"`
 	// CloudEvents says what becomes of CloudEvents on POST /topics/{topic}.
 	CloudEvents cloudevent.Config `yaml:"cloudevents"`
 	// Idempotency says what becomes of requests with an Idempotency-Key.
 	Idempotency gate.Idempotency `yaml:"idempotency"`
-	// Routes are paths of your own, where signed webhooks come in.
-	Routes []ingress.Route `yaml:"routes"`
+	// Topics say what records must look like.
+	Topics []gate.TopicRule `yaml:"topics"`
+	// Stages are several ways into the same APIs, with topics, variables and errors of
+	// their own.
+	Stages []front.Stage `yaml:"stages"`
+	// Routes say what routes ask of requests, and add routes of your own: where signed
+	// webhooks come in, records are made of requests of any form, or requests are
+	// passed on.
+	Routes []Route `yaml:"routes"`
+	// Catalog is for what is defined while klamm runs.
+	Catalog catalog.Config `yaml:"catalog"`
 	// Pipes take records from topics to targets.
 	Pipes []catalog.Pipe `yaml:"pipes"`
+	// Functions are programs that klamm runs, as targets and enrichments of pipes and
+	// behind the Lambda API; more of them can be deployed at run time.
+	Functions []catalog.Function `yaml:"functions"`
+	// FunctionRuntime says how functions are run.
+	FunctionRuntime function.Settings `yaml:"function_runtime"`
 	// Egress says which addresses targets may have.
 	Egress Egress `yaml:"egress"`
 	// CORS says which pages of other origins may call from a browser.
 	CORS front.CORS `yaml:"cors"`
-	// WAF says whom the front door believes.
-	WAF WAF `yaml:"waf"`
+	// WAF says whom the front door believes, and whom it turns away.
+	WAF front.WAF `yaml:"waf"`
+	// AccessLog writes a line for each request.
+	AccessLog accesslog.Config `yaml:"access_log"`
+	// Trace says what becomes of traces, beside what the OTEL_* variables of the
+	// environment say.
+	Trace Trace `yaml:"trace"`
+	// TrustRequestID takes the ids that clients give their requests in X-Request-Id.
+	TrustRequestID bool `yaml:"trust_request_id"`
+	// Compression says which answers are compressed.
+	Compression front.Compression `yaml:"compression"`
 }
 
 // AWS names klamm in the terms of AWS.
@@ -109,23 +148,6 @@ func (a AWS) Validate(report func(path, problem string)) {
 	}
 	if a.Region == "" || len(a.Region) > 64 || strings.Trim(a.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		report("region", "want a region, such as eu-west-3")
-	}
-}
-
-// WAF says whom the front door believes.
-type WAF struct {
-	// TrustedProxies lists the addresses and prefixes, such as 10.0.0.0/8, of the
-	// proxies whose Forwarded and X-Forwarded-* headers say under which address
-	// clients know klamm. Nobody else's are believed.
-	TrustedProxies []string `yaml:"trusted_proxies"`
-}
-
-// Validate reports entries that are neither address nor prefix.
-func (w WAF) Validate(report func(path, problem string)) {
-	for i, text := range w.TrustedProxies {
-		if _, err := front.NewLinks("", []string{text}); err != nil {
-			report(fmt.Sprintf("trusted_proxies[%d]", i), "want an address or a prefix such as 10.0.0.0/8")
-		}
 	}
 }
 
@@ -172,7 +194,10 @@ func (c *Config) Validate(report func(path, problem string)) {
 	c.validateListeners(report)
 	c.validatePipes(report)
 	c.validatePolicies(report)
-	ingress.ValidateAll(c.Routes, func(path, problem string) { report("routes"+path, problem) })
+	c.validateFunctions(report)
+	gate.ValidateLimits(c.Limits, c.UsagePlans, report)
+	c.validateRoutes(report)
+	front.ValidateStages(c.Stages, func(path, problem string) { report("stages"+path, problem) })
 }
 
 func isPort(text string) bool {
@@ -233,5 +258,17 @@ func (e Egress) Validate(report func(path, problem string)) {
 		if _, err := target.NewEgress([]string{text}, false); err != nil {
 			report(fmt.Sprintf("allow[%d]", i), "want an address or a prefix, such as 10.0.0.0/8")
 		}
+	}
+}
+
+// validateFunctions reports functions of one name.
+func (c *Config) validateFunctions(report func(path, problem string)) {
+	names := map[string]int{}
+	for i, f := range c.Functions {
+		if first, ok := names[f.Name]; ok && f.Name != "" {
+			report(fmt.Sprintf("functions[%d].name", i), fmt.Sprintf("function %d of the list has the name %q already", first+1, f.Name))
+			continue
+		}
+		names[f.Name] = i
 	}
 }

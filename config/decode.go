@@ -152,6 +152,8 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value, unit string) {
 		} else {
 			d.number(path, n, v)
 		}
+	case reflect.Float64:
+		d.fraction(path, n, v)
 	default:
 		panic("config: no way to decode a " + v.Type().String())
 	}

@@ -32,3 +32,11 @@ func (c *Config) validateListeners(report func(path, problem string)) {
 		seen[l.Listen] = true
 	}
 }
+
+// Trace says what becomes of traces.
+type Trace struct {
+	// Propagate puts the trace of a request into the headers traceparent and
+	// tracestate of the records that it writes. The default is true where spans are
+	// sent, and otherwise false.
+	Propagate *bool `yaml:"propagate"`
+}

@@ -56,6 +56,17 @@ func (d *decoder) number(path string, n ast.Node, v reflect.Value) {
 	}
 }
 
+// fraction decodes a number that need not be whole.
+func (d *decoder) fraction(path string, n ast.Node, v reflect.Value) {
+	s, ok := text(n)
+	f, err := strconv.ParseFloat(s, 64)
+	if !ok || err != nil || !isNumber(s) {
+		d.problem(path, n, "want a number such as 5 or 0.5")
+		return
+	}
+	v.SetFloat(f)
+}
+
 // raw turns any YAML into JSON, keeping the order of keys and the text of
 // numbers.
 func (d *decoder) raw(path string, n ast.Node, depth int) (json.RawMessage, bool) {

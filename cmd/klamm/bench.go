@@ -50,6 +50,7 @@ func benchCommand() *cobra.Command {
 	}
 	flags := front.Flags()
 	flags.BoolVar(&o.SSE, "sse", false, "measure Server-Sent Events, and nothing else")
+	flags.StringVar(&o.Auth, "auth", "", "measure callers who show who they are by apikey, jwt or sigv4, and nothing else")
 	flags.IntVar(&o.SSEClients, "clients", o.SSEClients, "with --sse: clients that listen at once")
 	flags.IntVar(&o.SSERate, "rate", o.SSERate, "with --sse: records a second, each of which goes to all clients")
 	cmd.AddCommand(front, pipe, benchLimitsCommand(), benchRulesCommand(), benchRoleCommand())

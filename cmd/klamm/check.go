@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,12 +42,25 @@ func checkCommand() *cobra.Command {
 				pipes = "pipe"
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "ok: %s, %d %s\n", file, len(cfg.Pipes), pipes)
+			tellReadOnly(cmd.OutOrStdout(), cfg)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "klamm.yaml", "configuration file (KLAMM_CONFIG)")
 	fromEnvironment(cmd)
 	return cmd
+}
+
+// tellReadOnly says what the pipes of a file are to those that are made at run time.
+func tellReadOnly(w io.Writer, cfg *config.Config) {
+	if len(cfg.Pipes) == 0 {
+		return
+	}
+	names := make([]string, len(cfg.Pipes))
+	for i, p := range cfg.Pipes {
+		names[i] = p.Name
+	}
+	fmt.Fprintf(w, "read-only at run time, and win over definitions of the same name: %s\n", strings.Join(names, ", "))
 }
 
 // loadConfig reads a configuration file for a command that runs by it; no file

@@ -55,10 +55,10 @@ func TestCheck(t *testing.T) {
 		status            int
 	}{
 		{name: "the default file", out: "ok: klamm.yaml, 0 pipes\n"},
-		{name: "one pipe", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\n"},
-		{name: "three pipes", args: []string{"--config=three.yaml"}, out: "ok: three.yaml, 3 pipes\n"},
-		{name: "the environment names the file", environment: "one.yaml", out: "ok: one.yaml, 1 pipe\n"},
-		{name: "a flag wins over the environment", environment: "wrong.yaml", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\n"},
+		{name: "one pipe", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
+		{name: "three pipes", args: []string{"--config=three.yaml"}, out: "ok: three.yaml, 3 pipes\nread-only at run time, and win over definitions of the same name: a, b, c\n"},
+		{name: "the environment names the file", environment: "one.yaml", out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
+		{name: "a flag wins over the environment", environment: "wrong.yaml", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
 		{
 			name: "every problem, one a line", args: []string{"--config", "wrong.yaml"}, status: 1,
 			errs: "wrong.yaml:4:5: unknown key \"topcs\"; did you mean \"topics\"?\nwrong.yaml:6:17: unknown key \"ulr\"; did you mean \"url\"?\n",

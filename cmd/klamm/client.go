@@ -111,6 +111,7 @@ type request struct {
 	path   []string
 	query  url.Values
 	body   any           // made JSON; nil: none
+	match  int64         // the version that is expected; 0: any
 	within time.Duration // for the whole answer; 0: without end
 }
 
@@ -215,6 +216,9 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if r.match != 0 {
+		req.Header.Set("If-Match", fmt.Sprintf("%q", fmt.Sprint(r.match)))
+	}
 	if c.key != "" {
 		req.Header.Set("X-Api-Key", c.key)
 	}
@@ -226,7 +230,7 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("no klamm answers at %s: %w; start one with klamm dev, or name another with --server or KLAMM_SERVER", c.base.Redacted(), err)
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
 		return resp, nil
 	}
 	defer resp.Body.Close()

@@ -30,7 +30,7 @@ import (
 func operate(t *testing.T, args ...string) (out, errs string, status int) {
 	t.Helper()
 	root := &cobra.Command{Use: "klamm", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(statusCommand(), pipeCommand(), deliveryCommand(), dlqCommand(), replayCommand())
+	root.AddCommand(statusCommand(), pipeCommand(), deliveryCommand(), dlqCommand(), replayCommand(), keyCommand(), policyCommand(), accessCommand())
 	var o, e bytes.Buffer
 	root.SetOut(&o)
 	root.SetErr(&e)
@@ -176,7 +176,7 @@ func TestClientCommands(t *testing.T) {
 func TestClientCallsThatAreWrong(t *testing.T) {
 	t.Setenv("KLAMM_SERVER", "http://127.0.0.1:1") // nothing may be asked
 	for _, c := range []struct{ name, args, want string }{
-		{"no subcommand of pipe", "pipe", "list, show, lag, pause, resume or seek"},
+		{"no subcommand of pipe", "pipe", "list, show, lag, create, edit, delete, pause, resume or seek"},
 		{"no subcommand of dlq", "dlq", "list, redrive or discard"},
 		{"no subcommand of delivery", "delivery", "list, show, retry or tail"},
 		{"an unknown subcommand", "dlq purge", "unknown command"},

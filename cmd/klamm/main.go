@@ -34,11 +34,19 @@ func run(args []string) int {
 		benchCommand(),
 		statusCommand(),
 		pipeCommand(),
+		applyCommand(),
+		diffCommand(),
+		exportCommand(),
 		deliveryCommand(),
 		dlqCommand(),
 		replayCommand(),
 		keyCommand(),
+		usageCommand(),
+		policyCommand(),
 		accessCommand(),
+		functionCommand(),
+		functionGuardCommand(),
+		logsCommand(),
 	)
 	root.SetArgs(args)
 	err := root.Execute()

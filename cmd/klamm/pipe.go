@@ -55,11 +55,11 @@ type moveDoc struct {
 func pipeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pipe",
-		Short: "Look at pipes, pause and move them",
+		Short: "Look at pipes, make, change, pause and move them",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("pipe", "list, show, lag, pause, resume or seek"),
+		RunE:  needSubcommand("pipe", "list, show, lag, create, edit, delete, pause, resume or seek"),
 	}
-	cmd.AddCommand(pipeListCommand(), pipeShowCommand(), pipeLagCommand(), pipePauseCommand(), pipeResumeCommand(), pipeSeekCommand())
+	cmd.AddCommand(pipeListCommand(), pipeShowCommand(), pipeLagCommand(), pipeCreateCommand(), pipeEditCommand(), pipeDeleteCommand(), pipePauseCommand(), pipeResumeCommand(), pipeSeekCommand())
 	return cmd
 }
 

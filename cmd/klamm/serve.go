@@ -16,6 +16,7 @@ import (
 	"github.com/klamm-gateway/klamm/app"
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/trace"
 )
 
 func serveCommand() *cobra.Command {
@@ -33,16 +34,19 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if listen != "" {
-				cfg.Listen = listen
+			adjust := func(cfg *config.Config) {
+				if listen != "" {
+					cfg.Listen = listen
+				}
+				if len(brokers) > 0 {
+					cfg.Kafka.Brokers = brokers
+				}
 			}
-			if len(brokers) > 0 {
-				cfg.Kafka.Brokers = brokers
-			}
+			adjust(cfg)
 			if len(cfg.Kafka.Brokers) == 0 {
 				return &exitError{2, errors.New("no brokers: give --brokers HOST:PORT,... or kafka.brokers in the file that --config names")}
 			}
-			return serve(cmd, cfg, level, nil)
+			return serve(cmd, cfg, level, source(file, adjust), nil)
 		},
 	}
 	flags := cmd.Flags()
@@ -59,8 +63,9 @@ func devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything in one process, with an embedded broker",
-		Long: "Runs an embedded broker, with its data on disk, and everything else in one process. Anybody who can connect may do\n" +
-			"anything, so it listens on loopback only. The broker is for development and single machines: there is no replication.",
+		Long: "Runs an embedded broker, with its data on disk, and everything else in one process. Without auth in the configuration\n" +
+			"file, anybody who can connect may do anything, so it listens on loopback only. The broker is for development and single\n" +
+			"machines: there is no replication.",
 		Example: "  klamm dev\n  klamm dev --listen 127.0.0.1:0 --kafka-listen 127.0.0.1:0 --data /tmp/klamm",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,10 +73,13 @@ func devCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if listen != "" {
-				cfg.Listen = listen
+			adjust := func(cfg *config.Config) {
+				if listen != "" {
+					cfg.Listen = listen
+				}
 			}
-			return serve(cmd, cfg, level, &broker.Config{Listen: kafkaListen, Dir: data})
+			adjust(cfg)
+			return serve(cmd, cfg, level, source(file, adjust), &broker.Config{Listen: kafkaListen, Dir: data})
 		},
 	}
 	flags := cmd.Flags()
@@ -85,13 +93,17 @@ func devCommand() *cobra.Command {
 }
 
 // serve runs klamm until a signal; a second signal ends it at once.
-func serve(cmd *cobra.Command, cfg *config.Config, level string, embedded *broker.Config) error {
+func serve(cmd *cobra.Command, cfg *config.Config, level string, from *app.Source, embedded *broker.Config) error {
 	log, err := logger(cmd.ErrOrStderr(), level)
 	if err != nil {
 		return &exitError{2, err}
 	}
 	if embedded != nil {
 		embedded.Log = log
+	}
+	traces, err := trace.FromEnvironment(os.Getenv)
+	if err != nil {
+		return &exitError{2, err}
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -100,12 +112,13 @@ func serve(cmd *cobra.Command, cfg *config.Config, level string, embedded *broke
 		stop() // the next signal has its usual effect
 	}()
 	out := cmd.OutOrStdout()
-	a, err := app.New(ctx, cfg, app.Options{Version: versionText(),
+	a, err := app.New(ctx, cfg, app.Options{Version: versionText(), Source: from, Trace: traces,
 		Broker: embedded,
 		Log:    log,
+		Guard:  guard(),
 		Ready: func(http string, kafka []string) {
 			if embedded != nil {
-				banner(out, http, kafka, embedded.Dir)
+				banner(out, http, kafka, embedded.Dir, app.DescribeAccess(cfg))
 			}
 			fmt.Fprintf(out, "klamm ready: http=%s kafka=%s\n", http, strings.Join(kafka, ","))
 		},
@@ -119,17 +132,31 @@ func serve(cmd *cobra.Command, cfg *config.Config, level string, embedded *broke
 	return failed(a.Run(ctx))
 }
 
-// banner greets with commands that work as printed.
-func banner(w io.Writer, http string, kafka []string, data string) {
-	fmt.Fprintf(w, `klamm dev: front door http://%[1]s, Kafka %[2]s, data in %[3]s
-Development broker: one copy of the data, no replication. Everybody who can connect may do everything; it listens on loopback only.
+// guard is the command of this program that outlives it for a moment.
+func guard() []string {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{self, "function-guard"}
+}
 
-Write a record, read it back, see the topics:
+// banner greets with commands that work as printed, and says who may do what.
+func banner(w io.Writer, http string, kafka []string, data string, access []string) {
+	who, hint := "Everybody who can connect may do everything; it listens on loopback only.", ""
+	if access != nil {
+		who = strings.Join(access, "\n  ")
+		hint = ", with your credentials (docs/authentication.md)"
+	}
+	fmt.Fprintf(w, `klamm dev: front door http://%[1]s, Kafka %[2]s, data in %[3]s
+Development broker: one copy of the data, no replication. %[4]s
+
+Write a record, read it back, see the topics%[5]s:
   curl -d '{"hello":"world"}' http://%[1]s/topics/hello
   curl 'http://%[1]s/topics/hello/records?offset=earliest'
   curl http://%[1]s/topics
 
-`, http, strings.Join(kafka, ","), data)
+`, http, strings.Join(kafka, ","), data, who, hint)
 }
 
 // logger writes to w from a level on.

@@ -119,6 +119,8 @@ func valueOf(f reflect.StructField) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"
+	case reflect.Float64:
+		return "number"
 	case reflect.Int, reflect.Int64:
 		return "number"
 	case reflect.String:

@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/aws"
+	"github.com/klamm-gateway/klamm/front/klamm"
+	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/target/all"
+)
+
+// defined is what is defined while klamm runs.
+type defined struct {
+	store       *catalog.Store
+	definitions *catalog.Definitions
+	aws         *aws.API
+}
+
+// define makes the catalog, and what carries out what lies in it. The runner and the
+// gate are there already.
+func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress *target.Egress, transport http.RoundTripper) (err error) {
+	d := &a.defined
+	d.store = catalog.NewStore(catalog.StoreConfig{Cluster: a.cluster, Metrics: metrics, Log: a.log})
+	seal, err := catalog.NewSeal(ctx, a.cfg.Catalog, d.store, secret.Local)
+	if err != nil {
+		return err
+	}
+	var clusters []aws.Cluster
+	for _, c := range a.cfg.Kafka.Clusters {
+		clusters = append(clusters, aws.Cluster{Name: c.Name, ARNs: c.ARNs, Brokers: c.Brokers})
+	}
+	d.aws = aws.New(aws.Config{
+		Gate: a.gate, Store: d.store, Seal: seal, Pipes: a.runner, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region,
+		Brokers: a.Brokers, Clusters: clusters, Egress: egress, Transport: transport, Log: a.log,
+		Function: func(ctx context.Context, name string) bool {
+			for _, f := range a.cfg.Functions {
+				if f.Name == name {
+					return true
+				}
+			}
+			_, err := d.store.Get(ctx, catalog.KindFunction, name)
+			return err == nil
+		},
+	})
+	d.definitions = catalog.NewDefinitions(catalog.DefinitionsConfig{
+		Store: d.store, InFile: a.cfg.Pipes, Compile: a.compile, Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
+	})
+	d.aws.Use(d.definitions)
+	return a.openFunctions(d.store, metrics)
+}
+
+// compile makes a pipe that can be run of what lies in the catalog.
+func (a *App) compile(ctx context.Context, d catalog.Document) (catalog.Pipe, error) {
+	if d.Dialect != "" {
+		return a.defined.aws.Compile(ctx, d)
+	}
+	p, err := decodePipe(d.Body)
+	if err == nil && p.Name != d.Name {
+		err = fmt.Errorf("%w: it lies under the name %q and has the name %q", catalog.ErrInvalid, d.Name, p.Name)
+	}
+	p.Version, p.Paused = d.Version, d.Stopped
+	return p, err
+}
+
+// decodePipe reads a definition in the words of the configuration file.
+func decodePipe(text []byte) (catalog.Pipe, error) {
+	p, problems := config.LoadPipe(text, all.Kinds())
+	if len(problems) == 0 {
+		return p, nil
+	}
+	var said []string
+	for _, problem := range problems {
+		said = append(said, problem.Text)
+	}
+	return p, fmt.Errorf("%w: %s", catalog.ErrInvalid, strings.Join(said, "; "))
+}
+
+// dialectsOfCatalog adds the APIs that change it, beside klamm's own. EventBridge
+// shares POST / with the dialect that has it already.
+func (a *App) dialectsOfCatalog(dialects []front.Dialect) []front.Dialect {
+	for i := range dialects {
+		for j, route := range dialects[i].Routes {
+			if route.Pattern == "POST /{$}" {
+				dialects[i].Routes[j].Serve = a.defined.aws.Events(route.Serve)
+			}
+		}
+	}
+	return append(dialects, a.defined.aws.Pipes(), aws.Lambda(a.functions.gate))
+}
+
+// catalogOf is what klamm's own API needs of it.
+func (a *App) catalogOf() klamm.Catalog {
+	return klamm.Catalog{Store: a.defined.store, Definitions: a.defined.definitions, Decode: decodePipe, Raw: config.Raw}
+}
+
+// follow carries out what is defined until ctx ends.
+func (a *App) follow(ctx context.Context, parts *sync.WaitGroup) {
+	parts.Go(func() { a.defined.store.Run(ctx) })
+	parts.Go(func() { a.defined.definitions.Run(ctx) })
+}

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/secret"
+)
+
+// kafkaOf is the kafka section with what it is given beside it.
+func kafkaOf(cfg *config.Config) kafka.Config {
+	k := cfg.Kafka
+	k.Producing = cfg.Rest.Produce
+	k.Secrets, k.Region = secret.NewStore(cfg.Secrets, cfg.AWS.Region), cfg.AWS.Region
+	return k
+}
+
+// openClusters makes the clients of klamm's own cluster and of the further ones. The
+// embedded broker is logged in to without anything.
+func (a *App) openClusters() (err error) {
+	k := kafkaOf(a.cfg)
+	own := k
+	if a.broker != nil {
+		own = kafka.Config{Brokers: a.broker.Addrs(), Producing: k.Producing}
+	}
+	if a.cluster, err = kafka.Open(own, a.log); err != nil {
+		return err
+	}
+	a.further = map[string]*kafka.Cluster{}
+	for _, f := range k.Clusters {
+		if a.further[f.Name], err = kafka.Open(f.Config(k), a.log.With("cluster", f.Name)); err != nil {
+			return fmt.Errorf("kafka.clusters: %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+// identify makes calls in the name of callers where the configuration, a route or a
+// stage says so. The embedded broker knows nobody by name.
+func (a *App) identify() {
+	if a.broker == nil {
+		a.identities = a.cluster.Identities()
+		a.gate.Identify(a.identities, a.cfg.Kafka, a.log)
+	}
+}
+
+// login returns what asks Kafka about callers' credentials; nil: they are not passed
+// on.
+func (a *App) login() func(context.Context, kafka.Caller) error {
+	if a.identities == nil {
+		return nil
+	}
+	return a.gate.Login
+}

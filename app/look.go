@@ -1,0 +1,60 @@
+package app
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/klamm-gateway/klamm/accesslog"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/auth"
+)
+
+// look makes what lets people look at requests: the access log and series.
+func (a *App) look(registry *prometheus.Registry) (err error) {
+	a.frontMetrics = front.NewMetrics(registry)
+	a.logMetrics = accesslog.NewMetrics(registry)
+	a.reloads = newReloads(registry)
+	registry.MustRegister(expiries{a})
+	if a.cfg.AccessLog.Enabled() {
+		a.accessLog, err = accesslog.Open(a.cfg.AccessLog, a.logMetrics, a.log)
+		a.now.log = a.accessLog
+	}
+	return err
+}
+
+// unlook writes and sends what is left.
+func (a *App) unlook() {
+	a.tracer.Close()
+	if a.accessLog != nil {
+		a.accessLog.Close()
+	}
+}
+
+// keysOf returns the API keys of a chain that are made at run time; nil: none are
+// taken.
+func keysOf(chain *auth.Chain) *auth.Keys {
+	if chain == nil {
+		return nil
+	}
+	return chain.Keys()
+}
+
+// expiries tells when the served certificates end (gateway-policies.md 5.9).
+type expiries struct{ app *App }
+
+var expiry = prometheus.NewDesc("klamm_cert_expiry_seconds", "Seconds until a served certificate ends, by the address that it is served at; negative: it has.", []string{"name"}, nil)
+
+// Describe tells the one series.
+func (e expiries) Describe(all chan<- *prometheus.Desc) { all <- expiry }
+
+// Collect looks at all doors.
+func (e expiries) Collect(all chan<- prometheus.Metric) {
+	for _, d := range e.app.doors {
+		if d.tls == nil {
+			continue
+		}
+		now, _ := d.tls.now()
+		all <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, time.Until(now.Expires()).Seconds(), d.Addr().String())
+	}
+}

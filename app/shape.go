@@ -1,0 +1,85 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/front/route"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/shape"
+	"github.com/klamm-gateway/klamm/target"
+)
+
+// validate makes the gate check records by the rules of their topics.
+func (a *App) validate(metrics prometheus.Registerer) error {
+	a.invalid = gate.ValidationMetrics(metrics)
+	return a.revalidate(a.cfg)
+}
+
+// revalidate replaces the rules for records. If it returns an error, everything is as
+// before.
+func (a *App) revalidate(cfg *config.Config) error {
+	if len(cfg.Topics) == 0 {
+		a.gate.Validate(nil)
+		return nil
+	}
+	v, err := gate.NewValidation(cfg.Topics, readFile, a.invalid)
+	if err != nil {
+		return err
+	}
+	a.gate.Validate(v)
+	return nil
+}
+
+// edgeOf makes the stages and routes of a configuration. Back ends are reached only
+// where egress allows it.
+func edgeOf(cfg *config.Config, env route.Env) (front.Edge, error) {
+	edge := front.Edge{Stages: cfg.Stages}
+	routes := route.New(env)
+	for i, r := range cfg.Routes {
+		if r.Type == "webhook" {
+			continue
+		}
+		one := front.OwnRoute{Stages: r.Stages}
+		var err error
+		if one.Pattern, err = shape.ParsePattern(r.Route); err == nil {
+			one.Shape, err = shape.Compile(r.Rules(), readFile)
+		}
+		if err == nil && r.Type != "" {
+			one.Route, one.Dialect, err = routes.Add(r.Own(), one.Pattern)
+		}
+		if err != nil {
+			return front.Edge{}, fmt.Errorf("routes[%d] (%s): %w", i, r.Route, err)
+		}
+		edge.Routes = append(edge.Routes, one)
+	}
+	return edge, nil
+}
+
+// reshape replaces stages and routes. If it returns an error, everything is as
+// before.
+func (a *App) reshape(cfg *config.Config, egress *target.Egress, links front.Links) error {
+	edge, err := edgeOf(cfg, route.Env{Gate: a.gate, Transport: egress.Transport(), Links: links, Log: a.log})
+	if err != nil {
+		return err
+	}
+	return a.server.Reshape(edge)
+}
+
+// checkShape returns what is wrong with the rules of topics and with routes.
+func checkShape(cfg *config.Config) (problems []error) {
+	if _, err := gate.NewValidation(cfg.Topics, readFile, nil); err != nil {
+		problems = append(problems, err)
+	}
+	edge, err := edgeOf(cfg, route.Env{})
+	if err == nil {
+		err = edge.Check()
+	}
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return problems
+}

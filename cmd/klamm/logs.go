@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klamm-gateway/klamm/target/log"
+)
+
+// A logRecord is a line of a log: a record of its topic.
+type logRecord struct {
+	Partition int32           `json:"partition"`
+	Offset    int64           `json:"offset"`
+	Timestamp int64           `json:"timestamp"`
+	Key       json.RawMessage `json:"key"`
+	Value     json.RawMessage `json:"value"`
+}
+
+// logFlags are those of everything that shows a log.
+type logFlags struct {
+	clientFlags
+	follow bool
+	since  string
+}
+
+func (f *logFlags) add(cmd *cobra.Command) {
+	f.clientFlags.add(cmd)
+	cmd.Flags().BoolVar(&f.follow, "follow", false, "go on until Ctrl-C")
+	cmd.Flags().StringVar(&f.since, "since", "", "how far back, such as 15m, or a time such as 2027-01-01T00:00:00Z; the default is everything there is")
+}
+
+func logsCommand() *cobra.Command {
+	var f logFlags
+	cmd := &cobra.Command{
+		Use:     "logs NAME",
+		Short:   "Show a log that pipes and rules write",
+		Long:    "Shows the log of a log target, which is kept in the topic klamm.log.NAME.",
+		Example: "  klamm logs orders --since 15m\n  klamm logs /aws/events/orders --follow",
+		Args:    oneArgument("the name of the log"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.show(cmd, args[0]) },
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func functionLogsCommand() *cobra.Command {
+	var f logFlags
+	cmd := &cobra.Command{
+		Use:   "logs NAME",
+		Short: "Show what a function has written, on every klamm that runs it",
+		Args:  oneArgument("the name of the function"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return f.show(cmd, "/aws/lambda/"+args[0]) },
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// show prints a log from the beginning on, and what is added if that is asked for.
+func (f *logFlags) show(cmd *cobra.Command, name string) error {
+	c, ctx, err := f.open(cmd)
+	if err != nil {
+		return err
+	}
+	query := url.Values{"offset": {"earliest"}, "count": {"1000"}}
+	if f.since != "" {
+		if d, err := time.ParseDuration(f.since); err == nil {
+			query = url.Values{"since": {time.Now().Add(-d).UTC().Format(time.RFC3339)}, "count": {"1000"}}
+		} else if _, err := time.Parse(time.RFC3339, f.since); err == nil {
+			query = url.Values{"since": {f.since}, "count": {"1000"}}
+		} else {
+			return usage("--since %q: want a time such as 15m or 2027-01-01T00:00:00Z", f.since)
+		}
+	}
+	for {
+		records, next, err := c.records(ctx, log.Topic(name), query)
+		if err != nil {
+			if ctx.Err() != nil && f.follow {
+				return nil
+			}
+			return failed(fmt.Errorf("log %s: %w", name, err))
+		}
+		for _, r := range records {
+			if err := c.logLine(r); err != nil {
+				return failed(err)
+			}
+		}
+		if len(records) == 0 && !f.follow || next == "" {
+			return nil
+		}
+		query = url.Values{"offset": {next}, "count": {"1000"}}
+		if f.follow {
+			query.Set("wait", "10s")
+		}
+	}
+}
+
+// records asks for records of a topic, and where to go on.
+func (c *client) records(ctx context.Context, topic string, query url.Values) ([]logRecord, string, error) {
+	u := c.base.JoinPath("topics", url.PathEscape(topic), "records")
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	if c.key != "" {
+		req.Header.Set("X-Api-Key", c.key)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, "", fmt.Errorf("no klamm answers at %s: %w; start one with klamm dev, or name another with --server or KLAMM_SERVER", c.base.Redacted(), err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))
+	if err != nil {
+		return nil, "", c.broken(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var said struct{ Message string }
+		if json.Unmarshal(text, &said) != nil || said.Message == "" {
+			return nil, "", c.wrongServer(resp)
+		}
+		return nil, "", fmt.Errorf("%s (topic %s)", printable(said.Message), topic)
+	}
+	var records []logRecord
+	if err := json.Unmarshal(text, &records); err != nil {
+		return nil, "", c.wrongServer(resp)
+	}
+	return records, resp.Header.Get("Klamm-Next"), nil
+}
+
+// logLine prints one record of a log.
+func (c *client) logLine(r logRecord) error {
+	if c.output == "json" {
+		return c.json(r)
+	}
+	var text string
+	if json.Unmarshal(r.Value, &text) != nil {
+		text = string(r.Value)
+	}
+	_, err := fmt.Fprintf(c.out, "%s %s\n", time.UnixMilli(r.Timestamp).UTC().Format("2006-01-02T15:04:05.000Z"), printable(text))
+	return err
+}

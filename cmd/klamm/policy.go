@@ -1,0 +1,234 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klamm-gateway/klamm/gate"
+)
+
+func policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Change who may do what, while klamm runs",
+		Long: "Lists, makes, replaces and removes policies and rules, which are kept in Kafka and count in every klamm process within a second.\n" +
+			"Those of the configuration file are listed, and changed there; of two with the same name, the file's counts.",
+		RunE: needSubcommand("klamm policy", "list, show, put or delete"),
+	}
+	cmd.AddCommand(policyListCommand(), policyShowCommand(), policyPutCommand(), policyDeleteCommand())
+	return cmd
+}
+
+func policyListCommand() *cobra.Command {
+	var f clientFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List policies and rules",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, ctx, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Policies []gate.KeptPolicy `json:"policies"`
+			}
+			if err := c.call(ctx, request{method: http.MethodGet, path: []string{"policies"}, within: readTime}, "policies", &answer); err != nil {
+				return failed(err)
+			}
+			return failed(rows(c, answer.Policies, newTable("NAME", "KIND", "ATTACHED TO", "VERSION", "CHANGED", "BY"), policyRow))
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func policyRow(p gate.KeptPolicy) []any {
+	to, version, changed := p.Attach, strconv.FormatInt(p.Version, 10), p.Changed.UTC().Format(time.RFC3339)
+	if p.Rule != nil {
+		to = p.Rule.Who
+	}
+	switch {
+	case p.InFile:
+		version, changed = "", "in the file"
+	case p.Shadowed:
+		changed += " (the file's counts)"
+	}
+	return []any{p.Name, p.Kind, strings.Join(to, ","), version, changed, p.ChangedBy}
+}
+
+func policyShowCommand() *cobra.Command {
+	var f clientFlags
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show a policy as JSON, as klamm policy put takes it",
+		Args:  oneArgument("the name of the policy"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, ctx, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			var one gate.KeptPolicy
+			if err := c.call(ctx, request{method: http.MethodGet, path: []string{"policies", args[0]}, within: readTime}, "kind", &one); err != nil {
+				return failed(err)
+			}
+			return failed(c.json(one))
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// changeFlags are the flags of a change.
+type changeFlags struct {
+	version int64
+	force   bool
+}
+
+func (f *changeFlags) add(cmd *cobra.Command) {
+	cmd.Flags().Int64Var(&f.version, "version", -1, "the version that is to be changed; 0: there is none yet (default: any)")
+	cmd.Flags().BoolVar(&f.force, "force", false, "also if you could not change policies afterwards")
+}
+
+func (f *changeFlags) query() url.Values {
+	q := url.Values{}
+	if f.version >= 0 {
+		q.Set("version", strconv.FormatInt(f.version, 10))
+	}
+	if f.force {
+		q.Set("force", "true")
+	}
+	return q
+}
+
+func policyPutCommand() *cobra.Command {
+	var f clientFlags
+	var change changeFlags
+	var file, kind string
+	var attach []string
+	var rule gate.Rule
+	cmd := &cobra.Command{
+		Use:   "put NAME",
+		Short: "Make or replace a policy or a rule",
+		Long: "Makes or replaces a policy. The file holds what klamm policy show prints, or, with --attach, the policy document alone; - is\n" +
+			"standard input. A rule in plain words needs no file: --who with --can or --deny.",
+		Example: "  klamm policy put ingest --who group:ingest --can produce --topic 'iot.*'\n" +
+			"  klamm policy put readers --attach group:readers --file document.json\n" +
+			"  klamm policy show readers | klamm policy put readers --file -",
+		Args: oneArgument("the name of the policy"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := policyOf(cmd, file, kind, attach, rule)
+			if err != nil {
+				return err
+			}
+			c, ctx, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			var one gate.KeptPolicy
+			r := request{method: http.MethodPut, path: []string{"policies", args[0]}, query: change.query(), body: body, within: changeTime}
+			if err := c.call(ctx, r, "version", &one); err != nil {
+				return failed(err)
+			}
+			if c.output == "json" {
+				return failed(c.json(one))
+			}
+			fmt.Fprintf(c.out, "%s is at version %d\n", printable(one.Name), one.Version)
+			return nil
+		},
+	}
+	f.add(cmd)
+	change.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&file, "file", "", "the file with the policy or, with --attach, with its document")
+	flags.StringVar(&kind, "kind", "identity", "with --attach: identity, resource or boundary")
+	flags.StringArrayVar(&attach, "attach", nil, "what the document is attached to, such as group:ingest or topic:iot.*; may be given again")
+	flags.StringArrayVar(&rule.Who, "who", nil, "whom a rule is about, such as User:alice or group:ingest; may be given again")
+	flags.StringArrayVar(&rule.Can, "can", nil, "produce, consume, describe, admin or all; may be given again")
+	flags.StringArrayVar(&rule.Deny, "deny", nil, "what a rule denies, as for --can; may be given again")
+	flags.StringArrayVar(&rule.Topics, "topic", nil, "a topic, or a pattern; may be given again")
+	flags.StringArrayVar(&rule.Groups, "consumer-group", nil, "a consumer group, or a pattern; may be given again")
+	flags.StringArrayVar(&rule.ExceptTopics, "except-topic", nil, "a topic or pattern that the rule's callers are denied; may be given again")
+	flags.BoolVar(&rule.Internal, "internal", false, "with --can admin: also topics whose names begin with __")
+	return cmd
+}
+
+// largestPolicy bounds a file with a policy, in bytes.
+const largestPolicy = 1 << 20
+
+// policyOf is the body of a call that makes a policy.
+func policyOf(cmd *cobra.Command, file, kind string, attach []string, rule gate.Rule) (any, error) {
+	if len(rule.Who)+len(rule.Can)+len(rule.Deny) > 0 {
+		if file != "" || attach != nil {
+			return nil, usage("give either a rule or a file")
+		}
+		return gate.KeptPolicy{Kind: gate.KindRule, Rule: &rule}, nil
+	}
+	if file == "" {
+		return nil, usage("give --file, or a rule with --who")
+	}
+	in := cmd.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, &exitError{2, err}
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, largestPolicy+1))
+	if err == nil && len(text) > largestPolicy {
+		err = fmt.Errorf("more than %d bytes", largestPolicy)
+	}
+	if err == nil && !json.Valid(text) {
+		err = errors.New("no JSON")
+	}
+	if err != nil {
+		return nil, usage("%s: %v", file, err)
+	}
+	if attach == nil {
+		return json.RawMessage(text), nil
+	}
+	return gate.KeptPolicy{Kind: kind, Attach: attach, Document: text}, nil
+}
+
+func policyDeleteCommand() *cobra.Command {
+	var f clientFlags
+	var change changeFlags
+	cmd := &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Remove a policy or a rule",
+		Args:  oneArgument("the name of the policy"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, ctx, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Deleted string `json:"deleted"`
+			}
+			r := request{method: http.MethodDelete, path: []string{"policies", args[0]}, query: change.query(), within: changeTime}
+			if err := c.call(ctx, r, "deleted", &answer); err != nil {
+				return failed(err)
+			}
+			if c.output == "json" {
+				return failed(c.json(answer))
+			}
+			fmt.Fprintf(c.out, "deleted %s\n", printable(answer.Deleted))
+			return nil
+		},
+	}
+	f.add(cmd)
+	change.add(cmd)
+	return cmd
+}
