@@ -2,7 +2,7 @@ package front
 
 import (
 	"bytes"
-	"log"
+	"log" //nolint:depguard // net/http takes no other logger
 	"log/slog"
 	"strings"
 

@@ -28,7 +28,7 @@ var (
 	errProxy       = errors.New("the PROXY protocol's header is malformed")
 )
 
-// A ProxyListener takes connections from proxies that say with the PROXY protocol,
+// ProxyListener returns a listener for connections from proxies that say with the PROXY protocol,
 // version 1 or 2, where their clients come from; the connections have that address
 // then. Trusted peers have to say it; from others it is not taken
 // (gateway-policies.md 5.10).

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -24,7 +24,7 @@ func (i *instance) serve(l net.Listener) *http.Server {
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", i.response)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", i.error)
 	mux.HandleFunc("POST /2018-06-01/runtime/init/error", i.initError)
-	s := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
+	s := &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	go func() { _ = s.Serve(l) }()
 	return s
 }

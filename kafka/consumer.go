@@ -199,11 +199,19 @@ func patiently(ctx context.Context, try func() error) error {
 
 // commitStart commits where the group begins, if it has not begun yet.
 func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
-	committed, err := c.admin.FetchOffsets(ctx, m.Group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("committed offsets of group %q: %w", m.Group, c.unreachable(err))
+	committed, err := c.committedBy(ctx, m.Group)
+	if err != nil {
+		return err
 	}
-	if err := c.checkBegun(ctx, m, committed); err != nil {
+	err = c.checkBegun(ctx, m, committed)
+	if errors.Is(err, ErrOffsetsVanished) {
+		// Another process may have begun the group since; it tells of that after it
+		// has committed, so that what is committed now decides.
+		if committed, err = c.committedBy(ctx, m.Group); err == nil {
+			err = c.checkBegun(ctx, m, committed)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	for _, topic := range m.Topics {
@@ -244,6 +252,15 @@ func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 		m.Began(began)
 	}
 	return nil
+}
+
+// committedBy returns what a group has committed.
+func (c *Cluster) committedBy(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	committed, err := c.admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("committed offsets of group %q: %w", group, c.unreachable(err))
+	}
+	return committed, nil
 }
 
 // checkBegun returns ErrOffsetsVanished if a partition has lost its offset.

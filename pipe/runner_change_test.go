@@ -75,19 +75,6 @@ func (m *marked) of(name string) int {
 	return len(m.by[name])
 }
 
-// seen is how many different offsets were delivered.
-func (m *marked) seen() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	all := map[int64]bool{}
-	for _, offsets := range m.by {
-		for _, o := range offsets {
-			all[o] = true
-		}
-	}
-	return len(all)
-}
-
 func (m *marked) kind() target.Kind {
 	return target.Kind{Name: "marked", Config: func() target.Config { return &mark{} }, Open: func(raw json.RawMessage, _ target.Env) (target.Target, error) {
 		var c mark
@@ -229,7 +216,14 @@ func TestChangesInTwoProcessesLoseNothing(t *testing.T) {
 		a.Set(next)
 		b.Set(next)
 		if i%4 == 3 {
-			eventually(t, "both have taken up the definition", func() bool { return up(a, i+1)() && up(b, i+1)() })
+			eventually(t, "both have taken up the definition", func() bool {
+				for _, r := range []*pipe.Runner{a, b} {
+					if state, reason := r.State(def.Name); state != pipe.Running {
+						t.Fatal(state, reason)
+					}
+				}
+				return up(a, i+1)() && up(b, i+1)()
+			})
 			before := m.of(fmt.Sprintf("v%d", i-1))
 			fill(t, c, name, each, 50, []byte("1"))
 			eventually(t, "everything is delivered", func() bool { return committed(t, c, name, name) == (i+1)*each })

@@ -166,7 +166,7 @@ func (e *environment) list(name, text string) (all []Attribute) {
 		k, v, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(v))
 		if k = strings.TrimSpace(k); !ok || k == "" || err != nil {
-			e.err = errors.Join(e.err, fmt.Errorf("%s is not NAME=VALUE,...", name))
+			e.err = errors.Join(e.err, fmt.Errorf("%s: want NAME=VALUE, separated by commas", name))
 			return nil
 		}
 		all = append(all, Text(k, value))

@@ -32,7 +32,7 @@ type functionRequest struct {
 	Timeout      *number
 	MemorySize   *number
 	PackageType  *string
-	RevisionId   *string //nolint:revive // the API's name
+	RevisionId   *string
 	Publish      bool
 	DryRun       bool
 	Code         *functionCode
@@ -46,7 +46,7 @@ type functionRequest struct {
 // functionCode is where the code comes from.
 type functionCode struct {
 	ZipFile            []byte
-	S3Bucket, ImageUri *string //nolint:revive // the API's name
+	S3Bucket, ImageUri *string
 }
 
 // archive returns the package, which has been read from end to end.
@@ -183,7 +183,7 @@ type functionConfiguration struct {
 	Version                   string
 	Environment               *environment `json:",omitempty"`
 	TracingConfig             struct{ Mode string }
-	RevisionId                string `json:",omitempty"` //nolint:revive // the API's name
+	RevisionId                string `json:",omitempty"`
 	State, LastUpdateStatus   string
 	PackageType               string
 	Architectures             []string

@@ -155,7 +155,7 @@ func stuck(t *testing.T) (*klammd, *receiver, *http.Response, context.CancelFunc
 }
 
 func TestStreamsEndWhenKlammStops(t *testing.T) {
-	k, _, resp, _ := stuck(t) //nolint:bodyclose // stuck closes it
+	k, _, resp, _ := stuck(t)
 	lines := k.tail("", "")
 	close(k.stop)
 	text, err := io.ReadAll(resp.Body)
@@ -174,7 +174,7 @@ func TestStreamsEndWhenKlammStops(t *testing.T) {
 }
 
 func TestAClientThatGoesAwayCancels(t *testing.T) {
-	k, to, _, cancel := stuck(t) //nolint:bodyclose // stuck closes it
+	k, to, _, cancel := stuck(t)
 	before := to.calls.Load()
 	eventually(t, "attempts", func() bool { return to.calls.Load() > before })
 	cancel()

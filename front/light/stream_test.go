@@ -148,7 +148,7 @@ func (s *testServer) tryListenAs(ctx context.Context, path, lastID, accept strin
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
-	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // close closes it
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
 	}

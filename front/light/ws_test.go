@@ -28,7 +28,7 @@ type wsClient struct {
 
 func (s *testServer) open(t *testing.T, path string, protocols ...string) *wsClient {
 	t.Helper()
-	conn, _, err := websocket.Dial(t.Context(), s.url+path, &websocket.DialOptions{Subprotocols: protocols}) //nolint:bodyclose // a WebSocket has none
+	conn, _, err := websocket.Dial(t.Context(), s.url+path, &websocket.DialOptions{Subprotocols: protocols})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestWebSocketCloses(t *testing.T) {
 		s := startServer(t, brokers, quickly)
 		w := s.dial(t)
 		w.send("GET /ws HTTP/1.1\r\nHost: klamm\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-		resp, err := http.ReadResponse(w.in, nil) //nolint:bodyclose // a WebSocket has none
+		resp, err := http.ReadResponse(w.in, nil)
 		if err != nil || resp.StatusCode != 101 {
 			t.Fatalf("%v, %v", resp, err)
 		}
@@ -331,7 +331,7 @@ func TestWebSocketOrigin(t *testing.T) {
 			if test.origin != "" {
 				header.Set("Origin", test.origin)
 			}
-			conn, resp, err := websocket.Dial(t.Context(), s.url+"/ws", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // a WebSocket has none
+			conn, resp, err := websocket.Dial(t.Context(), s.url+"/ws", &websocket.DialOptions{HTTPHeader: header})
 			if err == nil {
 				_ = conn.CloseNow()
 			}
@@ -378,7 +378,7 @@ func TestWebSocketRaw(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, resp, err := websocket.Dial(t.Context(), s.url+"/ws", &websocket.DialOptions{Subprotocols: []string{rawProtocol}}); err == nil || resp.StatusCode != 400 { //nolint:bodyclose // a WebSocket has none
+	if _, resp, err := websocket.Dial(t.Context(), s.url+"/ws", &websocket.DialOptions{Subprotocols: []string{rawProtocol}}); err == nil || resp.StatusCode != 400 {
 		t.Errorf("raw without a topic: %v, %v", resp, err)
 	}
 }
