@@ -26,14 +26,17 @@ func ControlPlane(r *http.Request) string {
 }
 
 // planed gives a refusal the status that it has on control planes: an incomplete
-// signature is 400 there, and with EventBridge everything is (event-bus.md 1).
+// signature is 400 there, and with EventBridge everything is (event-bus.md 1) but the
+// refusal of who shows nothing at all, which is 403 at every door.
 func planed(r *http.Request, err error) error {
 	var e *Refusal
 	plane := ControlPlane(r)
 	if plane == "" || !errors.As(err, &e) || e.Body == nil || e.Status != http.StatusForbidden {
 		return err
 	}
-	if plane != "events" && e.Header.Get("X-Amzn-Errortype") != "IncompleteSignatureException" {
+	switch kind := e.Header.Get("X-Amzn-Errortype"); {
+	case kind == "IncompleteSignatureException":
+	case plane != "events", kind == "MissingAuthenticationTokenException":
 		return err
 	}
 	own := *e

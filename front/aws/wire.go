@@ -137,7 +137,7 @@ func (n *namesOf) faultOf(err error) *fault {
 	case gate.Denied:
 		return &fault{name: "AccessDeniedException", status: n.denied, message: err.Error()}
 	case gate.Unauthenticated:
-		return &fault{name: "MissingAuthenticationTokenException", status: n.denied, message: "Missing Authentication Token"}
+		return &fault{name: "MissingAuthenticationTokenException", status: http.StatusForbidden, message: "Missing Authentication Token"}
 	case gate.Throttled:
 		return say(n.slow, "Rate exceeded")
 	case gate.Invalid:
