@@ -178,6 +178,14 @@ func TestReplicasShareAQuota(t *testing.T) {
 	for range replicas {
 		list = append(list, process(t, c, plan))
 	}
+	// Who does not know of the others yet takes a share that is too large.
+	for _, l := range list {
+		for end := time.Now().Add(30 * time.Second); l.plans.ex.processes.Load() < replicas; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d processes are known of %d", l.plans.ex.processes.Load(), replicas)
+			}
+		}
+	}
 	var passed atomic.Int64
 	var all sync.WaitGroup
 	for _, l := range list {
