@@ -152,7 +152,6 @@ func newFunctionLogs(a *App, metrics prometheus.Registerer) *functionLogs {
 
 // take is called with each line.
 func (l *functionLogs) take(line function.Line) {
-	l.app.log.Debug("function", "function", line.Function, "request_id", line.ID, "line", string(line.Text))
 	if l.pending.Load() >= functionLogQueue {
 		l.lost.Inc()
 		return

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -63,22 +62,15 @@ func (c *client) awsRaw(ctx context.Context, method, path string, body []byte, h
 		return awsAnswer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if c.key != "" {
-		req.Header.Set("X-Api-Key", c.key)
-	}
 	for name, value := range headers {
 		req.Header.Set(name, value)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return awsAnswer{}, errInterrupted
 		}
-		var outer *url.Error
-		if errors.As(err, &outer) {
-			err = outer.Err
-		}
-		return awsAnswer{}, fmt.Errorf("no klamm answers at %s: %w; start one with klamm dev, or name another with --server or KLAMM_SERVER", c.base.Redacted(), err)
+		return awsAnswer{}, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))

@@ -219,6 +219,20 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	if r.match != 0 {
 		req.Header.Set("If-Match", fmt.Sprintf("%q", fmt.Sprint(r.match)))
 	}
+	resp, err := c.do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, c.refusal(resp)
+}
+
+// do sends a request with the API key, if there is one. The error says that nobody
+// answers, and what helps.
+func (c *client) do(req *http.Request) (*http.Response, error) {
 	if c.key != "" {
 		req.Header.Set("X-Api-Key", c.key)
 	}
@@ -230,11 +244,7 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("no klamm answers at %s: %w; start one with klamm dev, or name another with --server or KLAMM_SERVER", c.base.Redacted(), err)
 	}
-	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusCreated {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	return nil, c.refusal(resp)
+	return resp, nil
 }
 
 // refusal reads an answer that is no success.

@@ -109,12 +109,9 @@ func (c *client) records(ctx context.Context, topic string, query url.Values) ([
 	if err != nil {
 		return nil, "", err
 	}
-	if c.key != "" {
-		req.Header.Set("X-Api-Key", c.key)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
-		return nil, "", fmt.Errorf("no klamm answers at %s: %w; start one with klamm dev, or name another with --server or KLAMM_SERVER", c.base.Redacted(), err)
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))

@@ -402,23 +402,30 @@ func (a *API) describeConnection(r *http.Request, who gate.Principal, body []byt
 	return out, nil
 }
 
-// oneConnection finds the connection that a call names.
-func (a *API) oneConnection(r *http.Request, who gate.Principal, action gate.Action, verb string, body []byte) (catalog.Document, *connection, error) {
-	var q connectionRequest
+// nameIn reads the name in a call about a connection or a destination, and asks
+// whether the caller may make it.
+func (a *API) nameIn(r *http.Request, who gate.Principal, action gate.Action, kind string, body []byte) (string, error) {
+	var q struct{ Name *string }
 	if err := parse(body, &q); err != nil {
-		return catalog.Document{}, nil, err
+		return "", err
 	}
 	v := &violations{}
 	v.required("name", q.Name, nameShape)
 	if err := v.fault(); err != nil {
-		return catalog.Document{}, nil, err
+		return "", err
 	}
-	if err := a.allow(r, who, action, a.eventsARN("connection/"+*q.Name)); err != nil {
-		return catalog.Document{}, nil, err
-	}
-	doc, err := a.cfg.Store.Get(r.Context(), catalog.KindConnection, *q.Name)
+	return *q.Name, a.allow(r, who, action, a.eventsARN(kind+"/"+*q.Name))
+}
+
+// oneConnection finds the connection that a call names.
+func (a *API) oneConnection(r *http.Request, who gate.Principal, action gate.Action, verb string, body []byte) (catalog.Document, *connection, error) {
+	name, err := a.nameIn(r, who, action, "connection", body)
 	if err != nil {
-		return doc, nil, named(err, "", "Failed to "+verb+" the connection(s). Connection '"+*q.Name+"' does not exist.")
+		return catalog.Document{}, nil, err
+	}
+	doc, err := a.cfg.Store.Get(r.Context(), catalog.KindConnection, name)
+	if err != nil {
+		return doc, nil, named(err, "", "Failed to "+verb+" the connection(s). Connection '"+name+"' does not exist.")
 	}
 	c, err := readConnection(doc)
 	return doc, c, err

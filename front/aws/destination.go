@@ -179,21 +179,13 @@ func (a *API) describeAPIDestination(r *http.Request, who gate.Principal, body [
 
 // oneDestination finds the destination that a call names.
 func (a *API) oneDestination(r *http.Request, who gate.Principal, action gate.Action, verb string, body []byte) (catalog.Document, *destination, error) {
-	var q destinationRequest
-	if err := parse(body, &q); err != nil {
-		return catalog.Document{}, nil, err
-	}
-	v := &violations{}
-	v.required("name", q.Name, nameShape)
-	if err := v.fault(); err != nil {
-		return catalog.Document{}, nil, err
-	}
-	if err := a.allow(r, who, action, a.eventsARN("api-destination/"+*q.Name)); err != nil {
-		return catalog.Document{}, nil, err
-	}
-	doc, err := a.cfg.Store.Get(r.Context(), catalog.KindDestination, *q.Name)
+	name, err := a.nameIn(r, who, action, "api-destination", body)
 	if err != nil {
-		return doc, nil, named(err, "", "Failed to "+verb+" the api-destination(s). An api-destination '"+*q.Name+"' does not exist.")
+		return catalog.Document{}, nil, err
+	}
+	doc, err := a.cfg.Store.Get(r.Context(), catalog.KindDestination, name)
+	if err != nil {
+		return doc, nil, named(err, "", "Failed to "+verb+" the api-destination(s). An api-destination '"+name+"' does not exist.")
 	}
 	d, err := readDestination(doc)
 	return doc, d, err

@@ -70,7 +70,6 @@ func (c *functionCode) archive() ([]byte, error) {
 var (
 	roleForm     = regexp.MustCompile(`^arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
 	variableForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`)
-	nameForm     = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,64}$`)
 )
 
 // reservedVariables are those that a function cannot set for itself.
@@ -246,9 +245,6 @@ func (l lambda) create(w http.ResponseWriter, r *http.Request, who gate.Principa
 	name, err := l.name(*q.FunctionName, "")
 	if err != nil {
 		return err
-	}
-	if !nameForm.MatchString(name) {
-		return invalidParameter("Value '" + clip(name) + "' at 'functionName' failed to satisfy constraint: Member must have length less than or equal to 64")
 	}
 	f := catalog.Function{Name: name, Tags: q.Tags}
 	if err := q.apply(&f); err != nil {

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -183,13 +182,7 @@ func (l lambda) putConcurrency(w http.ResponseWriter, r *http.Request, who gate.
 	if err := l.limit(r, who, int(*n)); err != nil {
 		return err
 	}
-	b, err := json.Marshal(map[string]int{"ReservedConcurrentExecutions": int(*n)})
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(b)
-	return err
+	return write(w, "application/json", map[string]int{"ReservedConcurrentExecutions": int(*n)})
 }
 
 func (l lambda) deleteConcurrency(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
