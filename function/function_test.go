@@ -204,23 +204,27 @@ func TestConcurrency(t *testing.T) {
 	if len(pids) > 3 {
 		t.Errorf("%d processes", len(pids))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
+	// Callers who go away leave their processes busy: until the test ends.
+	busy, leave := context.WithCancel(t.Context())
 	for range 3 {
 		wg.Go(func() {
-			_, _ = h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`{"Do":"sleep","N":1000}`), Wait: -1})
+			_, _ = h.Invoke(busy, "f", Invocation{Payload: []byte(`{"Do":"sleep","N":3600000}`), Wait: -1})
 		})
 	}
 	eventually(t, "all busy", func() bool {
 		_, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`1`)})
 		return errors.Is(err, ErrThrottled)
 	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
 	if _, err := h.Invoke(ctx, "f", Invocation{Wait: -1}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := h.Invoke(t.Context(), "f", Invocation{Wait: 50 * time.Millisecond}); !errors.Is(err, ErrThrottled) {
 		t.Errorf("got %v", err)
 	}
+	leave()
+	h.Close(busy) // without patience
 	wg.Wait()
 }
 
