@@ -48,7 +48,10 @@ func edgeOf(cfg *config.Config, env route.Env) (front.Edge, error) {
 		if one.Pattern, err = shape.ParsePattern(r.Route); err == nil {
 			one.Shape, err = shape.Compile(r.Rules(), readFile)
 		}
-		if err == nil && r.Type != "" {
+		if err == nil {
+			one.Rewrite, err = routes.Rewrite(r.Own(), one.Pattern)
+		}
+		if err == nil && r.Type != "" && one.Rewrite == nil {
 			one.Route, one.Dialect, err = routes.Add(r.Own(), one.Pattern)
 		}
 		if err != nil {

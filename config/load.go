@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,19 @@ func Load(text []byte, kinds []target.Kind) (*Config, []Problem) {
 		problems = d.problems
 	}
 	return cfg, arrange(problems, text)
+}
+
+// JSON returns a document as JSON that is YAML, with the bounds of a configuration
+// file, and every problem in it. An empty document is null.
+func JSON(text []byte) (json.RawMessage, []Problem) {
+	body, problems := parse(bytes.TrimPrefix(text, []byte("\ufeff")))
+	if body == nil {
+		return json.RawMessage("null"), problems
+	}
+	d := &decoder{places: map[string]ast.Node{}, wrong: map[string]bool{}, around: map[string]bool{}, anchors: map[string]ast.Node{}}
+	d.budget = 2*len(text) + minBudget
+	out, _ := d.raw("", body, 0)
+	return out, arrange(d.problems, text)
 }
 
 // visible shows characters that would break a problem's line.

@@ -19,8 +19,8 @@ type Route struct {
 	// A segment that is spelled out comes before a variable, that before {proxy+}.
 	Route string `yaml:"route"`
 	// Type is webhook, produce, which makes records of requests, proxy, which passes
-	// requests on, or mock, which answers by itself; without it, the entry is about
-	// routes that klamm has.
+	// requests on, mock, which answers by itself, or rewrite, which serves at this path
+	// what klamm has at another; without it, the entry is about routes that klamm has.
 	Type string `yaml:"type"`
 	// Stages are those that the route is in; without them, it is in all.
 	Stages []string `yaml:"stages"`
@@ -53,6 +53,9 @@ type Route struct {
 	// URL is where a proxy passes requests on to; {NAME} is a variable of the route,
 	// as in http://10.0.0.5:8080/v1/{proxy}.
 	URL string `yaml:"url"`
+	// To is the path that a rewrite stands for, as in /topics/{topic}. Policies for
+	// routes see the path that was called, those for topics the topic.
+	To string `yaml:"to"`
 	// Timeout bounds a proxied request, 50ms to 15m; the default is 30s.
 	Timeout time.Duration `yaml:"timeout"`
 	// Credentials passes the caller's own credentials on to the back end of a proxy:
@@ -99,7 +102,7 @@ func (r Route) Rules() shape.Rules {
 
 // Own returns the route as one that klamm would not have without it.
 func (r Route) Own() route.Config {
-	return route.Config{Route: r.Route, Type: r.Type, Topic: r.Topic, URL: r.URL, Timeout: r.Timeout, Credentials: r.Credentials, Request: r.Request, Response: r.Response}
+	return route.Config{Route: r.Route, Type: r.Type, Topic: r.Topic, URL: r.URL, To: r.To, Timeout: r.Timeout, Credentials: r.Credentials, Request: r.Request, Response: r.Response}
 }
 
 // Validate reports each problem with the field it lies in.

@@ -17,6 +17,7 @@ type Config struct {
 	Route, Type string
 	Topic       string
 	URL         string
+	To          string
 	Timeout     time.Duration
 	Credentials bool
 	Request     *Request
@@ -76,12 +77,13 @@ const (
 	typeProduce = "produce"
 	typeProxy   = "proxy"
 	typeMock    = "mock"
+	typeRewrite = "rewrite"
 )
 
 // Validate reports each problem with the field it lies in.
 func (c Config) Validate(p shape.Pattern, report func(path, problem string)) {
-	if !slices.Contains([]string{"", typeProduce, typeProxy, typeMock}, c.Type) {
-		report("type", "want webhook, produce, proxy or mock, or none for the routes that klamm has")
+	if !slices.Contains([]string{"", typeProduce, typeProxy, typeMock, typeRewrite}, c.Type) {
+		report("type", "want webhook, produce, proxy, mock or rewrite, or none for the routes that klamm has")
 		return
 	}
 	for _, f := range []struct {
@@ -90,7 +92,7 @@ func (c Config) Validate(p shape.Pattern, report func(path, problem string)) {
 		types []string
 	}{
 		{"topic", c.Topic != "", []string{typeProduce}}, {"request", c.Request != nil, []string{typeProduce}}, {"response", c.Response != nil, []string{typeProduce, typeMock}},
-		{"url", c.URL != "", []string{typeProxy}}, {"timeout", c.Timeout != 0, []string{typeProxy}}, {"pass_credentials", c.Credentials, []string{typeProxy}},
+		{"url", c.URL != "", []string{typeProxy}}, {"to", c.To != "", []string{typeRewrite}}, {"timeout", c.Timeout != 0, []string{typeProxy}}, {"pass_credentials", c.Credentials, []string{typeProxy}},
 	} {
 		if f.given && !slices.Contains(f.types, c.Type) {
 			report(f.name, "belongs to the type "+strings.Join(f.types, " or "))
@@ -109,6 +111,10 @@ func (c Config) Validate(p shape.Pattern, report func(path, problem string)) {
 		}
 		if c.Timeout != 0 && (c.Timeout < shortestTimeout || c.Timeout > longestTimeout) {
 			report("timeout", "want a time from 50ms to 15m")
+		}
+	case typeRewrite:
+		if _, err := parseRewrite(c.To, p); err != nil {
+			report("to", err.Error())
 		}
 	case typeMock:
 		if c.Response == nil {
@@ -198,23 +204,26 @@ func parseTarget(text string, p shape.Pattern) (target, error) {
 	if err != nil || scheme != "http" && scheme != "https" || u.Host == "" || u.User != nil || strings.ContainsAny(text, "?#") || strings.Contains(host, "{") {
 		return target{}, fmt.Errorf("want http://HOST/PATH or https://HOST/PATH, with variables in the path only")
 	}
-	t := target{base: u}
-	path = "/" + path
+	parts, err := parseParts("/"+path, p)
+	return target{u, parts}, err
+}
+
+// parseParts reads a path with variables of a route.
+func parseParts(path string, p shape.Pattern) (parts []part, err error) {
 	for path != "" {
 		at := targetVariable.FindStringSubmatchIndex(path)
 		if at == nil {
-			t.parts = append(t.parts, part{text: path})
-			break
+			return append(parts, part{text: path}), nil
 		}
 		name := path[at[2]:at[3]]
 		if !slices.Contains(p.Variables(), name) {
-			return target{}, fmt.Errorf("the route has no variable {%s}", name)
+			return nil, fmt.Errorf("the route has no variable {%s}", name)
 		}
 		if at[0] > 0 {
-			t.parts = append(t.parts, part{text: path[:at[0]]})
+			parts = append(parts, part{text: path[:at[0]]})
 		}
-		t.parts = append(t.parts, part{text: name, variable: true, greedy: p.Greedy() && name == p.Variables()[len(p.Variables())-1]})
+		parts = append(parts, part{text: name, variable: true, greedy: p.Greedy() && name == p.Variables()[len(p.Variables())-1]})
 		path = path[at[1]:]
 	}
-	return t, nil
+	return parts, nil
 }

@@ -139,8 +139,19 @@ func (p *proxied) failure(r *http.Request, err error) error {
 // url returns where a request goes; ok is false where a variable would lead out of
 // the part of the back end that the route stands for.
 func (t target) url(r *http.Request) (_ *url.URL, ok bool) {
+	u := *t.base
+	if u.Path, u.RawPath, ok = pathOf(t.parts, r); !ok {
+		return nil, false
+	}
+	u.RawQuery = r.URL.RawQuery
+	return &u, true
+}
+
+// pathOf puts the variables of a request into a path and returns it as it is meant and
+// as it is written; ok is false where one of them would be more than a segment.
+func pathOf(parts []part, r *http.Request) (path, escaped string, ok bool) {
 	var raw strings.Builder
-	for _, one := range t.parts {
+	for _, one := range parts {
 		if !one.variable {
 			raw.WriteString(one.text)
 			continue
@@ -159,16 +170,11 @@ func (t target) url(r *http.Request) (_ *url.URL, ok bool) {
 				decoded, err = url.PathUnescape(segment)
 			}
 			if err != nil || decoded == "." || decoded == ".." || strings.ContainsAny(decoded, "/\\\x00") {
-				return nil, false
+				return "", "", false
 			}
 			raw.WriteString(url.PathEscape(decoded))
 		}
 	}
-	u := *t.base
 	path, err := url.PathUnescape(raw.String())
-	if err != nil {
-		return nil, false
-	}
-	u.Path, u.RawPath, u.RawQuery = path, raw.String(), r.URL.RawQuery
-	return &u, true
+	return path, raw.String(), err == nil
 }

@@ -246,3 +246,31 @@ func FuzzDocument(f *testing.F) {
 		}
 	})
 }
+
+func TestRewrite(t *testing.T) {
+	p, _ := shape.ParsePattern("POST /beats/{region}/{proxy+}")
+	for _, to := range []string{"", "topics", "/topics/", "/a//b", "/a/../b", "/a?b=c", "/topics/{name}", "/a%2fb"} {
+		if _, err := New(Env{}).Rewrite(Config{Type: "rewrite", To: to}, p); err == nil {
+			t.Errorf("%q: no error", to)
+		}
+	}
+	rewrite, err := New(Env{}).Rewrite(Config{Type: "rewrite", To: "/topics/beats-{region}/{proxy}"}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, region, proxy, path, escaped string }{
+		{"plain", "eu", "partitions/1", "/topics/beats-eu/partitions/1", "/topics/beats-eu/partitions/1"}, {"escaped", "e u", "a%20b", "/topics/beats-e u/a b", "/topics/beats-e%20u/a%20b"},
+		{"a way out", "..", "x", "", ""}, {"a slash", "a/b", "x", "", ""}, {"a way out below", "eu", "../x", "", ""}, {"an escaped slash", "eu", "a%2fb", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", "http://host/beats?q=1", nil)
+			r.SetPathValue("region", tt.region)
+			r.SetPathValue("proxy", tt.proxy)
+			ok := rewrite(r)
+			if ok != (tt.path != "") || ok && (r.URL.Path != tt.path || r.URL.EscapedPath() != tt.escaped || r.URL.RawQuery != "q=1") {
+				t.Errorf("got %v, %s, %s", ok, r.URL.Path, r.URL.EscapedPath())
+			}
+		})
+	}
+}
