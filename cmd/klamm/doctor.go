@@ -1,0 +1,72 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klamm-gateway/klamm/app"
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+func doctorCommand() *cobra.Command {
+	var file, output, brokers string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out what is wrong between klamm and what it talks to",
+		Long: "Goes every way out that a configuration names, step by step: names, connections, TLS, logins, the addresses\n" +
+			"that brokers advertise, what klamm may do there, targets, issuers of tokens, and clocks. Each finding says\n" +
+			"what to try. It needs no running klamm, delivers nothing and changes nothing.\n" +
+			"The exit status is 0 where all is well, and 1 where a problem was found.",
+		Example: "  klamm doctor --config klamm.yaml\n  klamm doctor --brokers kafka-1:9092 -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "table" && output != "json" {
+				return &exitError{2, fmt.Errorf("--output %q: want table or json", output)}
+			}
+			if brokers != "" && !cmd.Flags().Changed("config") {
+				file = ""
+			}
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			if brokers != "" {
+				cfg.Kafka.Brokers = strings.Split(brokers, ",")
+			}
+			problems := 0
+			app.Doctor(cmd.Context(), cfg, func(f kafka.Finding) {
+				if f.Level == kafka.FoundProblem {
+					problems++
+				}
+				printFinding(cmd, output, f)
+			})
+			if problems > 0 {
+				return &exitError{1, fmt.Errorf("found %d of them; each line PROBLEM says what to try", problems)}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "klamm.yaml", "configuration file (KLAMM_CONFIG)")
+	cmd.Flags().StringVar(&brokers, "brokers", "", "HOST:PORT,... instead of kafka.brokers (KLAMM_BROKERS)")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, or json: a finding a line")
+	fromEnvironment(cmd)
+	return cmd
+}
+
+func printFinding(cmd *cobra.Command, output string, f kafka.Finding) {
+	w := cmd.OutOrStdout()
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		_ = e.Encode(f)
+		return
+	}
+	mark := map[string]string{kafka.FoundWell: "ok", kafka.FoundWarning: "warning", kafka.FoundProblem: "PROBLEM"}[f.Level]
+	fmt.Fprintf(w, "%-8s %-10s %s: %s\n", mark, f.Check, printable(f.At), printable(f.Found))
+	if f.Try != "" {
+		fmt.Fprintf(w, "%-19s try: %s\n", "", printable(f.Try))
+	}
+}
