@@ -47,7 +47,7 @@ func TestKilledWriterLeavesWholeObjects(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(10 * time.Second); len(objects(t, dir)) < min(before+20, 50) && time.Now().Before(end); {
+		for end := time.Now().Add(time.Minute); len(objects(t, dir)) < min(before+20, 50) && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 		if err := cmd.Process.Kill(); err != nil {
