@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/log"
 )
 
@@ -40,7 +43,10 @@ func (a *App) openFunctions(store *catalog.Store, metrics prometheus.Registerer)
 	f.logs = newFunctionLogs(a, metrics)
 	f.host, err = function.New(function.Config{
 		Directory: directory, Runtimes: cfg.Clients, Region: a.cfg.AWS.Region, User: cfg.User, Group: cfg.Group,
-		InitTimeout: cfg.InitTimeout, IdleTimeout: cfg.IdleTimeout, Guard: a.opts.Guard, Output: f.logs.take, Log: a.log,
+		InitTimeout: cfg.InitTimeout, IdleTimeout: cfg.IdleTimeout, Guard: a.opts.Guard, Environment: a.objects.environment, Output: f.logs.take,
+		Transport: a.egress.Transport(), Secret: secret.Local, Credentials: secret.NewStore(a.cfg.Secrets, a.cfg.AWS.Region).AWS, Produce: func(ctx context.Context, records ...*kgo.Record) error {
+			return a.cluster.Produce(ctx, records...).FirstErr()
+		}, Log: a.log,
 	})
 	if err != nil {
 		return err
@@ -93,7 +99,12 @@ func (a *App) invoke(ctx context.Context, name string, in function.Invocation) (
 	if a.functions.host == nil {
 		return function.Outcome{}, function.ErrClosed
 	}
-	return a.functions.host.Invoke(ctx, name, in)
+	out, err := a.functions.host.Invoke(ctx, name, in)
+	var unreached *function.UnreachedError
+	if errors.As(err, &unreached) && unreached.After > 0 {
+		err = target.RetryAfter(err, unreached.After)
+	}
+	return out, err
 }
 
 // runQueue begins to take invocations out of the topic in which those lie that

@@ -30,6 +30,9 @@ type Options struct {
 	// Auth measures, and nothing else at the front door, requests of callers who show
 	// who they are; it is one of AuthNames.
 	Auth string
+	// Policies measures, and nothing else at the front door, requests that meet a token,
+	// a group, limits and a JSON Schema.
+	Policies bool
 	// Brokers are bootstrap servers; none starts the embedded broker.
 	Brokers []string
 	// Rounds is how often each side is measured, 1 to 100.

@@ -23,6 +23,9 @@ func (c *conductor) front(ctx context.Context) ([]Case, error) {
 	if c.Auth != "" {
 		return c.auth(ctx)
 	}
+	if c.Policies {
+		return c.policies(ctx)
+	}
 	klamm, klammAddr, err := c.startKlamm(ctx, "")
 	if err != nil {
 		return nil, err

@@ -46,6 +46,10 @@ func Role(ctx context.Context, name, config string, out io.Writer) error {
 		return role(ctx, config, out, runNativeReadYardstick)
 	case "yardstick-sse":
 		return role(ctx, config, out, runSSEYardstick)
+	case "yardstick-function":
+		return role(ctx, config, out, runFunctionYardstick)
+	case "function":
+		return role(ctx, config, out, runFunction)
 	case "yardstick-pipe":
 		return role(ctx, config, out, runPipeYardstick)
 	case "load":

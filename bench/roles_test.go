@@ -38,7 +38,7 @@ func play(t *testing.T, name string, config any) (line func(prefix string) strin
 			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v", name, err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("%s does not end", name)
 		}
 	})

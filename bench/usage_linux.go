@@ -38,6 +38,21 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * (time.Second / clockTicks), nil
 }
 
+// programs returns the processes that a process has started.
+func programs(pid int) []int {
+	var all []int
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, task := range tasks {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))
+		for field := range bytes.FieldsSeq(text) {
+			if child, err := strconv.Atoi(string(field)); err == nil {
+				all = append(all, child)
+			}
+		}
+	}
+	return all
+}
+
 // peakMemory returns the largest resident set of a process since its start, in
 // bytes.
 func peakMemory(pid int) (int64, error) {

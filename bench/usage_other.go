@@ -17,4 +17,6 @@ func cpuTime(int) (time.Duration, error) { return 0, errUnsupported }
 
 func peakMemory(int) (int64, error) { return 0, errUnsupported }
 
+func programs(int) []int { return nil }
+
 func childAttributes() *syscall.SysProcAttr { return nil }

@@ -3,6 +3,9 @@ package function
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
+	"errors"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,18 +85,28 @@ func TestUnpack(t *testing.T) {
 }
 
 func TestBomb(t *testing.T) {
-	var out bytes.Buffer
-	z := zip.NewWriter(&out)
-	w, err := z.Create("zeros")
+	// A mebibyte of zeros is compressed once, and stands there as often as it takes.
+	const times = MaxUnpacked>>20 + 1
+	zeros, sum := make([]byte, 1<<20), crc32.NewIEEE()
+	var once, out bytes.Buffer
+	deflate, err := flate.NewWriter(&once, flate.BestSpeed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 400 {
-		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-			t.Fatal(err)
-		}
+	_, err = deflate.Write(zeros)
+	if err := errors.Join(err, deflate.Flush()); err != nil {
+		t.Fatal(err)
 	}
-	if err := z.Close(); err != nil {
+	for range times {
+		_, _ = sum.Write(zeros)
+	}
+	data := append(bytes.Repeat(once.Bytes(), times), 3, 0) // with an empty block as the last
+	z := zip.NewWriter(&out)
+	w, err := z.CreateRaw(&zip.FileHeader{Name: "zeros", Method: zip.Deflate, CRC32: sum.Sum32(), CompressedSize64: uint64(len(data)), UncompressedSize64: times << 20})
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err := errors.Join(err, z.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for name, err := range map[string]error{"check": Check(out.Bytes()), "unpack": Unpack(out.Bytes(), filepath.Join(t.TempDir(), "code"))} {

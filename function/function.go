@@ -1,5 +1,6 @@
 // Package function runs functions: programs written for the Lambda Runtime API,
-// started and supervised as local processes, unmodified; and WebAssembly modules.
+// started and supervised as local processes, unmodified; WebAssembly modules; and
+// functions that run elsewhere, called by HTTP or through a Lambda API (remote*.go).
 //
 // A Host holds functions by name. Host.Invoke finds or starts an instance of the
 // function, hands it the event and returns what became of it, in three ways that
@@ -19,6 +20,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Limits of the Invoke API (function-targets.md 1.3), in bytes.
@@ -31,6 +34,9 @@ const (
 	MaxAsync = 1 << 20
 	// maxLogTail is how much of an invocation's log its Outcome carries.
 	maxLogTail = 4 << 10
+	// remoteConcurrency is how many invocations of a function that runs elsewhere are
+	// made at once, if its definition does not say.
+	remoteConcurrency = 256
 )
 
 // A Definition says what a function is. The zero values of the numbers mean the
@@ -52,15 +58,18 @@ type Definition struct {
 	Package *Package
 	// Wasm is a WebAssembly module instead of Runtime, Handler and Directory.
 	Wasm string
+	// Remote is where the function runs that klamm does not start; nil: klamm does.
+	Remote *Remote
 	// Environment is added to the program's variables; names that the Lambda
 	// environment reserves do not take effect.
 	Environment map[string]string
-	// Timeout of one invocation; zero: 3 s.
+	// Timeout of one invocation; zero: 3 s, for a Remote of the Lambda service 15 min
+	// and of an emulator 5 min.
 	Timeout time.Duration
 	// Memory is the limit of one instance, in MiB; zero: 128.
 	Memory int
-	// Concurrency is how many instances may run in this process; zero: 10 for each
-	// processor.
+	// Concurrency is how many instances may run in this process, or how many
+	// invocations of a Remote; zero: 10 for each processor, and 256.
 	Concurrency int
 	// Revision changes whenever instances must be replaced: with the code as well
 	// as with the configuration.
@@ -85,9 +94,21 @@ type Invocation struct {
 	ClientContext string
 	// Trace is an X-Ray header value, or empty.
 	Trace string
+	// Tenant is who the invocation is for, where a function has several; or empty.
+	Tenant string
 	// Tail waits a moment for log lines that are still on their way when the
 	// function answers.
 	Tail bool
+	// Caller is who invokes: the id of a mapping, or the name of a pipe; empty: a
+	// client of the API.
+	Caller string
+	// Records are the records that Payload was made of, for functions that get them
+	// in another format; nil: it was made of none.
+	Records []*kgo.Record
+	// Batch is the same on every attempt with the same records; empty: ID.
+	Batch string
+	// Attempt counts the attempts, from 1; 0 is 1.
+	Attempt int
 	// Wait is how long the invocation may wait for a free instance; zero: not at
 	// all, it is ErrThrottled then. A negative one waits until the context ends.
 	Wait time.Duration
@@ -110,6 +131,9 @@ type Outcome struct {
 	Init time.Duration
 	// Memory is the largest resident memory that was seen, in MiB; 0: not measured.
 	Memory int
+	// Version is that of the function, where it is behind a Lambda API; empty: there
+	// is one only.
+	Version string
 }
 
 // The headers of a record that is an invocation which waits for its turn: its key is
@@ -154,13 +178,19 @@ type Line struct {
 // withDefaults fills the zero values.
 func (d Definition) withDefaults(processors int) Definition {
 	if d.Timeout == 0 {
-		d.Timeout = 3 * time.Second
+		d.Timeout = timeoutOf(d)
 	}
 	if d.Memory == 0 {
 		d.Memory = 128
 	}
 	if d.Concurrency == 0 {
 		d.Concurrency = 10 * processors
+		if d.Remote != nil {
+			d.Concurrency = remoteConcurrency
+		}
+	}
+	if d.Remote != nil && d.Remote.RIE != "" {
+		d.Concurrency = 1 // a second invocation would be refused
 	}
 	return d
 }

@@ -44,6 +44,10 @@ func TestInvoke(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := ask(t, h, c.event)
+			// Lines on their way are waited for, but not for as long as a slow machine takes.
+			for end := time.Now().Add(time.Minute); !strings.HasSuffix(string(out.Log), c.log) && time.Now().Before(end); {
+				out = ask(t, h, c.event)
+			}
 			switch {
 			case c.error == "" && (out.Error != "" || string(out.Payload) != c.want):
 				t.Errorf("got %q, %.200s", out.Error, out.Payload)
@@ -106,7 +110,11 @@ func TestProgramThatDoesNotStart(t *testing.T) {
 		{"leave", "exit status 4"}, {"refuse", "Runtime.ImportModuleError"}, {"silent", "did not ask for work within 500ms"},
 	} {
 		t.Run(c.handler, func(t *testing.T) {
-			h := host(t, func(cfg *Config, d *Definition) { cfg.InitTimeout, d.Handler = 500*time.Millisecond, c.handler })
+			h := host(t, func(cfg *Config, d *Definition) {
+				if d.Handler = c.handler; d.Handler == "silent" {
+					cfg.InitTimeout = 500 * time.Millisecond
+				}
+			})
 			for range 2 {
 				out := ask(t, h, 1)
 				if out.Error != Unhandled || !strings.Contains(string(out.Payload), c.want) {
@@ -117,10 +125,19 @@ func TestProgramThatDoesNotStart(t *testing.T) {
 				}
 			}
 			// Who waits is told of another start, not of the old one, when its time has come.
-			began := time.Now()
+			p := h.functions["f"].engine.(*pool)
+			starts := func() (failures int, again time.Time) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return p.failures, p.again
+			}
+			before, again := starts()
 			out, err := h.Invoke(t.Context(), "f", Invocation{Wait: -1})
-			if err != nil || out.Error != Unhandled || time.Since(began) < 300*time.Millisecond {
-				t.Errorf("got %v, %s after %s", err, out.Payload, time.Since(began))
+			if now := time.Now(); err != nil || out.Error != Unhandled || now.Before(again) {
+				t.Errorf("got %v, %s, %s too early", err, out.Payload, again.Sub(now))
+			}
+			if after, _ := starts(); after != before+1 {
+				t.Errorf("%d starts, want one", after-before)
 			}
 		})
 	}
@@ -128,8 +145,9 @@ func TestProgramThatDoesNotStart(t *testing.T) {
 
 func TestTimeLimit(t *testing.T) {
 	h := host(t, func(_ *Config, d *Definition) { d.Timeout = time.Second })
+	// A slow machine may take longer than the limit for what is done at once.
 	var pid int
-	_ = json.Unmarshal(ask(t, h, order{Do: "pid"}).Payload, &pid)
+	eventually(t, "a first answer", func() bool { return json.Unmarshal(ask(t, h, order{Do: "pid"}).Payload, &pid) == nil })
 	for _, event := range []order{{Do: "sleep", N: 3_600_000}, {Do: "stubborn"}} {
 		began := time.Now()
 		out := ask(t, h, event)
@@ -138,16 +156,14 @@ func TestTimeLimit(t *testing.T) {
 		}
 	}
 	eventually(t, "the process that hung is gone", func() bool { return !alive(pid) })
-	if out := ask(t, h, 7); string(out.Payload) != "7" {
-		t.Errorf("got %s, want a new process", out.Payload)
-	}
+	eventually(t, "an answer of a new process", func() bool { return string(ask(t, h, 7).Payload) == "7" })
 }
 
 func TestProgramThatRespondsAndHangs(t *testing.T) {
 	h := host(t, func(_ *Config, d *Definition) { d.Concurrency = 1 })
 	var first, second int
 	_ = json.Unmarshal(ask(t, h, order{Do: "linger"}).Payload, &first)
-	out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`{"Do":"pid"}`), Wait: 20 * time.Second})
+	out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`{"Do":"pid"}`), Wait: time.Minute})
 	_ = json.Unmarshal(out.Payload, &second)
 	if err != nil || first == 0 || second == 0 || first == second {
 		t.Errorf("%v: process %d, then %d", err, first, second)
@@ -171,9 +187,15 @@ func TestConcurrency(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	done, throttled := 0, 0
+	directory := t.TempDir()
+	hold, _ := json.Marshal(order{Do: "hold", Text: directory})
+	held := func() int {
+		files, _ := filepath.Glob(filepath.Join(directory, "held-*"))
+		return len(files)
+	}
 	for range 8 {
 		wg.Go(func() {
-			_, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`{"Do":"sleep","N":2000}`)})
+			_, err := h.Invoke(t.Context(), "f", Invocation{Payload: hold})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -182,6 +204,14 @@ func TestConcurrency(t *testing.T) {
 				throttled++
 			}
 		})
+	}
+	eventually(t, "three are held and five refused", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return held() == 3 && throttled == 5
+	})
+	if err := os.WriteFile(filepath.Join(directory, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	wg.Wait()
 	if done != 3 || throttled != 5 {
@@ -201,20 +231,25 @@ func TestConcurrency(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(pids) > 3 {
-		t.Errorf("%d processes", len(pids))
-	}
+	eventually(t, "no more than three processes", func() bool { // one that was slow after its answer may have been replaced
+		running := 0
+		for text := range pids {
+			if pid, _ := strconv.Atoi(text); alive(pid) {
+				running++
+			}
+		}
+		return running <= 3
+	})
 	// Callers who go away leave their processes busy: until the test ends.
 	busy, leave := context.WithCancel(t.Context())
+	directory = t.TempDir()
+	hold, _ = json.Marshal(order{Do: "hold", Text: directory})
 	for range 3 {
 		wg.Go(func() {
-			_, _ = h.Invoke(busy, "f", Invocation{Payload: []byte(`{"Do":"sleep","N":3600000}`), Wait: -1})
+			_, _ = h.Invoke(busy, "f", Invocation{Payload: hold, Wait: -1})
 		})
 	}
-	eventually(t, "all busy", func() bool {
-		_, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`1`)})
-		return errors.Is(err, ErrThrottled)
-	})
+	eventually(t, "all busy", func() bool { return held() == 3 })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := h.Invoke(ctx, "f", Invocation{Wait: -1}); !errors.Is(err, context.DeadlineExceeded) {
@@ -396,12 +431,14 @@ func TestOutputReachesTheLog(t *testing.T) {
 		defer mu.Unlock()
 		return slices.Contains(lines, "f "+out.ID+" hello")
 	})
+	began := time.Now()
 	ask(t, h, order{Do: "flood", N: 20_000}) // 24 MB
+	most := 2*lineBurst + int(time.Since(began).Seconds()*lineRate)
 	mu.Lock()
 	size := len(strings.Join(lines, ""))
 	mu.Unlock()
-	if size > 3*lineBurst {
-		t.Errorf("%d bytes reached the log", size)
+	if size > most {
+		t.Errorf("%d bytes reached the log, want %d at most", size, most)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,7 +13,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/secret"
 )
 
 // A Config says how a Host runs functions.
@@ -45,7 +50,17 @@ type Config struct {
 	// goroutines at once and must not block for long: a program that writes waits
 	// for it.
 	Output func(Line)
-	Log    *slog.Logger // required
+	// Transport sends requests to functions that run elsewhere, without following
+	// redirects; nil: there are none.
+	Transport http.RoundTripper
+	// Secret looks up what a Remote names by a secret.Ref.
+	Secret secret.Lookup
+	// Credentials are those of the machine in AWS, for functions behind the Lambda
+	// API that bring none; nil: there are none.
+	Credentials func(ctx context.Context) (aws.Credentials, error)
+	// Produce writes records, for CloudEvents that functions answer with.
+	Produce func(ctx context.Context, records ...*kgo.Record) error
+	Log     *slog.Logger // required
 }
 
 // A Host runs functions. It is safe for concurrent use.
@@ -95,9 +110,12 @@ func (h *Host) Set(def Definition) {
 		return
 	}
 	e := &entry{def: def}
-	if def.Wasm != "" {
+	switch {
+	case def.Remote != nil:
+		e.engine = newRemote(def, h.cfg)
+	case def.Wasm != "":
 		e.engine = newModule(def, h.cfg)
-	} else {
+	default:
 		e.engine = newPool(def, h.cfg, &h.start, &h.code)
 	}
 	h.code.use(def.Package)

@@ -107,6 +107,15 @@ func program() {
 		case "sleep":
 			time.Sleep(time.Duration(o.N) * time.Millisecond)
 			post(path+"/response", "1")
+		case "hold": // until there is a file "go"
+			_ = os.WriteFile(filepath.Join(o.Text, "held-"+strconv.Itoa(os.Getpid())), nil, 0o600)
+			for {
+				if _, err := os.Stat(filepath.Join(o.Text, "go")); err == nil {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			post(path+"/response", "1")
 		case "stubborn":
 			signal.Ignore(syscall.SIGTERM)
 			time.Sleep(time.Hour)
@@ -181,8 +190,8 @@ func host(t *testing.T, change func(*Config, *Definition)) *Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Directory: filepath.Join(t.TempDir(), "run"), Region: "us-east-1", Log: slog.New(slog.DiscardHandler), Guard: []string{self, "guard"}}
-	def := Definition{Name: "f", ARN: "arn:aws:lambda:us-east-1:000000000000:function:f", Runtime: "provided.al2023", Handler: "bootstrap", Directory: code(t), Timeout: 20 * time.Second}
+	cfg := Config{Directory: filepath.Join(t.TempDir(), "run"), Region: "us-east-1", InitTimeout: time.Minute, Log: slog.New(slog.DiscardHandler), Guard: []string{self, "guard"}}
+	def := Definition{Name: "f", ARN: "arn:aws:lambda:us-east-1:000000000000:function:f", Runtime: "provided.al2023", Handler: "bootstrap", Directory: code(t), Timeout: 2 * time.Minute}
 	if change != nil {
 		change(&cfg, &def)
 	}
@@ -226,7 +235,7 @@ func alive(pid int) bool {
 // eventually polls until ok or fails the test.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("never: " + what)
 		}

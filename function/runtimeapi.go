@@ -94,6 +94,9 @@ func (i *instance) handOver(w http.ResponseWriter, c *call) {
 	if c.in.ClientContext != "" {
 		h.Set("Lambda-Runtime-Client-Context", c.in.ClientContext)
 	}
+	if c.in.Tenant != "" {
+		h.Set("Lambda-Runtime-Aws-Tenant-Id", c.in.Tenant)
+	}
 	_, err := w.Write(c.in.Payload)
 	if err == nil {
 		err = http.NewResponseController(w).Flush()

@@ -3,6 +3,8 @@ package function
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 )
@@ -17,24 +20,27 @@ import (
 // pageSize is WebAssembly's, in bytes.
 const pageSize = 64 << 10
 
-// A module runs a WASI command: a new instance for each event, which it finds on
-// standard input; what it writes to standard output is the answer
-// (function-targets.md 7). It sees no file, no network, no variable of klamm's and
-// no clock but those of its own.
+// A module runs a WebAssembly module in one of two ways (function-targets.md 7), with
+// a new instance for each event. A WASI command finds the event on standard input, and
+// what it writes to standard output is the answer. A module that exports klamm_handle
+// is called with the place of the event in its memory, which klamm_alloc has given, and
+// returns that of the answer; what it writes is its log. Neither sees a file, the
+// network or a variable of klamm's.
 type module struct {
 	def  Definition
 	cfg  Config
-	seat chan struct{} // one for each instance that may run
+	seat seats // one for each instance that may run
 
 	mu       sync.Mutex
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
+	reactor  bool // it is called, and does not run from its beginning to its end
 	retired  bool
 	running  sync.WaitGroup
 }
 
 func newModule(def Definition, cfg Config) *module {
-	return &module{def: def, cfg: cfg, seat: make(chan struct{}, def.Concurrency)}
+	return &module{def: def, cfg: cfg, seat: make(seats, def.Concurrency)}
 }
 
 // load compiles the module when it is needed first.
@@ -66,14 +72,15 @@ func (m *module) load(ctx context.Context) (wazero.Runtime, wazero.CompiledModul
 		return fail(fmt.Errorf("%s is not a WebAssembly module that can be run: %w", m.def.Wasm, errors.Join(err, r.Close(ctx))))
 	}
 	m.runtime, m.compiled = r, compiled
+	_, m.reactor = compiled.ExportedFunctions()[handleExport]
 	return r, compiled, nil
 }
 
 func (m *module) invoke(ctx context.Context, in Invocation) (Outcome, error) {
-	if err := m.sit(ctx, in.Wait); err != nil {
+	if err := m.seat.take(ctx, in.Wait); err != nil {
 		return Outcome{}, err
 	}
-	defer func() { <-m.seat }()
+	defer m.seat.leave()
 	r, compiled, err := m.load(context.WithoutCancel(ctx))
 	if err != nil {
 		return Outcome{}, err
@@ -88,16 +95,29 @@ func (m *module) invoke(ctx context.Context, in Invocation) (Outcome, error) {
 	var out bounded
 	config := wazero.NewModuleConfig().WithName("").WithArgs(m.def.Name).
 		WithStdin(bytes.NewReader(in.Payload)).WithStdout(&out).WithStderr(logWriter{log}).
-		WithSysWalltime().WithSysNanotime().WithSysNanosleep().
+		WithSysWalltime().WithSysNanotime().WithSysNanosleep().WithRandSource(rand.Reader).
 		WithEnv("_HANDLER", m.def.Handler).WithEnv("KLAMM_REQUEST_ID", in.ID).WithEnv("KLAMM_DEADLINE_MS", fmt.Sprint(end.UnixMilli()))
 	for name, value := range m.def.Environment {
 		config = config.WithEnv(name, value)
 	}
+	if m.reactor {
+		config = config.WithStartFunctions("_initialize").WithStdout(logWriter{log})
+	}
+	refused := false
 	instance, err := r.InstantiateModule(run, compiled, config)
+	if err == nil && m.reactor {
+		refused, err = handle(run, instance, in.Payload, &out)
+	}
 	if instance != nil {
 		_ = instance.Close(context.WithoutCancel(ctx))
 	}
 	o := m.outcome(ctx, run, in, &out, err)
+	if refused && o.Error == "" {
+		o.Error = Unhandled
+		if !json.Valid(o.Payload) {
+			o.Payload = errorBody("Function.Unknown", string(o.Payload))
+		}
+	}
 	if o.ID == "" {
 		return Outcome{}, ctx.Err()
 	}
@@ -105,30 +125,54 @@ func (m *module) invoke(ctx context.Context, in Invocation) (Outcome, error) {
 	return o, nil
 }
 
-// sit waits for a seat.
-func (m *module) sit(ctx context.Context, wait time.Duration) error {
-	select {
-	case m.seat <- struct{}{}:
-		return nil
-	default:
+// The exports of a module that is called.
+const (
+	allocExport  = "klamm_alloc"
+	handleExport = "klamm_handle"
+	// refusedBit says that an answer describes a failure, in its length.
+	refusedBit = 1 << 31
+)
+
+// errExports says that a module cannot be called.
+var errExports = errors.New("the module exports " + handleExport + "(i32, i32) i64, but not memory and " + allocExport + "(i32) i32 beside it")
+
+// handle calls a module with an event and takes its answer, which may describe a
+// failure.
+func handle(ctx context.Context, m api.Module, payload []byte, out *bounded) (refused bool, err error) {
+	alloc, run, memory := m.ExportedFunction(allocExport), m.ExportedFunction(handleExport), m.Memory()
+	if alloc == nil || memory == nil || !signature(alloc, 1, api.ValueTypeI32) || !signature(run, 2, api.ValueTypeI64) {
+		return false, errExports
 	}
-	if wait == 0 {
-		return ErrThrottled
+	place, err := alloc.Call(ctx, uint64(len(payload)))
+	if err != nil {
+		return false, err
 	}
-	var late <-chan time.Time
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		late = timer.C
+	if !memory.Write(api.DecodeU32(place[0]), payload) {
+		return false, errors.New(allocExport + " gave a place outside of the memory")
 	}
-	select {
-	case m.seat <- struct{}{}:
-		return nil
-	case <-late:
-		return ErrThrottled
-	case <-ctx.Done():
-		return ctx.Err()
+	packed, err := run.Call(ctx, place[0], uint64(len(payload)))
+	if err != nil {
+		return false, err
 	}
+	at, length := uint32(packed[0]>>32), uint32(packed[0]) //nolint:gosec // the halves are what is wanted
+	refused, length = length&refusedBit != 0, length&^refusedBit
+	answer, ok := memory.Read(at, length)
+	if !ok {
+		return false, errors.New(handleExport + " returned a place outside of the memory")
+	}
+	_, _ = out.Write(answer) // it notes that an answer is too large
+	return refused, nil
+}
+
+// signature says whether a function takes so many i32 and returns one value of a type.
+func signature(f api.Function, params int, result api.ValueType) bool {
+	d := f.Definition()
+	for _, t := range d.ParamTypes() {
+		if t != api.ValueTypeI32 {
+			return false
+		}
+	}
+	return len(d.ParamTypes()) == params && len(d.ResultTypes()) == 1 && d.ResultTypes()[0] == result
 }
 
 // outcome says what a run came to; the zero value: the caller has gone.

@@ -76,10 +76,10 @@ func TestWebAssembly(t *testing.T) {
 	if err := os.WriteFile(file, wasmCommand(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := host(t, func(_ *Config, d *Definition) { d.Wasm, d.Timeout, d.Memory = file, time.Second, 32 })
+	h := host(t, func(_ *Config, d *Definition) { d.Wasm, d.Timeout, d.Memory = file, 3*time.Second, 32 })
 	for _, c := range []struct{ in, error, want string }{
 		{"hello", "", "hello"}, {"", "", ""}, {"X", "Runtime.ExitError", "exit status 3"}, {"T", "Runtime.Trap", "unreachable"},
-		{"L", "Sandbox.Timedout", "timed out after 1.00"}, {"M", "Runtime.Trap", "out of bounds"}, {"F", "", ""}, {"again", "", "again"},
+		{"L", "Sandbox.Timedout", "timed out after 3.00"}, {"M", "Runtime.Trap", "out of bounds"}, {"F", "", ""}, {"again", "", "again"},
 	} {
 		out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(c.in)})
 		if err != nil {
@@ -105,6 +105,57 @@ func TestWebAssembly(t *testing.T) {
 		h := host(t, func(_ *Config, d *Definition) { d.Wasm = file })
 		if _, err := h.Invoke(t.Context(), "f", Invocation{}); err == nil || !strings.Contains(err.Error(), "Runtime.InvalidEntrypoint") {
 			t.Errorf("%q: got %v", content, err)
+		}
+	}
+}
+
+// wasmReactor assembles a module that gives back the event it is called with: as a
+// failure if it begins with E; with T it traps, and with O its answer lies outside.
+func wasmReactor() []byte {
+	begins := func(letter byte) []byte { // whether the event does
+		return []byte{0x20, 0, 0x2d, 0, 0, 0x41, letter&0x7f | 0x80, 0, 0x46}
+	}
+	handle := slices.Concat([]byte{0},
+		begins('T'), []byte{0x04, 0x40, 0x00, 0x0b}, // if: unreachable
+		begins('O'), []byte{0x04, 0x40, 0x42, 0x7f, 0x0f, 0x0b}, // if: return -1
+		[]byte{0x20, 0, 0xad, 0x42, 32, 0x86, 0x20, 1, 0xad, 0x84}, // place << 32 | length
+		begins('E'), []byte{0xad, 0x42, 31, 0x86, 0x84, 0x0b}, // | failure << 31
+	)
+	section := func(id byte, parts ...[]byte) []byte {
+		body := slices.Concat(parts...)
+		return slices.Concat([]byte{id, byte(len(body))}, body)
+	}
+	export := func(name string, kind, index byte) []byte {
+		return slices.Concat([]byte{byte(len(name))}, []byte(name), []byte{kind, index})
+	}
+	return slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
+		section(1, []byte{2, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 2, 0x7f, 0x7f, 1, 0x7e}),
+		section(3, []byte{2, 0, 1}),
+		section(5, []byte{1, 0, 2}),
+		section(7, []byte{3}, export("memory", 2, 0), export("klamm_alloc", 0, 0), export("klamm_handle", 0, 1)),
+		section(10, []byte{2, 5, 0, 0x41, 0x80, 8, 0x0b, byte(len(handle))}, handle),
+	)
+}
+
+func TestWebAssemblyThatIsCalled(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.wasm")
+	if err := os.WriteFile(file, wasmReactor(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := host(t, func(_ *Config, d *Definition) {
+		*d = Definition{Name: "f", Wasm: file, Timeout: time.Minute}
+	})
+	for _, c := range []struct{ name, event, error, want string }{
+		{"gives back", `{"a":1}`, "", `{"a":1}`},
+		{"empty", "", "", ""},
+		{"refuses", "E no", "Unhandled", `{"errorMessage":"E no","errorType":"Function.Unknown"}`},
+		{"traps", "T", "Unhandled", "Runtime.Trap"},
+		{"lies", "O", "Unhandled", "outside of the memory"},
+		{"too long for its memory", strings.Repeat("x", 200<<10), "Unhandled", "outside of the memory"},
+	} {
+		out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(c.event)})
+		if err != nil || out.Error != c.error || !strings.Contains(string(out.Payload), c.want) || c.error == "" && string(out.Payload) != c.want {
+			t.Errorf("%s: got %q, %.200s, %v", c.name, out.Error, out.Payload, err)
 		}
 	}
 }

@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/function"
@@ -53,12 +56,13 @@ func Kind() target.Kind {
 // A lambda is a function as a target.
 type lambda struct {
 	config Config
+	pipe   string
 	batch  string
 	invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
 }
 
 func open(config json.RawMessage, env target.Env) (target.Target, error) {
-	l := &lambda{batch: env.Batch, invoke: env.Invoke}
+	l := &lambda{pipe: env.Pipe, batch: env.Batch, invoke: env.Invoke}
 	if err := json.Unmarshal(config, &l.config); err != nil {
 		return nil, fmt.Errorf("function: %w", err)
 	}
@@ -107,22 +111,39 @@ func (l *lambda) Invoke(ctx context.Context, events []*event.Event) ([]byte, err
 func (l *lambda) Close() error { return nil }
 
 func (l *lambda) ask(ctx context.Context, events []*event.Event, array bool) ([]byte, error) {
-	name, in := l.config.Name, function.Invocation{Wait: -1}
+	name, in := l.config.Name, function.Invocation{Caller: l.pipe, Batch: events[0].ID, Attempt: events[0].Attempt, Wait: -1}
 	if l.config.Queued {
 		name, in = queued(events[0])
 	} else {
-		in.Payload = l.payload(events, array)
+		in.Payload, in.Records = l.payload(events, array), recordsOf(events)
 	}
 	out, err := l.invoke(ctx, name, in)
 	switch {
 	case errors.Is(err, function.ErrThrottled):
 		return nil, target.RetryAfter(fmt.Errorf("function %s: %w", name, err), throttledWait)
+	case errors.Is(err, function.ErrTooLarge):
+		return nil, &target.Failure{Status: http.StatusRequestEntityTooLarge, Final: true, Err: err}
 	case err != nil:
 		return nil, fmt.Errorf("function %s was not reached: %w", name, err)
 	case out.Error != "":
 		return nil, &target.Failure{Response: out.Payload[:min(len(out.Payload), excerpt)], Err: fmt.Errorf("function %s failed: %.200s", name, out.Payload)}
 	}
 	return out.Payload, nil
+}
+
+// recordsOf are the records of events, for functions that get them in another format.
+// What a transform has made of one takes the place of its value.
+func recordsOf(events []*event.Event) []*kgo.Record {
+	all := make([]*kgo.Record, len(events))
+	for i, e := range events {
+		all[i] = e.Record
+		if e.Body != nil {
+			changed := *e.Record
+			changed.Value = e.Body
+			all[i] = &changed
+		}
+	}
+	return all
 }
 
 // payload makes the event of the function.
