@@ -1,0 +1,90 @@
+package event
+
+import (
+	"encoding/base64"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/scan"
+)
+
+// AppendMappingRecord appends a record in the form in which event source mappings
+// hand it to functions (event-source-mapping.md 10): key and value in base64, left out
+// where they are null, headers as objects of one member whose value is an array of
+// signed bytes.
+func AppendMappingRecord(dst []byte, r *kgo.Record) []byte {
+	dst = appendMappingPlace(dst, r)
+	dst = appendBase64(dst, "key", r.Key)
+	dst = appendBase64(dst, "value", r.Value)
+	dst = append(dst, `,"headers":[`...)
+	for i, h := range r.Headers {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '{')
+		dst = scan.AppendString(dst, h.Key)
+		dst = append(dst, ':', '[')
+		for j, b := range h.Value {
+			if j > 0 {
+				dst = append(dst, ',')
+			}
+			dst = strconv.AppendInt(dst, int64(int8(b)), 10) //nolint:gosec // the sign is what is wanted
+		}
+		dst = append(dst, ']', '}')
+	}
+	return append(dst, ']', '}')
+}
+
+// AppendMappingDocument appends what the filters of an event source mapping see of a
+// record (event-source-mapping.md 11.2), and returns the forms of its key and value:
+// JSON stands as it is, UTF-8 as a string, other bytes as their base64. Headers are
+// {NAME: [values as strings]}.
+func AppendMappingDocument(dst []byte, r *kgo.Record) (doc []byte, key, value Form) {
+	dst = appendMappingPlace(dst, r)
+	member := func(name string, b []byte) (form Form) {
+		if b == nil {
+			return Null
+		}
+		dst = append(dst, ',', '"')
+		dst = append(dst, name...)
+		dst = append(dst, '"', ':')
+		dst, form = appendData(dst, b)
+		if form == JSON && !utf8.Valid(b) {
+			form = Binary
+		}
+		return form
+	}
+	key = member("key", r.Key)
+	value = member("value", r.Value)
+	dst = append(dst, `,"headers":`...)
+	dst = appendHeaders(dst, r.Headers)
+	return append(dst, '}'), key, value
+}
+
+// appendMappingPlace begins the object of a record.
+func appendMappingPlace(dst []byte, r *kgo.Record) []byte {
+	dst = append(dst, `{"topic":`...)
+	dst = scan.AppendString(dst, r.Topic)
+	dst = append(dst, `,"partition":`...)
+	dst = strconv.AppendInt(dst, int64(r.Partition), 10)
+	dst = append(dst, `,"offset":`...)
+	dst = strconv.AppendInt(dst, r.Offset, 10)
+	dst = append(dst, `,"timestamp":`...)
+	dst = strconv.AppendInt(dst, r.Timestamp.UnixMilli(), 10)
+	dst = append(dst, `,"timestampType":"`...)
+	dst = append(dst, timestampType(r)...)
+	return append(dst, '"')
+}
+
+func appendBase64(dst []byte, name string, b []byte) []byte {
+	if b == nil {
+		return dst
+	}
+	dst = append(dst, ',', '"')
+	dst = append(dst, name...)
+	dst = append(dst, '"', ':', '"')
+	dst = base64.StdEncoding.AppendEncode(dst, b)
+	return append(dst, '"')
+}

@@ -1,0 +1,60 @@
+package event
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestMappingDocument(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1760001122845)
+	for _, tc := range []struct {
+		name       string
+		in         *kgo.Record
+		want       string
+		key, value Form
+	}{
+		{"JSON", &kgo.Record{Topic: "t", Partition: 2, Offset: 7, Timestamp: at, Key: []byte("k"), Value: []byte(`{"a":1}`)},
+			`{"topic":"t","partition":2,"offset":7,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"k","value":{"a":1},"headers":{}}`, Text, JSON},
+		{"nothing", &kgo.Record{Topic: "t", Timestamp: at}, `{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","headers":{}}`, Null, Null},
+		{"empty", &kgo.Record{Topic: "t", Timestamp: at, Key: []byte{}, Value: []byte{}}, `{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"","value":"","headers":{}}`, Text, Text},
+		{"bytes and headers", &kgo.Record{Topic: "t", Timestamp: at, Value: []byte{0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}}},
+			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","value":"/w==","headers":{"h":["1","2"]}}`, Null, Binary},
+	} {
+		doc, key, value := AppendMappingDocument(nil, tc.in)
+		if string(doc) != tc.want || key != tc.key || value != tc.value {
+			t.Errorf("%s: %s with forms %v and %v; want %s, %v, %v", tc.name, doc, key, value, tc.want, tc.key, tc.value)
+		}
+	}
+}
+
+func FuzzMappingRecord(f *testing.F) {
+	f.Add([]byte("key"), []byte(`{"a":1}`), "header", []byte{0, 128, 255})
+	f.Add([]byte{}, []byte{0xff}, "\xff", []byte{})
+	f.Fuzz(func(t *testing.T, key, value []byte, name string, header []byte) {
+		r := &kgo.Record{Topic: "t", Key: key, Value: value, Headers: []kgo.RecordHeader{{Key: name, Value: header}}, Timestamp: time.UnixMilli(0)}
+		var got struct {
+			Key, Value *[]byte
+			Headers    []map[string][]int8
+		}
+		if err := json.Unmarshal(AppendMappingRecord(nil, r), &got); err != nil {
+			t.Fatal(err)
+		}
+		if (got.Key == nil) != (key == nil) || got.Key != nil && string(*got.Key) != string(key) || (got.Value == nil) != (value == nil) || got.Value != nil && string(*got.Value) != string(value) {
+			t.Errorf("%q, %q become %v", key, value, got)
+		}
+		for _, bytes := range got.Headers[0] {
+			for i, b := range bytes {
+				if byte(b) != header[i] { //nolint:gosec // the sign is what is meant
+					t.Errorf("header %v becomes %v", header, bytes)
+				}
+			}
+		}
+		if doc, _, _ := AppendMappingDocument(nil, r); !json.Valid(doc) {
+			t.Errorf("%s is no JSON", doc)
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package aws
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func requestOf(t *testing.T, change string) *mappingRequest {
+	t.Helper()
+	all := map[string]json.RawMessage{}
+	for _, text := range []string{`{"Topics":["orders"],"StartingPosition":"TRIM_HORIZON","SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":["h:1"]}}}`, change} {
+		if err := json.Unmarshal([]byte(text), &all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &mappingRequest{}
+	if err := json.Unmarshal(text, q); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// verdictOf is the name and the message of what is wrong with a request.
+func verdictOf(q *mappingRequest, strict bool) (name, message string) {
+	v := &violations{}
+	q.check(v)
+	err := v.validation()
+	for _, check := range []func() error{q.checkOthers, func() error { return q.checkSource(strict) }, func() error { return q.checkRules(strict) }} {
+		if err == nil {
+			err = check()
+		}
+	}
+	var f *lambdaFault
+	if errors.As(err, &f) {
+		return f.name, f.message
+	}
+	return "", ""
+}
+
+func TestMappingRequests(t *testing.T) {
+	t.Parallel()
+	const (
+		validation = "ValidationException"
+		invalid    = "InvalidParameterValueException"
+		secret     = `"URI":"arn:aws:secretsmanager:us-east-1:000000000000:secret:s"`
+	)
+	for _, tc := range []struct {
+		in     string
+		strict bool
+		want   string
+		text   string
+	}{
+		{in: `{}`},
+		{in: `{"Topics":["o"]}`},
+		{in: `{"BatchSize":10000,"MaximumBatchingWindowInSeconds":300,"MaximumRetryAttempts":-1,"MaximumRecordAgeInSeconds":604800}`},
+		{in: `{"BatchSize":0}`, want: validation, text: "1 validation error detected: Value '0' at 'batchSize' failed to satisfy constraint: Member must have value greater than or equal to 1"},
+		{in: `{"StartingPosition":"MIDDLE"}`, want: validation, text: "1 validation error detected: Value 'MIDDLE' at 'startingPosition' failed to satisfy constraint: Member must satisfy enum value set: [LATEST, AT_TIMESTAMP, TRIM_HORIZON]"},
+		{in: `{"SelfManagedEventSource":null}`, want: invalid, text: "Unrecognized event source."},
+		{in: `{"SelfManagedEventSource":null,"EventSourceArn":"arn:aws:sqs:us-east-1:000000000000:q"}`, want: invalid, text: "Unrecognized event source."},
+		{in: `{"SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":["[::1]:9092"]}}}`, want: validation, text: "regular expression"},
+		{in: `{"SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":["h:99999"]}}}`, want: invalid, text: "port"},
+		{in: `{"Topics":["a","b"]}`, want: validation, text: "topics"},
+		{in: `{"Topics":null}`, want: invalid, text: "topic"},
+		{in: `{"StartingPosition":"AT_TIMESTAMP"}`, want: invalid, text: "StartingPositionTimestamp"},
+		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":1760001122.845}`},
+		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":"2025-10-09T09:12:02Z"}`},
+		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":4102444800}`, want: invalid, text: "future"},
+		{in: `{"MaximumRecordAgeInSeconds":59}`, want: invalid, text: "MaximumRecordAgeInSeconds"},
+		{in: `{"FilterCriteria":{}}`},
+		{in: `{"FilterCriteria":{"Filters":[{"Pattern":"{}"}]}}`, want: invalid, text: "Invalid filter pattern definition."},
+		{in: `{"FilterCriteria":{"Filters":[{"Pattern":"{\"value\":\"x\"}"}]}}`, want: invalid, text: "Invalid filter pattern definition."},
+		{in: `{"FilterCriteria":{"Filters":[{"Pattern":"{\"key\":[\"x\"]}"}]}}`},
+		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"FilterCriteria":{"Filters":[{"Pattern":"{\"key\":[\"x\"]}"}]}}`, strict: true, want: invalid, text: "Invalid filter pattern definition."},
+		{in: `{}`, strict: true, want: invalid, text: "Required 'sourceAccessConfigurations' parameter is missing."},
+		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `},{"Type":"SASL_SCRAM_512_AUTH",` + secret + `}]}`, want: invalid, text: "At most one"},
+		{in: `{"SourceAccessConfigurations":[{"Type":"SASL_SCRAM_512_AUTH",` + secret + `},{"Type":"VPC_SUBNET","URI":"subnet:subnet-1"}]}`},
+		{in: `{"SelfManagedEventSource":null,"EventSourceArn":"arn:klamm:kafka:::cluster/east","SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}]}`, want: invalid, text: "BASIC_AUTH"},
+		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"MaximumRetryAttempts":1}`, strict: true, want: invalid, text: "ProvisionedPollerConfig"},
+		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"MaximumRetryAttempts":1,"ProvisionedPollerConfig":{"MinimumPollers":1}}`, strict: true},
+		{in: `{"ProvisionedPollerConfig":{"MinimumPollers":5,"MaximumPollers":2}}`, want: invalid, text: "MaximumPollers"},
+		{in: `{"DestinationConfig":{"OnSuccess":{"Destination":"kafka://x"}}}`, want: invalid, text: "Unsupported DestinationConfig parameter for given event source mapping type."},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"kafka://orders"}}}`, want: invalid, text: "must not be the topic"},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"kafka://failed"}}}`},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:s3:::bucket"}}}`},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:sqs:us-east-1:000000000000:q.fifo"}}}`, want: invalid, text: "FIFO"},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:sns:us-east-1:000000000000:t"}}}`, want: invalid, text: "not supported"},
+		{in: `{"TumblingWindowInSeconds":5}`, want: invalid, text: "TumblingWindowInSeconds"},
+		{in: `{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"a#b"}}`, want: validation, text: "selfManagedKafkaEventSourceConfig.consumerGroupId"},
+		{in: `{"SelfManagedKafkaEventSourceConfig":{"SchemaRegistryConfig":{"SchemaRegistryURI":"http://r"}}}`, want: invalid, text: "SchemaRegistryConfig"},
+		{in: `{"AmazonManagedKafkaEventSourceConfig":{"ConsumerGroupId":"g"}}`, want: invalid, text: "AmazonManagedKafkaEventSourceConfig"},
+		{in: `{"FunctionResponseTypes":["Nope"]}`, want: validation, text: "functionResponseTypes"},
+	} {
+		name, text := verdictOf(requestOf(t, tc.in), tc.strict)
+		if name != tc.want || !strings.Contains(text, tc.text) {
+			t.Errorf("%s: %s %q, want %s %q", tc.in, name, text, tc.want, tc.text)
+		}
+	}
+}
+
+func TestMappingUpdate(t *testing.T) {
+	t.Parallel()
+	make := func() *mappingBody {
+		b := &mappingBody{Mapping: requestOf(t, `{"FilterCriteria":{"Filters":[{"Pattern":"{\"value\":[1]}"}]},"DestinationConfig":{"OnFailure":{"Destination":"kafka://failed"}}}`).mappingDocument}
+		b.complete("0f2c0000-0000-4000-8000-000000000000")
+		return b
+	}
+	for in, want := range map[string]string{
+		`{"BatchSize":7}`:       `{"BatchSize":7}`,
+		`{"FilterCriteria":{}}`: `{"FilterCriteria":null}`,
+		`{"DestinationConfig":{"OnFailure":{"Destination":""}}}`:                                           `{"DestinationConfig":null}`,
+		`{"ProvisionedPollerConfig":{}}`:                                                                   `{}`,
+		`{"Topics":["other"],"StartingPosition":"LATEST"}`:                                                 `{}`,
+		`{"FunctionResponseTypes":[]}`:                                                                     `{"FunctionResponseTypes":[]}`,
+		`{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"0f2c0000-0000-4000-8000-000000000000"}}`: `{}`,
+	} {
+		var q mappingRequest
+		if err := json.Unmarshal([]byte(in), &q); err != nil {
+			t.Fatal(err)
+		}
+		b := make()
+		if err := b.Mapping.update(&q.mappingDocument); err != nil {
+			t.Errorf("%s: %v", in, err)
+			continue
+		}
+		b.Mapping.tidy()
+		all := shownOf(t, &make().Mapping)
+		var changes map[string]any
+		if err := json.Unmarshal([]byte(want), &changes); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range changes {
+			if all[name] = value; value == nil {
+				delete(all, name)
+			}
+		}
+		if diff := cmp.Diff(all, shownOf(t, &b.Mapping)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", in, diff)
+		}
+	}
+	var q mappingRequest
+	if err := json.Unmarshal([]byte(`{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"other"}}`), &q); err != nil {
+		t.Fatal(err)
+	}
+	if err := make().Mapping.update(&q.mappingDocument); err == nil {
+		t.Error("the consumer group can be changed")
+	}
+}
+
+func shownOf(t *testing.T, d *mappingDocument) (all map[string]any) {
+	t.Helper()
+	text, err := json.Marshal(d)
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestCompileMapping(t *testing.T) {
+	t.Parallel()
+	a := New(Config{Region: "us-east-1", Account: "000000000000", Brokers: func() []string { return []string{"own:1"} }, Clusters: []Cluster{{Name: "east", ARNs: []string{"arn:aws:kafka:us-east-1:111111111111:cluster/east/1"}, Brokers: []string{"e:1", "e:2"}}}})
+	defer a.Close()
+	compiled := func(change string) (b *mappingBody, err error) {
+		b = &mappingBody{Mapping: requestOf(t, change).mappingDocument, Function: "f"}
+		b.complete("0f2c0000-0000-4000-8000-000000000000")
+		return b, nil
+	}
+	for _, tc := range []struct {
+		in, cluster, source, bootstrap, brokers, auth string
+	}{
+		{in: `{}`, source: "aws:SelfManagedKafka", bootstrap: "h:1", brokers: "h:1"},
+		{in: `{"SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":["x:1","own:1"]}}}`, source: "aws:SelfManagedKafka", bootstrap: "x:1,own:1"},
+		{in: `{"SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":["e:2"]}}}`, source: "aws:SelfManagedKafka", bootstrap: "e:2", cluster: "east"},
+		{in: `{"SourceAccessConfigurations":[{"Type":"SASL_SCRAM_512_AUTH","URI":"s"}]}`, source: "aws:SelfManagedKafka", bootstrap: "h:1", brokers: "h:1", auth: "scram-512"},
+		{in: `{"SelfManagedEventSource":null,"EventSourceArn":"arn:aws:kafka:us-east-1:111111111111:cluster/east/1"}`, source: "aws:kafka", bootstrap: "e:1,e:2", cluster: "east"},
+		{in: `{"SelfManagedEventSource":null,"EventSourceArn":"arn:klamm:kafka:::cluster/klamm"}`, source: "aws:kafka", bootstrap: "own:1"},
+	} {
+		b, err := compiled(tc.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := a.compileMapping("0f2c0000-0000-4000-8000-000000000000", b)
+		if err != nil {
+			t.Errorf("%s: %v", tc.in, err)
+			continue
+		}
+		brokers, auth := "", ""
+		if p.SourceLogin != nil {
+			brokers, auth = p.SourceLogin.Brokers, p.SourceLogin.Auth
+		}
+		if e := p.Envelope; e.EventSource != tc.source || e.Bootstrap != tc.bootstrap || p.SourceCluster != tc.cluster || brokers != tc.brokers || auth != tc.auth {
+			t.Errorf("%s: %s of %s in %q, login %q %q", tc.in, e.EventSource, e.Bootstrap, p.SourceCluster, brokers, auth)
+		}
+	}
+	for in, want := range map[string]int{
+		`{}`:                         0,
+		`{"MaximumRetryAttempts":0}`: 1,
+		`{"DestinationConfig":{"OnFailure":{"Destination":"kafka://failed"}}}`:                          11,
+		`{"MaximumRetryAttempts":2,"DestinationConfig":{"OnFailure":{"Destination":"kafka://failed"}}}`: 3,
+	} {
+		b, _ := compiled(in)
+		p, err := a.compileMapping("0f2c0000-0000-4000-8000-000000000000", b)
+		if err != nil || p.Envelope.Attempts != want || p.Delivery.Batch.Wait != 500*time.Millisecond || p.Delivery.Batch.Records != 100 {
+			t.Errorf("%s: %d attempts, %v, want %d", in, p.Envelope.Attempts, err, want)
+		}
+	}
+}
+
+func FuzzMoment(f *testing.F) {
+	for _, seed := range []string{"1760001122", "1760001122.845", `"2026-01-02T03:04:05Z"`, "1e400", "null", "-1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		var m moment
+		if json.Unmarshal([]byte(in), &m) != nil {
+			return
+		}
+		if _, err := json.Marshal(m); err != nil {
+			t.Fatalf("%q becomes %v: %v", in, m.Time, err)
+		}
+	})
+}
