@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -23,6 +24,7 @@ import (
 type defined struct {
 	store       *catalog.Store
 	definitions *catalog.Definitions
+	mappings    *catalog.Definitions
 	aws         *aws.API
 }
 
@@ -41,7 +43,7 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 	}
 	d.aws = aws.New(aws.Config{
 		Gate: a.gate, Store: d.store, Seal: seal, Pipes: a.runner, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region,
-		Brokers: a.Brokers, Clusters: clusters, Egress: egress, Transport: transport, Log: a.log,
+		Brokers: a.Brokers, Clusters: clusters, Egress: egress, Transport: transport, Log: a.log, Mapping: a.cfg.ESM,
 		Function: func(ctx context.Context, name string) bool {
 			for _, f := range a.cfg.Functions {
 				if f.Name == name {
@@ -55,7 +57,11 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 	d.definitions = catalog.NewDefinitions(catalog.DefinitionsConfig{
 		Store: d.store, InFile: a.cfg.Pipes, Compile: a.compile, Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
 	})
-	d.aws.Use(d.definitions)
+	d.mappings = catalog.NewDefinitions(catalog.DefinitionsConfig{
+		Store: d.store, Kind: catalog.KindMapping, Compile: d.aws.CompileMapping, Suspends: d.aws.Suspends, Set: a.runner.Set, Log: a.log,
+		Remove: func(uuid string) { a.runner.Remove(catalog.MappingPipe(uuid)) },
+	})
+	d.aws.Use(d.definitions, d.mappings)
 	return a.openFunctions(d.store, metrics)
 }
 
@@ -70,6 +76,24 @@ func (a *App) compile(ctx context.Context, d catalog.Document) (catalog.Pipe, er
 	}
 	p.Version, p.Paused = d.Version, d.Stopped
 	return p, err
+}
+
+// checkPipes says whether the pipes of a configuration that are new or different could
+// be run.
+func (a *App) checkPipes(cfg, was *config.Config) error {
+	before := map[string]catalog.Pipe{}
+	for _, p := range was.Pipes {
+		before[p.Name] = p
+	}
+	for _, p := range cfg.Pipes {
+		if old, ok := before[p.Name]; ok && reflect.DeepEqual(old, p) {
+			continue
+		}
+		if err := a.runner.Check(p); err != nil {
+			return fmt.Errorf("pipe %q: %w", p.Name, err)
+		}
+	}
+	return nil
 }
 
 // decodePipe reads a definition in the words of the configuration file.
@@ -95,7 +119,7 @@ func (a *App) dialectsOfCatalog(dialects []front.Dialect) []front.Dialect {
 			}
 		}
 	}
-	return append(dialects, a.defined.aws.Pipes(), aws.Lambda(a.functions.gate))
+	return append(dialects, a.defined.aws.Pipes(), a.defined.aws.Lambda(a.functions.gate))
 }
 
 // catalogOf is what klamm's own API needs of it.
@@ -107,4 +131,5 @@ func (a *App) catalogOf() klamm.Catalog {
 func (a *App) follow(ctx context.Context, parts *sync.WaitGroup) {
 	parts.Go(func() { a.defined.store.Run(ctx) })
 	parts.Go(func() { a.defined.definitions.Run(ctx) })
+	parts.Go(func() { a.defined.mappings.Run(ctx) })
 }

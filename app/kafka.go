@@ -3,7 +3,10 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/secret"
@@ -35,6 +38,31 @@ func (a *App) openClusters() (err error) {
 		}
 	}
 	return nil
+}
+
+// openLogin makes the client of a pipe that logs in by credentials of its own
+// (pipes.md 12). Brokers that the configuration does not name have to be ones that
+// targets may reach, too. The embedded broker is logged in to without anything.
+func (a *App) openLogin(l catalog.Login) (*kafka.Cluster, error) {
+	k := kafkaOf(a.cfg)
+	c, at := k, slices.IndexFunc(k.Clusters, func(f kafka.Further) bool { return f.Name == l.Cluster })
+	switch {
+	case l.Brokers != "":
+		c = kafka.Config{Brokers: strings.Split(l.Brokers, ","), Producing: k.Producing, Secrets: k.Secrets, Region: k.Region, Reach: a.egress.Check}
+	case l.Cluster != "" && at < 0:
+		return nil, fmt.Errorf("there is no cluster %q in kafka.clusters", l.Cluster)
+	case l.Cluster != "":
+		c = k.Clusters[at].Config(k)
+	case a.broker != nil:
+		return kafka.Open(kafka.Config{Brokers: a.broker.Addrs(), Producing: k.Producing}, a.log)
+	}
+	if l.Auth != "" {
+		c.Auth, c.Credentials, c.OAuth = l.Auth, &kafka.Credentials{Secret: l.Credentials}, nil
+	}
+	if l.RootCA != "" {
+		c.RootCA = &kafka.Source{Secret: l.RootCA}
+	}
+	return kafka.Open(c, a.log)
 }
 
 // identify makes calls in the name of callers where the configuration, a route or a

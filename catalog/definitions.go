@@ -13,6 +13,8 @@ import (
 // required.
 type DefinitionsConfig struct {
 	Store *Store
+	// Kind is that of the documents: KindPipe, or KindMapping; empty is KindPipe.
+	Kind string
 	// InFile are the pipes of the configuration file. They win over those of the same
 	// name in the store.
 	InFile []Pipe
@@ -31,10 +33,12 @@ type DefinitionsConfig struct {
 // safe for concurrent use.
 type Definitions struct {
 	cfg  DefinitionsConfig
-	file map[string]Pipe
 	news chan struct{} // has a token when dirty is not empty
 
+	applying sync.Mutex // held while it is decided what runs by a name, and told
+
 	mu       sync.Mutex // guards what follows
+	file     map[string]Pipe
 	dirty    map[string]bool
 	run      map[string]Pipe // that were set, by name
 	problems map[string]error
@@ -45,6 +49,7 @@ type Definitions struct {
 // NewDefinitions returns definitions that begin to work with Run. It has to be called
 // before the store runs.
 func NewDefinitions(cfg DefinitionsConfig) *Definitions {
+	set(&cfg.Kind, KindPipe)
 	d := &Definitions{cfg: cfg, file: map[string]Pipe{}, news: make(chan struct{}, 1), dirty: map[string]bool{}, run: map[string]Pipe{}, problems: map[string]error{}, shadowed: map[string]bool{}, readers: map[[2]string]string{}}
 	for _, p := range cfg.InFile {
 		d.file[p.Name] = p
@@ -90,14 +95,16 @@ func (d *Definitions) apply(ctx context.Context, keys map[string]bool) {
 	others := false
 	for key := range keys {
 		kind, name, _ := strings.Cut(key, "/")
-		if kind == KindPipe {
+		switch kind {
+		case d.cfg.Kind:
 			names[name] = true
-		} else {
+		case KindPipe, KindMapping: // no definition names another one
+		default:
 			others = true
 		}
 	}
 	if others {
-		all, err := d.cfg.Store.List(ctx, KindPipe, "")
+		all, err := d.cfg.Store.List(ctx, d.cfg.Kind, "")
 		if err != nil {
 			return
 		}
@@ -117,9 +124,11 @@ func (d *Definitions) apply(ctx context.Context, keys map[string]bool) {
 
 // take makes one pipe run as its document says.
 func (d *Definitions) take(ctx context.Context, name string) {
-	doc, ok := d.cfg.Store.Look(KindPipe, name)
-	_, inFile := d.file[name]
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	doc, ok := d.cfg.Store.Look(d.cfg.Kind, name)
 	d.mu.Lock()
+	_, inFile := d.file[name]
 	was, ran := d.run[name]
 	told := d.shadowed[name]
 	d.shadowed[name] = ok && inFile
@@ -157,7 +166,7 @@ func (d *Definitions) take(ctx context.Context, name string) {
 	d.mu.Lock()
 	d.run[name] = p
 	d.unread(was)
-	d.reads(p, name)
+	d.reads(p, p.Name)
 	d.mu.Unlock()
 	d.cfg.Set(p)
 }
@@ -181,6 +190,8 @@ func (d *Definitions) unread(was Pipe) {
 
 // InFile returns a pipe of the configuration file.
 func (d *Definitions) InFile(name string) (Pipe, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	p, ok := d.file[name]
 	return p, ok
 }

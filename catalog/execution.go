@@ -23,6 +23,24 @@ type Execution struct {
 	TargetTemplate string
 	// TargetRate and EnrichmentRate bound how often they are called.
 	TargetRate, EnrichmentRate Rate
+	// Queue is a topic that invocations of the function Function are put into instead of
+	// calling the target: nobody waits for it. Empty: the target is called.
+	Queue, Function string
+	// Log says what is written down of executions, and where; nil: nothing is.
+	Log *ExecutionLog
+}
+
+// An ExecutionLog says what is written down of executions (pipes.md 14).
+type ExecutionLog struct {
+	// Level is ERROR, INFO or TRACE; anything else is nothing.
+	Level string
+	// Data adds the records, and what was sent and answered.
+	Data bool
+	// Topic is the topic that the steps are written to; empty: none.
+	Topic string
+	// Bucket is the bucket of the object store that they are written to, below Prefix;
+	// empty: none.
+	Bucket, Prefix string
 }
 
 // A Rate bounds requests. All pipes of a process that name the same thing share it.

@@ -51,8 +51,13 @@ type Pipe struct {
 	// SourceCluster is the one of kafka.clusters that the topics are in; empty is
 	// klamm's own. The consumer group is there, too.
 	SourceCluster string `yaml:"-" json:"-"`
+	// SourceLogin is how the pipe logs in to the cluster that it reads from, instead
+	// of SourceCluster; nil: as klamm does.
+	SourceLogin *Login `yaml:"-" json:"-"`
 	// Execution makes it one of EventBridge Pipes; nil: it is one of klamm's own.
 	Execution *Execution `yaml:"-" json:"-"`
+	// Envelope makes it an event source mapping; nil: it is none.
+	Envelope *Envelope `yaml:"-" json:"-"`
 }
 
 // A Scale says when a pipe wants more or fewer consumers. A consumer is a klamm

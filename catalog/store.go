@@ -24,6 +24,7 @@ import (
 //	pipe/NAME             a pipe, klamm's own or one of EventBridge Pipes
 //	connection/NAME       how API destinations are called; its secrets are sealed
 //	api-destination/NAME  an HTTP endpoint with a rate
+//	mapping/UUID          an event source mapping
 //	seal/key              the key that secrets are sealed with, where none is configured
 const Topic = "__klamm_catalog"
 

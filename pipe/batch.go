@@ -14,6 +14,9 @@ import (
 // is full.
 func (f *flow) put(it *item) {
 	limit := f.def.Delivery.Batch
+	if f.mapping != nil {
+		limit.Bytes = f.mapping.room()
+	}
 	p := it.part
 	if it.reason != nil { // it will be given up, in a batch of its own and in nobody's way
 		f.close(p)

@@ -25,6 +25,9 @@ func (f *flow) commitUntil(stop <-chan struct{}) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		if err := f.commit(ctx); err != nil {
 			f.metrics.commitFailures.Inc()
+			if f.mapping != nil {
+				f.mapping.metrics.commitErrors.Inc()
+			}
 			f.wakeCommitter() // and again after the pause
 			if !errors.Is(err, kerr.RebalanceInProgress) && !errors.Is(err, kerr.IllegalGeneration) && !errors.Is(err, kerr.UnknownMemberID) {
 				f.log.Warn("commit failed; it is tried again", "err", err)
@@ -67,6 +70,9 @@ func (f *flow) commit(ctx context.Context) error {
 	for topic, partitions := range offsets {
 		for n, offset := range partitions {
 			if p := f.parts[place{topic, n}]; p != nil {
+				if f.mapping != nil {
+					f.mapping.metrics.committed.Add(float64(max(0, offset-max(p.committed, p.track.first))))
+				}
 				p.committed = max(p.committed, offset)
 			}
 		}

@@ -117,7 +117,11 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	}
 	state, _ := r.standing(def)
 	s := Status{Pipe: pipe, Topics: def.Topics, Group: def.Group, Target: def.Target.Kind, State: state.State, Reason: state.Reason, Since: state.Since}
-	group, err := r.source(def).Group(ctx, def.Group)
+	source, err := r.source(def)
+	if err != nil {
+		return Status{}, err
+	}
+	group, err := source.Group(ctx, def.Group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return Status{}, err
 	}
@@ -166,9 +170,13 @@ func consumers(g kafka.Group) (n int) {
 
 // positions returns those of all partitions that exist.
 func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, error) {
+	source, err := r.source(def)
+	if err != nil {
+		return nil, err
+	}
 	var all []position
 	for _, topic := range def.Topics {
-		ranges, err := r.source(def).Ranges(ctx, topic)
+		ranges, err := source.Ranges(ctx, topic)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			continue
 		}
@@ -183,7 +191,7 @@ func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, e
 	for i, p := range all {
 		asked[i] = p.at
 	}
-	committed, err := r.source(def).CommittedOffsets(ctx, def.Group, asked)
+	committed, err := source.CommittedOffsets(ctx, def.Group, asked)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, err
 	}
@@ -250,7 +258,11 @@ func (r *Runner) Seek(ctx context.Context, pipe, to string, dryRun bool) ([]Move
 		commits[i] = kafka.Commit{TopicPartition: kafka.TopicPartition{Topic: m.Topic, Partition: m.Partition}, Offset: m.To}
 		partitions[m.Topic] = append(partitions[m.Topic], m.Partition)
 	}
-	if err := r.source(def).CommitOffsets(ctx, def.Group, commits); err != nil {
+	source, err := r.source(def)
+	if err != nil {
+		return nil, err
+	}
+	if err := source.CommitOffsets(ctx, def.Group, commits); err != nil {
 		return nil, err
 	}
 	if err := r.memory.remember(ctx, pipe, def.Group, partitions); err != nil {
@@ -282,7 +294,11 @@ func (r *Runner) awaitNoMembers(ctx context.Context, def catalog.Pipe) error {
 
 // members returns how many members the group of a pipe has.
 func (r *Runner) members(ctx context.Context, def catalog.Pipe) (int, error) {
-	g, err := r.source(def).Group(ctx, def.Group)
+	source, err := r.source(def)
+	if err != nil {
+		return 0, err
+	}
+	g, err := source.Group(ctx, def.Group)
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return 0, nil
 	}
@@ -310,12 +326,16 @@ func (r *Runner) moves(ctx context.Context, def catalog.Pipe, positions []positi
 
 // seekTarget reads what a seek is asked for.
 func (r *Runner) seekTarget(ctx context.Context, def catalog.Pipe, positions []position, to string) (map[kafka.TopicPartition]int64, error) {
+	source, err := r.source(def)
+	if err != nil {
+		return nil, err
+	}
 	target := map[kafka.TopicPartition]int64{}
 	if at, err := time.Parse(time.RFC3339, to); err == nil {
 		topics := map[string]map[int32]int64{}
 		for _, p := range positions {
 			if topics[p.at.Topic] == nil {
-				if topics[p.at.Topic], err = r.source(def).OffsetsAfter(ctx, p.at.Topic, at.UnixMilli()); err != nil {
+				if topics[p.at.Topic], err = source.OffsetsAfter(ctx, p.at.Topic, at.UnixMilli()); err != nil {
 					return nil, err
 				}
 			}

@@ -23,7 +23,8 @@ type verdict struct {
 	status   int
 	response []byte
 	attempts int
-	tries    int // at writing the dead letters
+	tries    int    // at writing the dead letters
+	object   string // of a mapping's object store: where they go; empty: nowhere yet
 }
 
 // work delivers batch after batch until there is none.
@@ -63,6 +64,9 @@ func (f *flow) ended(p *partition) {
 
 // attempt tries to deliver a batch and decides what follows.
 func (f *flow) attempt(b *batch) {
+	if f.mapping != nil && !f.mapping.expire(b) {
+		return
+	}
 	now := time.Now()
 	if b.attempt == 0 {
 		b.begun = now.UnixNano()
@@ -87,13 +91,17 @@ func (f *flow) attempt(b *batch) {
 	f.metrics.attempt(err, took)
 
 	var partial *target.PartialError
-	if errors.As(err, &partial) {
+	whole := !errors.As(err, &partial)
+	if !whole {
 		err = f.keepFailed(b, partial)
 	}
 	b.err = err
 	if err == nil {
 		f.countDelivered(len(b.items))
 		f.logAttempt(b, outcomeDelivered, now, took, nil, report, 0)
+		if f.mapping != nil {
+			f.mapping.well(b.part)
+		}
 		f.mu.Lock()
 		f.govern(b, well, took, nil)
 		f.settled(b)
@@ -104,6 +112,10 @@ func (f *flow) attempt(b *batch) {
 	f.mu.Lock()
 	f.govern(b, signOf(failure), took, err)
 	f.mu.Unlock()
+	if f.mapping != nil {
+		f.mapping.failed(b, err, whole)
+		return
+	}
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
 	if failure.Final || f.exhausted(b, wait) {
 		f.logAttempt(b, outcomeDead, now, took, err, report, 0)
@@ -280,6 +292,9 @@ func (f *flow) bisect(b *batch) {
 // the order of batches, not in its lanes.
 func (f *flow) part(of *batch, items []*item) *batch {
 	b := &batch{part: of.part, items: items, age: of.age, begun: of.begun}
+	if f.mapping != nil {
+		b.attempt = of.attempt - 1 // to be halved is no attempt of a record
+	}
 	for _, it := range items {
 		it.ID = ""
 		b.bytes += len(it.Payload()) + 3

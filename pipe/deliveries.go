@@ -161,7 +161,7 @@ func (r *Runner) lookBack(ctx context.Context, since time.Time, only *int32, eac
 		more := false
 		for p, span := range ranges {
 			piece := kafka.Range{Start: max(span.Start, span.End-step), End: span.End}
-			if err := r.scan(ctx, t, p, piece, func(record *kgo.Record) bool { each(record); return ctx.Err() == nil }); err != nil {
+			if err := r.scan(ctx, r.cfg.Cluster, t, p, piece, func(record *kgo.Record) bool { each(record); return ctx.Err() == nil }); err != nil {
 				return cmp.Or(ctx.Err(), err)
 			}
 			span.End = piece.Start
@@ -257,7 +257,12 @@ func (r *Runner) Retry(ctx context.Context, id string) (Progress, error) {
 	} else if !errors.Is(err, ErrNoDelivery) {
 		return Progress{}, err
 	}
-	t, err := r.cfg.Cluster.Topic(ctx, topic)
+	defer r.sources.use(def.SourceLogin)()
+	source, err := r.source(def)
+	if err != nil {
+		return Progress{}, err
+	}
+	t, err := source.Topic(ctx, topic)
 	if err != nil {
 		return Progress{}, err
 	}
@@ -266,7 +271,7 @@ func (r *Runner) Retry(ctx context.Context, id string) (Progress, error) {
 		return Progress{}, err
 	}
 	var p Progress
-	err = r.scan(ctx, t, partition, span, func(record *kgo.Record) bool {
+	err = r.scan(ctx, source, t, partition, span, func(record *kgo.Record) bool {
 		p.Read++
 		if p.Records == 0 && (record.Offset != offset || event.DeliveryID(pipe, record) != id) {
 			return false

@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/rule"
 	"github.com/klamm-gateway/klamm/scan"
 	"github.com/klamm-gateway/klamm/target"
@@ -37,6 +40,11 @@ type execution struct {
 	targetTime time.Duration
 	// enrichRate and targetRate are shared with other pipes; nil: there is no limit.
 	enrichRate, targetRate *rate.Limiter
+	enrichCall, targetCall spoken
+	log                    *executionLog // nil: none
+	runner                 *Runner
+	queue, function        string // of a function that nobody waits for; empty: the target is called
+	queueReady             atomic.Bool
 }
 
 const (
@@ -44,6 +52,8 @@ const (
 	executionTime = 5 * time.Minute
 	// httpTime is how long an API destination may take to answer (pipes.md 7, 10).
 	httpTime = 5 * time.Second
+	// mostEvents is how many events a target takes that has no limit of its own.
+	mostEvents = 10_000
 )
 
 // openExecution makes the target of a pipe of EventBridge Pipes.
@@ -53,7 +63,7 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		return nil, fmt.Errorf("there is no cluster %q in kafka.clusters", def.SourceCluster)
 	}
 	env.Batch = "" // each event stands for itself, also where several are handed over
-	x := &execution{source: event.Source{EventSource: e.EventSource, Bootstrap: e.Bootstrap}, most: def.Delivery.Batch.Records, enrichTime: executionTime, targetTime: executionTime}
+	x := &execution{runner: r, queue: e.Queue, function: e.Function, source: event.Source{EventSource: e.EventSource, Bootstrap: e.Bootstrap}, most: mostEvents, enrichTime: executionTime, targetTime: executionTime}
 	if e.Bootstrap == "" {
 		x.source.ARN = e.SourceARN
 	}
@@ -84,9 +94,17 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		return nil, err
 	}
 	if def.Target.Kind == "webhook" {
-		x.targetTime = httpTime
+		x.targetTime, x.most = httpTime, 1
 	}
 	x.enrichRate, x.targetRate = r.rates.of(e.EnrichmentRate), r.rates.of(e.TargetRate)
+	x.targetCall = spokenTo(def.Target)
+	if e.Enrichment != nil {
+		x.enrichCall = spokenTo(*e.Enrichment)
+	}
+	if x.log, err = r.openExecutionLog(e); err != nil {
+		_ = x.Close()
+		return nil, fmt.Errorf("log: %w", err)
+	}
 	return x, nil
 }
 
@@ -123,13 +141,17 @@ func (rs *rates) of(c catalog.Rate) *rate.Limiter {
 	return l
 }
 
+// errNoTurn says that the rate of an API destination leaves no room within the time of
+// an execution.
+var errNoTurn = errors.New("the rate of the API destination leaves no room within the time of an execution")
+
 // await waits for one's turn.
 func await(ctx context.Context, l *rate.Limiter) error {
 	if l == nil {
 		return nil
 	}
 	if err := l.Wait(ctx); err != nil {
-		return fmt.Errorf("the rate of the API destination leaves no room within the time of an execution: %w", err)
+		return fmt.Errorf("%w: %w", errNoTurn, err)
 	}
 	return nil
 }
@@ -142,8 +164,9 @@ func (x *execution) Endpoint() string {
 	return ""
 }
 
-// Close closes target and enrichment.
+// Close closes target, enrichment and log.
 func (x *execution) Close() error {
+	x.log.close()
 	err := x.inner.Close()
 	if x.invoker != nil {
 		err = errors.Join(err, x.invoker.Close())
@@ -153,15 +176,27 @@ func (x *execution) Close() error {
 
 // Deliver executes a batch.
 func (x *execution) Deliver(ctx context.Context, events []*event.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, executionTime)
+	within, cancel := context.WithTimeout(ctx, executionTime)
 	defer cancel()
-	err := x.execute(ctx, events)
+	s := x.log.begin()
+	s.tell(executionStarted, x.recordsOf(events))
+	err := x.execute(within, events, s)
 	var partial *target.PartialError
-	if !errors.As(err, &partial) {
-		return insist(err)
-	}
-	if len(partial.Failed) == 0 {
+	switch {
+	case err == nil || errors.As(err, &partial) && len(partial.Failed) == 0:
+		s.tell(executionSucceeded)
 		return nil
+	case partial != nil:
+		s.tell(executionPartial, failureOf(err))
+	case errors.Is(err, errNoTurn):
+		s.tell(executionThrottled, failureOf(err))
+		return insist(err)
+	case within.Err() != nil && ctx.Err() == nil:
+		s.tell(executionTimeout, failureOf(err))
+		return insist(err)
+	default:
+		s.tell(executionFailed, failureOf(err))
+		return insist(err)
 	}
 	// What comes before the first that failed is done; from there on all is tried
 	// again, in order (pipes.md 10).
@@ -177,6 +212,21 @@ func (x *execution) Deliver(ctx context.Context, events []*event.Event) error {
 	return again
 }
 
+// recordsOf is the batch as it was read, for the log.
+func (x *execution) recordsOf(events []*event.Event) detail {
+	return func(s *story, r *stepRecord) {
+		if !s.data() {
+			return
+		}
+		own := make([]*event.Event, len(events))
+		for i, e := range events {
+			body, _, _ := event.AppendPipesRecord(nil, e.Record, x.source, event.Encoded)
+			own[i] = &event.Event{Record: e.Record, Body: body}
+		}
+		r.Payload = arrayOf(own)
+	}
+}
+
 // insist makes an error one that is worth another attempt.
 func insist(err error) error {
 	if err == nil {
@@ -187,7 +237,8 @@ func insist(err error) error {
 	return &again
 }
 
-func (x *execution) execute(ctx context.Context, events []*event.Event) error {
+// execute enriches a batch, and hands the events to the target.
+func (x *execution) execute(ctx context.Context, events []*event.Event, s *story) error {
 	out := make([]*event.Event, 0, len(events))
 	if x.invoker == nil {
 		for _, e := range events {
@@ -196,8 +247,10 @@ func (x *execution) execute(ctx context.Context, events []*event.Event) error {
 			out = append(out, &event.Event{Record: e.Record, Body: own, Document: seen, ID: e.ID, Attempt: e.Attempt})
 		}
 	} else {
-		bodies, err := x.enrich(ctx, events)
-		if err != nil || len(bodies) == 0 {
+		s.tell(enrichmentStage.entered, x.recordsOf(events))
+		bodies, err := x.enrich(ctx, events, s)
+		if err != nil {
+			s.tell(enrichmentStage.failed, failureOf(err))
 			return err
 		}
 		for i, body := range bodies {
@@ -207,35 +260,101 @@ func (x *execution) execute(ctx context.Context, events []*event.Event) error {
 			}
 			out = append(out, &event.Event{Record: from.Record, Body: body, Document: body, Attempt: from.Attempt})
 		}
+		s.tell(enrichmentStage.succeeded, batchOf(out))
+		if len(out) == 0 {
+			s.tell(targetStage.skipped)
+			return nil
+		}
 		out[0].ID = events[0].ID
 	}
+	s.tell(targetStage.entered, batchOf(out))
+	err := x.deliver(ctx, out, s)
+	var partial *target.PartialError
+	switch {
+	case err == nil:
+		s.tell(targetStage.succeeded)
+	case errors.As(err, &partial) && len(partial.Failed) < len(out):
+		s.tell(targetStage.partial, failureOf(err))
+	default:
+		s.tell(targetStage.failed, failureOf(err))
+	}
+	return err
+}
+
+// deliver makes of events what the target takes, and hands them over.
+func (x *execution) deliver(ctx context.Context, out []*event.Event, s *story) error {
 	if x.output != nil {
+		s.tell(targetStage.transforming, batchOf(out))
 		for _, e := range out {
 			body, err := x.output.Apply(nil, e.Body, time.Now())
 			if err != nil {
-				return fmt.Errorf("the input template of the target: %w", err)
+				err = fmt.Errorf("the input template of the target: %w", err)
+				s.tell(targetStage.notTransformed, failureOf(err))
+				return err
 			}
 			e.Body = body
 		}
+		s.tell(targetStage.transformed, batchOf(out))
 	}
 	if err := await(ctx, x.targetRate); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.targetTime)
 	defer cancel()
-	return x.inner.Deliver(ctx, out)
+	var report *target.Report
+	if s.data() {
+		report = &target.Report{}
+		ctx = target.WithReport(ctx, report)
+	}
+	request := requestOf(func() string { return x.targetCall.request(out) })
+	response := responseOf(func() string { return x.targetCall.response(report.Status, report.Response) })
+	s.tell(targetStage.invoking, request)
+	err := x.hand(ctx, out)
+	var partial *target.PartialError
+	switch {
+	case err == nil:
+		s.tell(targetStage.invoked, response)
+	case errors.As(err, &partial) && len(partial.Failed) < len(out):
+		s.tell(targetStage.partlyInvoked, request, response, failureOf(err))
+	default:
+		s.tell(targetStage.notInvoked, request, failureOf(err))
+	}
+	return err
+}
+
+// hand gives events to the target, or puts them into the queue of a function that
+// nobody waits for.
+func (x *execution) hand(ctx context.Context, out []*event.Event) error {
+	if x.queue == "" {
+		return x.inner.Deliver(ctx, out)
+	}
+	c := x.runner.cfg.Cluster
+	if !x.queueReady.Load() {
+		largest := fmt.Sprint(function.MaxAsync + 64<<10)
+		if err := c.EnsureTopic(ctx, x.queue, 4, map[string]*string{"max.message.bytes": &largest}); err != nil {
+			return err
+		}
+		x.queueReady.Store(true)
+	}
+	r := &kgo.Record{Topic: x.queue, Partition: -1, Key: []byte(x.function), Value: []byte(arrayOf(out)), Headers: []kgo.RecordHeader{{Key: function.QueuedID, Value: []byte(newExecutionID())}}}
+	return c.Produce(ctx, r).FirstErr()
 }
 
 // enrich asks about the records, and returns what is said instead of them; nothing
 // means that the batch is done.
-func (x *execution) enrich(ctx context.Context, events []*event.Event) ([]json.RawMessage, error) {
+func (x *execution) enrich(ctx context.Context, events []*event.Event, s *story) ([]json.RawMessage, error) {
 	in := make([]*event.Event, len(events))
+	if x.input != nil {
+		s.tell(enrichmentStage.transforming, x.recordsOf(events))
+	}
 	for i, e := range events {
 		body, _, _ := event.AppendPipesRecord(nil, e.Record, x.source, event.Encoded)
 		if x.input != nil {
 			made, err := x.input.Apply(nil, body, time.Now())
 			if err != nil {
-				return nil, fmt.Errorf("the input template of the enrichment: %w", err)
+				err = fmt.Errorf("the input template of the enrichment: %w", err)
+				s.tell(enrichmentStage.notTransformed, failureOf(err))
+				return nil, err
 			}
 			body = made
 		}
@@ -248,23 +367,74 @@ func (x *execution) enrich(ctx context.Context, events []*event.Event) ([]json.R
 		seen, _, _ := event.AppendPipesRecord(nil, e.Record, x.source, event.Decoded)
 		in[i] = &event.Event{Record: e.Record, Body: body, Document: seen, ID: e.ID, Attempt: e.Attempt}
 	}
+	if x.input != nil {
+		s.tell(enrichmentStage.transformed, batchOf(in))
+	}
 	if err := await(ctx, x.enrichRate); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.enrichTime)
 	defer cancel()
+	request := requestOf(func() string { return x.enrichCall.request(in) })
+	s.tell(enrichmentStage.invoking, request)
 	answer, err := x.invoker.Invoke(ctx, in)
+	response := responseOf(func() string { return x.enrichCall.response(0, answer) })
+	var bodies []json.RawMessage
+	if err == nil {
+		bodies, err = answered(answer)
+	}
+	if err == nil && len(bodies) > x.most {
+		err = fmt.Errorf("the answer has %d events, and the target takes %d at once", len(bodies), x.most)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("enrichment: %w", err)
+		err = fmt.Errorf("enrichment: %w", err)
+		s.tell(enrichmentStage.notInvoked, request, response, failureOf(err))
+		return nil, err
 	}
-	bodies, err := answered(answer)
-	if err != nil {
-		return nil, fmt.Errorf("enrichment: %w", err)
-	}
-	if len(bodies) > x.most {
-		return nil, fmt.Errorf("enrichment: the answer has %d events, and the target takes %d at once", len(bodies), x.most)
-	}
+	s.tell(enrichmentStage.invoked, response)
 	return bodies, nil
+}
+
+// A spoken is how requests and answers look in the log of executions.
+type spoken struct{ Method, URL string } // of an HTTP endpoint; otherwise empty
+
+func spokenTo(t catalog.Target) (c spoken) {
+	if t.Kind == "webhook" {
+		_ = json.Unmarshal(t.Config, &c) // it has been opened, so it can be read
+	}
+	return c
+}
+
+// request is what is sent.
+func (c spoken) request(events []*event.Event) string {
+	if c.URL == "" {
+		if len(events) == 1 && scan.Valid(events[0].Payload()) && bytes.HasPrefix(events[0].Payload(), []byte{'['}) {
+			return string(events[0].Payload()) // an enrichment's batch of one
+		}
+		return arrayOf(events)
+	}
+	var body []byte
+	for _, e := range events {
+		body = append(body, e.Payload()...)
+	}
+	return described(map[string]any{"httpMethod": c.Method, "endpoint": c.URL, "body": string(body)})
+}
+
+// response is what is answered.
+func (c spoken) response(status int, body []byte) string {
+	if c.URL == "" {
+		return string(bytes.ToValidUTF8(body, []byte("?")))
+	}
+	answer := map[string]any{"body": string(body)}
+	if status != 0 {
+		answer["httpStatusCode"] = status
+	}
+	return described(answer)
+}
+
+func described(what map[string]any) string {
+	text, _ := json.Marshal(what) // texts and numbers can be encoded
+	return string(text)
 }
 
 // filters are the patterns of a pipe of EventBridge Pipes, of which one must match

@@ -62,7 +62,7 @@ func TestDeadEndpointsHoldUpNobody(t *testing.T) {
 	eventually(t, "something arrives", func() bool { return arrived.Load() > 0 })
 	begun := time.Now()
 	eventually(t, "all endpoints that are alive have their records", func() bool { return arrived.Load() == records-dead })
-	if took := time.Since(begun); took > 15*time.Second {
+	if took := time.Since(begun); took > time.Minute {
 		t.Errorf("that took %s", took)
 	}
 }

@@ -40,7 +40,8 @@ type flow struct {
 	def          catalog.Pipe
 	runner       *Runner
 	cluster      *kafka.Cluster
-	seat         *seat // in the group; a feed's is nobody's
+	seat         *seat  // in the group; a feed's is nobody's
+	left         func() // says that the cluster of its source is not needed any more
 	target       target.Target
 	router       router               // the target, if it is one; nil: it is none
 	endpoint     *endpoint            // of the target; nil: it shares none
@@ -48,6 +49,7 @@ type flow struct {
 	filters      *filters             // of EventBridge Pipes, instead of a pattern
 	transform    *transform.Transform // nil: the value as it is
 	enrichment   *enrichment          // nil: none
+	mapping      *mapping             // the target, if it is that of an event source mapping; nil: it is not
 	transacting  transacting
 	where        *rule.RecordPattern // beside pattern, of a feed; nil: everything passes
 	tally        *tally              // counts for a feed; nil: this is none
@@ -80,7 +82,7 @@ type flow struct {
 }
 
 // newFlow compiles a definition.
-func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
+func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 	def = def.WithDefaults()
 	f := &flow{
 		def: def, runner: r, cluster: r.cfg.Cluster, seat: &seat{}, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
@@ -97,6 +99,12 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 			return nil, fmt.Errorf("transform: %w", err)
 		}
 	}
+	done := r.sources.use(def.SourceLogin)
+	defer func() {
+		if failed != nil {
+			done()
+		}
+	}()
 	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Invoke: r.cfg.Invoke, Secret: r.cfg.Secret, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
@@ -118,7 +126,12 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 	}
 	f.fields = fieldsOf(f.pattern, f.transform)
 	f.law.high = int64(def.Scale.Lag)
-	if f.target, err = r.openTarget(def, env); err != nil {
+	if f.mapping, err = r.openMapping(f, env); f.mapping != nil {
+		f.target = f.mapping
+	} else if err == nil {
+		f.target, err = r.openTarget(def, env)
+	}
+	if err != nil {
 		if f.enrichment != nil {
 			_ = f.enrichment.invoker.Close()
 		}
@@ -126,6 +139,7 @@ func newFlow(def catalog.Pipe, r *Runner) (*flow, error) {
 	}
 	f.router, _ = f.target.(router)
 	f.endpoint = r.endpoints.of(f)
+	f.left = done
 	return f, nil
 }
 
@@ -142,9 +156,16 @@ func (f *flow) join(ctx context.Context) error {
 	if at, ok := f.def.StartTime(); ok {
 		m.Start.At = at
 	}
+	if f.mapping != nil {
+		m.Begun, m.Uncommitted, m.SkipToEnd = nil, true, f.def.Start == "latest"
+	}
 	f.limit = m.Most()
 	f.seat.flow.Store(f)
-	join := f.runner.source(f.def).Join
+	source, err := f.runner.source(f.def)
+	if err != nil {
+		return err
+	}
+	join := source.Join
 	if f.def.Transactional() {
 		join = f.cluster.JoinTransactional
 		f.transacting = transacting{doomed: map[spot]*verdict{}, lettered: map[spot]bool{}}
@@ -169,6 +190,9 @@ func (f *flow) run(ctx context.Context, grace func() time.Duration) {
 	}()
 	ctx, stopPolling := f.untilHalted(ctx)
 	defer stopPolling()
+	if f.mapping != nil {
+		defer f.mapping.begin(ctx)()
+	}
 	for f.waitForRoom(ctx) {
 		records, err := f.consumer.Poll(ctx, pollRecords)
 		if err == nil {
@@ -198,8 +222,9 @@ func (f *flow) untilHalted(ctx context.Context) (context.Context, context.Cancel
 	return ctx, stop
 }
 
-// closeTargets frees the target, and who enriches.
+// closeTargets frees the target, who enriches, and the cluster of the source.
 func (f *flow) closeTargets() {
+	defer f.left()
 	f.runner.endpoints.leave(f)
 	f.forgetAddresses()
 	if err := f.target.Close(); err != nil {
@@ -353,6 +378,9 @@ func (f *flow) make(r *kgo.Record) *item {
 // shape filters and transforms a record. The scratch belongs to the polling
 // goroutine.
 func (f *flow) shape(r *kgo.Record) (it *item, passed bool) {
+	if f.mapping != nil {
+		return f.mapping.shape(r)
+	}
 	if !f.filters.pass(f, r) {
 		return nil, false
 	}
@@ -517,6 +545,9 @@ func (f *flow) stopFor(state string, reason error) {
 
 // gone reports records that retention removed before they were read.
 func (f *flow) gone(topic string, partition int32, count int64) {
+	if f.mapping != nil {
+		f.mapping.metrics.gone.Add(float64(count))
+	}
 	f.metrics.gone.Add(float64(count))
 	f.log.Error("retention removed records before the pipe had read them", "topic", topic, "partition", partition, "records", count)
 }

@@ -23,6 +23,10 @@ const letterBytes = 100 << 20
 // cannot be written the records are not done with: it is tried again without
 // end, since the alternative is to lose them.
 func (f *flow) giveUp(b *batch) {
+	if f.mapping != nil {
+		f.mapping.discard(b)
+		return
+	}
 	v := b.verdict
 	if err := f.writeLetters(b.items, v); err != nil {
 		v.tries++

@@ -95,7 +95,7 @@ func (r *Runner) unsettled(ctx context.Context, def catalog.Pipe) iter.Seq2[open
 				yield(openLetter{}, err)
 				return
 			}
-			err = r.scan(ctx, t, p, span, func(record *kgo.Record) bool {
+			err = r.scan(ctx, r.cfg.Cluster, t, p, span, func(record *kgo.Record) bool {
 				l, ok := readLetter(record)
 				if !ok || l.Pipe != def.Name || done.has(record.Offset) {
 					return true
@@ -118,11 +118,11 @@ func (r *Runner) unsettled(ctx context.Context, def catalog.Pipe) iter.Seq2[open
 
 var errStopped = errors.New("stopped")
 
-// scan reads a range of a partition. It returns errStopped when each has returned
+// scan reads a range of a partition of a cluster. It returns errStopped when each has returned
 // false.
-func (r *Runner) scan(ctx context.Context, t kafka.Topic, partition int32, span kafka.Range, each func(*kgo.Record) bool) error {
+func (r *Runner) scan(ctx context.Context, c *kafka.Cluster, t kafka.Topic, partition int32, span kafka.Range, each func(*kgo.Record) bool) error {
 	for at := span.Start; at < span.End; {
-		records, next, err := r.cfg.Cluster.Read(ctx, t, partition, at, scanLimits)
+		records, next, err := c.Read(ctx, t, partition, at, scanLimits)
 		if err != nil {
 			return err
 		}

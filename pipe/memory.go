@@ -21,6 +21,7 @@ const MemoryTopic = "klamm.pipes"
 //
 //	state/PIPE              paused, halted or disabled, and why; no entry: running
 //	scale/PIPE              how many consumers it is to have
+//	result/PIPE             how an event source mapping fares
 //	begun/PIPE              the partitions that have a committed offset
 //	redrive/PIPE            who redrives its dead letters, and until when for sure
 //	settled/PIPE/PARTITION  which dead letters are redriven or discarded
@@ -196,8 +197,12 @@ func (m *memory) remember(ctx context.Context, pipe, group string, partitions ma
 	if err != nil {
 		return err
 	}
+	source, err := m.runner.source(def)
+	if err != nil {
+		return err
+	}
 	for name, numbers := range partitions {
-		topic, err := m.runner.source(def).Topic(ctx, name)
+		topic, err := source.Topic(ctx, name)
 		if err != nil {
 			return err
 		}

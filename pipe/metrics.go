@@ -23,6 +23,7 @@ type Metrics struct {
 	unlogged       prometheus.Counter
 	commitFailures *prometheus.CounterVec
 	letterFailures *prometheus.CounterVec
+	mappings       *mappingMetrics
 }
 
 // NewMetrics makes the series and registers them.
@@ -58,6 +59,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.disabled = gauge("klamm_pipe_disabled", "1 while a pipe has stopped itself because every attempt has failed for delivery.disable_after.")
 	m.unlogged = prometheus.NewCounter(prometheus.CounterOpts{Name: "klamm_delivery_log_dropped_total", Help: "Entries of the delivery log that could not be written."})
 	r.MustRegister(m.seconds, m.unlogged)
+	m.mappings = newMappingMetrics(r)
 	return m
 }
 

@@ -23,11 +23,15 @@ type tracker struct {
 	offsets  []int64
 	finished []bool
 	next     int64 // the offset to commit; 0: nothing is finished yet
+	first    int64 // the offset of the first record that was added
 	beyond   int   // finished records that wait for an unfinished one before them
 }
 
 // add enters a record and returns the number by which it is known.
 func (t *tracker) add(offset int64) uint64 {
+	if t.base == 0 && len(t.offsets) == 0 {
+		t.first = offset
+	}
 	t.offsets = append(t.offsets, offset)
 	t.finished = append(t.finished, false)
 	return t.base + uint64(len(t.offsets)) - 1
@@ -108,6 +112,7 @@ type batch struct {
 	age     uint64  // the number of its closing; the oldest goes first
 
 	attempt int
+	missed  int   // how often in a row the function of a mapping was not reached
 	begun   int64 // when the first attempt began, in Unix nanoseconds
 	err     error // of the last attempt
 	verdict *verdict

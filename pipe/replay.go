@@ -65,6 +65,11 @@ func (r *Runner) Replay(ctx context.Context, ask Replay, report func(Progress)) 
 			return Progress{}, fmt.Errorf("%w: where: %w", ErrBadRequest, err)
 		}
 	}
+	defer r.sources.use(def.SourceLogin)()
+	source, err := r.source(def)
+	if err != nil {
+		return Progress{}, err
+	}
 	spans, total, err := r.spans(ctx, def, ask.From, ask.To)
 	if err != nil {
 		return Progress{}, err
@@ -80,7 +85,7 @@ func (r *Runner) Replay(ctx context.Context, ask Replay, report func(Progress)) 
 	}
 	last := time.Now()
 	for _, s := range spans {
-		err = r.scan(ctx, s.topic, s.partition, s.span, func(record *kgo.Record) bool {
+		err = r.scan(ctx, source, s.topic, s.partition, s.span, func(record *kgo.Record) bool {
 			p.Read++
 			if time.Since(last) > 500*time.Millisecond {
 				last = time.Now()
@@ -113,7 +118,10 @@ type partitionSpan struct {
 
 // spans returns where records of a time can lie.
 func (r *Runner) spans(ctx context.Context, def catalog.Pipe, from, to time.Time) (spans []partitionSpan, total int64, err error) {
-	c := r.source(def)
+	c, err := r.source(def)
+	if err != nil {
+		return nil, 0, err
+	}
 	for _, name := range def.Topics {
 		t, err := c.Topic(ctx, name)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {

@@ -30,11 +30,13 @@ import (
 	"github.com/klamm-gateway/klamm/transform"
 )
 
-// A Config is what a Runner works with. All fields but Clusters are required.
+// A Config is what a Runner works with. All fields but Clusters and Login are required.
 type Config struct {
 	Cluster *kafka.Cluster
 	// Clusters are those of kafka.clusters, by name; nil: there are none.
-	Clusters  map[string]*kafka.Cluster
+	Clusters map[string]*kafka.Cluster
+	// Login makes the client of a login; nil: pipes have none of their own.
+	Login     func(catalog.Login) (*kafka.Cluster, error)
 	Kinds     []target.Kind
 	Transport http.RoundTripper
 	Egress    *target.Egress
@@ -43,6 +45,9 @@ type Config struct {
 	Log       *slog.Logger
 	// Invoke runs a function (target.Env); nil: there are none.
 	Invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
+	// PutObject writes an object into a bucket of the object store, in the place of
+	// one with the same key; nil: there is none.
+	PutObject func(ctx context.Context, bucket, key, mediaType string, body []byte) error
 	// Tracer makes a span of each delivery; nil: there is no tracing.
 	Tracer *trace.Tracer
 	// Grace is how long deliveries that are under way may take at the end.
@@ -60,6 +65,7 @@ type Runner struct {
 	journal   *journal
 	joined    sync.WaitGroup // of the pipes that New was given
 	clusters  map[string]target.Produce
+	sources   sources
 	some      chan struct{} // closed when there is a pipe
 	wake      func()        // closes it
 	known     chan struct{} // closed when what pipes remember can be read
@@ -81,13 +87,14 @@ func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 		r.clusters[name] = c.Produce
 	}
 	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{})}
+	r.sources.open = cfg.Login
 	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
 	for _, p := range pipes {
 		f, err := newFlow(p, r)
 		if err != nil {
 			return nil, fmt.Errorf("pipe %q: %w", p.Name, err)
 		}
-		u := newUnit(p, sync.OnceFunc(r.joined.Done))
+		u := r.newUnit(p, sync.OnceFunc(r.joined.Done))
 		u.first = f
 		r.pipes[p.Name] = u
 	}
@@ -132,14 +139,6 @@ func (r *Runner) open(t catalog.Target, env target.Env) (target.Target, error) {
 		}
 	}
 	return nil, fmt.Errorf("there is no target kind %q", t.Kind)
-}
-
-// source returns the cluster that a pipe reads from.
-func (r *Runner) source(def catalog.Pipe) *kafka.Cluster {
-	if c := r.cfg.Clusters[def.SourceCluster]; def.SourceCluster != "" && c != nil {
-		return c
-	}
-	return r.cfg.Cluster
 }
 
 // openTarget makes the target of a definition.

@@ -120,6 +120,10 @@ func topic(t testing.TB, c *kafka.Cluster, partitions int32) string {
 	if err := c.EnsureTopic(t.Context(), name, partitions, nil); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the topic can be read", func() bool {
+		_, err := c.Ranges(t.Context(), name)
+		return err == nil
+	})
 	return name
 }
 

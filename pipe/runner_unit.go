@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -25,7 +26,8 @@ type unit struct {
 	def      catalog.Pipe
 	changed  chan struct{} // closed and replaced with each definition
 	removed  bool
-	first    *flow // of the first definition, if it was compiled already
+	first    *flow  // of the first definition, if it was compiled already
+	left     func() // says that the cluster of the definition's source is not needed any more
 	local    Local
 }
 
@@ -40,8 +42,8 @@ type Local struct {
 	Err error
 }
 
-func newUnit(def catalog.Pipe, announce func()) *unit {
-	return &unit{name: def.Name, announce: announce, done: make(chan struct{}), def: def, changed: make(chan struct{})}
+func (r *Runner) newUnit(def catalog.Pipe, announce func()) *unit {
+	return &unit{name: def.Name, announce: announce, done: make(chan struct{}), def: def, changed: make(chan struct{}), left: r.sources.use(def.SourceLogin)}
 }
 
 // Set makes a pipe run by a definition, from now on, in place of the one that it has,
@@ -53,13 +55,15 @@ func (r *Runner) Set(def catalog.Pipe) {
 	defer r.share()
 	if u, ok := r.pipes[def.Name]; ok {
 		if !reflect.DeepEqual(u.def, def) {
-			u.def = def
+			was := u.left
+			u.def, u.left = def, r.sources.use(def.SourceLogin)
+			go was() // closing takes a while
 			close(u.changed)
 			u.changed = make(chan struct{})
 		}
 		return
 	}
-	u := newUnit(def, func() {})
+	u := r.newUnit(def, func() {})
 	if was := r.ending[def.Name]; was != nil {
 		u.after = was.done
 	}
@@ -75,6 +79,13 @@ func (r *Runner) Check(def catalog.Pipe) error {
 	f, err := newFlow(def, r)
 	if err == nil {
 		f.closeTargets()
+	}
+	if e := def.Envelope; e != nil {
+		r.mu.Lock()
+		if r.pipes[def.Name] == nil {
+			r.metrics.mappings.forget(e.Mapping)
+		}
+		r.mu.Unlock()
 	}
 	return err
 }
@@ -93,6 +104,8 @@ func (r *Runner) Remove(name string) {
 	close(u.changed)
 	if r.start != nil {
 		r.ending[name] = u
+	} else {
+		go u.left()
 	}
 }
 
@@ -105,7 +118,7 @@ func (r *Runner) Forget(ctx context.Context, pipe string) error {
 		return err
 	}
 	return t.Update(ctx, func(tx *table.Tx) error {
-		for _, key := range []string{"state/" + pipe, "begun/" + pipe, scaleKey(pipe)} {
+		for _, key := range []string{"state/" + pipe, "begun/" + pipe, scaleKey(pipe), resultKey(pipe)} {
 			tx.Delete(key)
 		}
 		return nil
@@ -132,6 +145,28 @@ func (r *Runner) Members(ctx context.Context, name string) (int, error) {
 		return 0, err
 	}
 	return r.members(ctx, def)
+}
+
+// OwnMembers is Members without those that are no processes of klamm.
+func (r *Runner) OwnMembers(ctx context.Context, name string) (n int, err error) {
+	def, err := r.definition(name)
+	if err != nil {
+		return 0, err
+	}
+	source, err := r.source(def)
+	if err != nil {
+		return 0, err
+	}
+	group, err := source.Group(ctx, def.Group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return 0, nil
+	}
+	for _, m := range group.Members {
+		if kafka.IsOwn(m.ClientID) {
+			n++
+		}
+	}
+	return n, err
 }
 
 // State returns what keeps a pipe from running, or Running, and why. It knows of what
@@ -242,10 +277,14 @@ func (r *Runner) ended(u *unit) {
 		u.first.closeTargets()
 		u.first = nil
 	}
+	go u.left()
 	if r.ending[u.name] == u {
 		delete(r.ending, u.name)
 		if r.pipes[u.name] == nil {
 			r.metrics.forget(u.name)
+			if e := u.def.Envelope; e != nil {
+				r.metrics.mappings.forget(e.Mapping)
+			}
 		}
 	}
 	close(u.done)
@@ -408,7 +447,7 @@ func alike(a, b catalog.Pipe) bool {
 // belongs to who began it. A file belongs to the log that writes it.
 func succeeds(was, now catalog.Pipe) bool {
 	a, b := was.WithDefaults(), now.WithDefaults()
-	return a.Group == b.Group && a.SourceCluster == b.SourceCluster && slices.Equal(a.Topics, b.Topics) && !a.Transactional() && !b.Transactional() && a.Target.Kind != "log" && b.Target.Kind != "log"
+	return a.Group == b.Group && a.SourceCluster == b.SourceCluster && reflect.DeepEqual(a.SourceLogin, b.SourceLogin) && slices.Equal(a.Topics, b.Topics) && !a.Transactional() && !b.Transactional() && a.Target.Kind != "log" && b.Target.Kind != "log"
 }
 
 // forget drops the series of a pipe that there is no more.

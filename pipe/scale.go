@@ -178,7 +178,11 @@ func (r *Runner) sight(ctx context.Context, f *flow, overloaded bool) (sighting,
 	if err != nil {
 		return sighting{}, err
 	}
-	group, err := r.source(f.def).Group(ctx, f.def.Group)
+	source, err := r.source(f.def)
+	if err != nil {
+		return sighting{}, err
+	}
+	group, err := source.Group(ctx, f.def.Group)
 	if err != nil {
 		return sighting{}, err
 	}

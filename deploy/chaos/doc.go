@@ -4,10 +4,12 @@
 //	chaos records     kills, rebalances and a lost broker under a stream of records
 //	chaos backlog     a target that is down while gigabytes wait for it
 //	chaos endpoints   thousands of endpoints of which some are dead
+//	chaos changes     pipes that are changed at random while processes are killed
+//	chaos definitions thousands of definitions: start, memory, and how fast changes act
 //
 // Each prints its figures as a table and exits with 1 if one of them breaks its
-// bound. `make chaos`, `make chaos-backlog` and `make chaos-endpoints` start them
-// with Apache Kafka; docs/reliability.md says what they show.
+// bound. `make chaos`, `make chaos-backlog`, `make chaos-endpoints`, `make chaos-changes` and
+// `make chaos-definitions` start them with Apache Kafka; docs/reliability.md says what they show.
 //
 // A proof is made of: a stage (stage.go), which is the cluster, the directory and
 // the klamm processes; a ledger (ledger.go), which is told of every record that

@@ -25,7 +25,7 @@ func main() {
 	}
 }
 
-const usage = "usage: chaos records|backlog|endpoints [-h] [flags], with the brokers in KLAMM_TEST_BROKERS"
+const usage = "usage: chaos records|backlog|endpoints|changes|definitions [-h] [flags], with the brokers in KLAMM_TEST_BROKERS"
 
 // prove runs the proof that the arguments name, and returns whether it holds.
 func prove(ctx context.Context, args []string) (bool, error) {
@@ -44,6 +44,10 @@ func prove(ctx context.Context, args []string) (bool, error) {
 		run = backlogFlags(flags, s)
 	case "endpoints":
 		run = endpointsFlags(flags, s)
+	case "changes":
+		run = changesFlags(flags, s)
+	case "definitions":
+		run = definitionsFlags(flags, s)
 	default:
 		return false, errors.New(usage)
 	}
@@ -109,6 +113,36 @@ func backlogFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, er
 			return false, errors.New("a number is too small")
 		}
 		return b.run(ctx)
+	}
+}
+
+func changesFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	c := &changes{stage: s}
+	flags.IntVar(&c.pipes, "pipes", 50, "how many")
+	flags.IntVar(&c.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&c.rate, "rate", 200, "records a second")
+	flags.DurationVar(&c.lasting, "lasting", 5*time.Minute, "how long pipes are changed")
+	flags.DurationVar(&c.every, "every", time.Minute, "between two kills")
+	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().Unix()), "of the changes")
+	return func(ctx context.Context) (bool, error) {
+		if c.pipes < 1 || c.klamms < 1 || c.rate < 1 || c.rate > 100_000 || c.lasting <= 0 || c.every <= 0 {
+			return false, errors.New("a number is out of range")
+		}
+		return c.run(ctx)
+	}
+}
+
+func definitionsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	d := &definitions{stage: s}
+	flags.IntVar(&d.defined, "defined", 10_000, "how many pipes are defined")
+	flags.IntVar(&d.active, "active", 100, "how many of them run")
+	flags.IntVar(&d.klamms, "klamms", 3, "klamm processes that a change has to reach")
+	flags.IntVar(&d.tries, "tries", 10, "how often a pipe is made, and changed")
+	return func(ctx context.Context) (bool, error) {
+		if d.active < 1 || d.defined < d.active || d.klamms < 1 || d.tries < 1 {
+			return false, errors.New("a number is out of range")
+		}
+		return d.run(ctx)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ type process struct {
 	ended   chan struct{} // closed when cmd has ended
 	dropped bool          // that it ends is wanted
 	failed  error         // it has ended although that was not wanted
+	since   int           // where in the log the last start begins
 }
 
 // start starts the process.
@@ -32,6 +34,10 @@ func (p *process) start() error {
 		return fmt.Errorf("open the log of %s: %w", p.name, err)
 	}
 	defer func() { _ = out.Close() }()
+	before, err := out.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("read the log of %s: %w", p.name, err)
+	}
 	cmd := p.command()
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = out, out, alone()
 	if err := cmd.Start(); err != nil {
@@ -40,7 +46,7 @@ func (p *process) start() error {
 	ended := make(chan struct{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cmd, p.ended, p.dropped = cmd, ended, false
+	p.cmd, p.ended, p.dropped, p.since = cmd, ended, false, int(before)
 	go func() { // ends with the process
 		err := cmd.Wait()
 		p.mu.Lock()

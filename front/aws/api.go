@@ -1,8 +1,10 @@
 // Package aws speaks two of AWS's control planes, so that its SDKs and its command
 // line work with klamm unchanged: EventBridge Pipes (pipes.go, tags.go; REST with JSON
 // bodies) and of EventBridge what pipes need, connections and API destinations
-// (connection.go, destination.go; POST / with X-Amz-Target). What they make lies in the
-// catalog, in their own words; pipe_compile.go makes of it what package pipe runs.
+// (connection.go, destination.go; POST / with X-Amz-Target). Beside them are functions
+// (function.go) and event source mappings (mapping.go) of the Lambda API. What they
+// make lies in the catalog, in their own words; pipe_compile.go and mapping_compile.go
+// make of it what package pipe runs.
 // Requests are checked by constraint.go, and errors named by wire.go.
 package aws
 
@@ -28,7 +30,11 @@ type Config struct {
 	Seal  *catalog.Seal
 	// Definitions says what became of what is in the store.
 	Definitions *catalog.Definitions
-	Pipes       *pipe.Runner
+	// Mappings says what became of event source mappings, and Mapping how they
+	// differ from those of AWS.
+	Mappings *catalog.Definitions
+	Mapping  MappingConfig
+	Pipes    *pipe.Runner
 	// Account and Region are those of all ARNs.
 	Account, Region string
 	// Brokers returns the bootstrap servers of klamm's own cluster.
@@ -55,6 +61,7 @@ type API struct {
 	ctx     context.Context // of what goes on after an answer; ends with Close
 	cancel  context.CancelFunc
 	proving sync.WaitGroup
+	mapping sync.Mutex // held while a new mapping is compared with those that there are
 }
 
 // New returns an API. Definitions of the config may be set later, before it is used.
@@ -64,8 +71,10 @@ func New(cfg Config) *API {
 	return a
 }
 
-// Use sets what says what became of the definitions.
-func (a *API) Use(d *catalog.Definitions) { a.cfg.Definitions = d }
+// Use sets what says what became of the definitions and of event source mappings.
+func (a *API) Use(d, mappings *catalog.Definitions) {
+	a.cfg.Definitions, a.cfg.Mappings = d, mappings
+}
 
 // Close ends what goes on after an answer.
 func (a *API) Close() {

@@ -94,7 +94,7 @@ func start(t *testing.T) *server {
 	api := aws.New(aws.Config{Gate: gate.New(cluster), Store: store, Seal: seal, Pipes: runner, Account: "000000000000", Region: "us-east-1",
 		Brokers: func() []string { return brokers }, Egress: egress, Transport: egress.Transport(), Log: log})
 	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Compile: api.Compile, Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Log: log})
-	api.Use(definitions)
+	api.Use(definitions, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { store.Run(ctx) })
@@ -305,6 +305,9 @@ func TestRefusedPipes(t *testing.T) {
 		{"no such destination", "arn:aws:events:us-east-1:000000000000:api-destination/none/1-2", source(m{"BatchSize": 1}), "does not exist"},
 		{"a header of its own", arn, m{"TargetParameters": m{"HttpParameters": m{"HeaderParameters": m{"Host": "x"}}}}, "Host"},
 		{"a wrong template", topicTarget, m{"TargetParameters": m{"InputTemplate": "{\"a\": <$.value.id}"}}, "template"},
+		{"a wrong way to invoke", topicTarget, m{"TargetParameters": m{"LambdaFunctionParameters": m{"InvocationType": "LATER"}}}, "REQUEST_RESPONSE, FIRE_AND_FORGET"},
+		{"parameters of two kinds", topicTarget, m{"TargetParameters": m{"LambdaFunctionParameters": m{}, "SqsQueueParameters": m{"MessageGroupId": "g"}}}, "at most one structure"},
+		{"a log that is not JSON", topicTarget, m{"LogConfiguration": m{"Level": "INFO", "S3LogDestination": m{"BucketName": "logs", "BucketOwner": "000000000000", "OutputFormat": "w3c"}}}, "only json"},
 		{"a wrong log level", topicTarget, m{"LogConfiguration": m{"Level": "LOUD"}}, "logConfiguration.level"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

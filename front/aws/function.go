@@ -71,6 +71,7 @@ func lambdaFaultOf(err error) *lambdaFault {
 		return own
 	}
 	var start *function.StartError
+	var unreached *function.UnreachedError
 	switch message := err.Error(); {
 	case errors.Is(err, front.ErrNoRoute), errors.Is(err, front.ErrMethod):
 		return &lambdaFault{name: "UnknownOperationException", status: http.StatusNotFound, message: "There is no such operation."}
@@ -95,6 +96,12 @@ func lambdaFaultOf(err error) *lambdaFault {
 		return &lambdaFault{name: "TooManyRequestsException", status: http.StatusTooManyRequests, message: "Rate Exceeded.", reason: "ReservedFunctionConcurrentInvocationLimitExceeded"}
 	case errors.Is(err, function.ErrClosed):
 		return &lambdaFault{name: "ServiceException", status: http.StatusServiceUnavailable, message: "klamm is stopping; try again."}
+	case errors.Is(err, function.ErrTooLarge):
+		return &lambdaFault{name: "RequestTooLargeException", status: http.StatusRequestEntityTooLarge, message: message}
+	case errors.As(err, &unreached) && unreached.Status == http.StatusTooManyRequests:
+		return &lambdaFault{name: "TooManyRequestsException", status: http.StatusTooManyRequests, message: "Rate Exceeded.", reason: "ConcurrentInvocationLimitExceeded"}
+	case errors.As(err, &unreached):
+		return &lambdaFault{name: "ResourceNotReadyException", status: http.StatusBadGateway, message: message}
 	case errors.As(err, &start):
 		return &lambdaFault{name: "InvalidRuntimeException", status: http.StatusBadGateway, message: start.Error()}
 	}
@@ -122,11 +129,14 @@ func writeLambdaError(w http.ResponseWriter, _ *http.Request, err error) {
 	f := lambdaFaultOf(err)
 	body := map[string]string{"Type": "User", "message": f.message}
 	switch f.name {
-	case "ResourceNotFoundException", "InvalidRuntimeException", "ServiceException": // these have it with a capital
+	case "ResourceNotFoundException", "InvalidRuntimeException", "ServiceException", "ResourceInUseException": // these have it with a capital
 		body = map[string]string{"Type": "User", "Message": f.message}
 	}
-	if f.status >= 500 {
+	switch {
+	case f.status >= 500:
 		body["Type"] = "Service"
+	case f.name == "ValidationException": // it is none of the API's own
+		delete(body, "Type")
 	}
 	if f.reason != "" {
 		body["Reason"] = f.reason

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -24,7 +25,10 @@ func (l lambda) invoke(w http.ResponseWriter, r *http.Request, who gate.Principa
 	if err != nil {
 		return err
 	}
-	in := function.Invocation{ID: uuid.NewString(), Trace: r.Header.Get("X-Amzn-Trace-Id")}
+	in := function.Invocation{ID: uuid.NewString(), Trace: r.Header.Get("X-Amzn-Trace-Id"), Tenant: r.Header.Get("X-Amz-Tenant-Id")}
+	if len(in.Tenant) > 256 {
+		return invalidParameter("1 validation error detected: Value at 'tenantId' failed to satisfy constraint: Member must have length less than or equal to 256")
+	}
 	kind := r.Header.Get("X-Amz-Invocation-Type")
 	largest := function.MaxPayload
 	switch kind {
@@ -69,7 +73,7 @@ func (l lambda) invoke(w http.ResponseWriter, r *http.Request, who gate.Principa
 	if err != nil {
 		return l.missing(name, err)
 	}
-	h.Set("X-Amz-Executed-Version", "$LATEST")
+	h.Set("X-Amz-Executed-Version", cmp.Or(out.Version, "$LATEST"))
 	h.Set("Content-Type", "application/json")
 	if in.Trace != "" {
 		h.Set("X-Amzn-Trace-Id", in.Trace)

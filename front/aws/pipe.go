@@ -63,7 +63,7 @@ func (a *API) createPipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err := a.allowPipe(r, who, "pipes:CreatePipe", name, &q.pipeDocument); err != nil {
 		return err
 	}
-	b := pipeBody{Pipe: q.pipeDocument, Group: "klamm-pipe-" + name + "-" + newID()[:8], Change: create}
+	b := pipeBody{Pipe: q.pipeDocument, Group: "klamm-pipe-" + name + "-" + newID(), Change: create}
 	if len(b.Pipe.Tags) == 0 {
 		b.Pipe.Tags = nil
 	}
@@ -430,6 +430,9 @@ func (a *API) listPipes(w http.ResponseWriter, r *http.Request, who gate.Princip
 		b, err := readPipe(doc)
 		if err != nil || !strings.HasPrefix(textOf(b.Pipe.Source), textOf(from)) || !strings.HasPrefix(textOf(b.Pipe.Target), textOf(to)) || desired != nil && (*desired == stopped) != doc.Stopped {
 			continue
+		}
+		if current != nil && *current == running && doc.Stopped {
+			continue // whether it has stopped yet need not be asked
 		}
 		if page.full(len(list)) {
 			break

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/target/log"
 )
 
 // A pipeBody is how a pipe lies in the catalog.
@@ -95,7 +97,7 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 	if err != nil {
 		return catalog.Pipe{}, err
 	}
-	p := catalog.Pipe{Name: name, Topics: []string{*k.TopicName}, Group: b.group(), Start: "earliest", SourceCluster: source.cluster}
+	p := catalog.Pipe{Name: name, Topics: []string{*k.TopicName}, Group: b.group(), Start: "earliest", SourceCluster: source.cluster, SourceLogin: source.login}
 	if k.StartingPosition != nil && *k.StartingPosition == "LATEST" {
 		p.Start = "latest"
 	}
@@ -115,6 +117,9 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 		return catalog.Pipe{}, fmt.Errorf("target: %w", err)
 	}
 	x.TargetTemplate = textOf(input.InputTemplate)
+	if doc.TargetParameters != nil && fireAndForget(doc.TargetParameters.LambdaFunctionParameters) && p.Target.Kind == "function" {
+		x.Queue, x.Function = gate.AsyncTopic, functionForms.FindStringSubmatch(*doc.Target)[4]
+	}
 	if doc.Enrichment != nil && *doc.Enrichment != "" {
 		input = inputParameters{}
 		if doc.EnrichmentParameters != nil {
@@ -127,6 +132,7 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 		x.Enrichment, x.EnrichmentRate = &t, rate
 		x.EnrichmentARN, x.EnrichmentTemplate = *doc.Enrichment, textOf(input.InputTemplate)
 	}
+	x.Log = a.logOf(doc.LogConfiguration)
 	p.Execution = x
 	p.Delivery = catalog.Delivery{
 		Timeout: 5 * time.Minute, Order: catalog.OrderPartition, InFlight: 1000, Backoff: catalog.Backoff{Min: time.Second, Max: time.Minute}, Log: "none",
@@ -136,6 +142,32 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 		p.Delivery.Batch.Wait = time.Duration(*k.MaximumBatchingWindowInSeconds) * time.Second
 	}
 	return p, nil
+}
+
+// logOf says where executions are logged; nil: nowhere.
+func (a *API) logOf(l *logConfiguration) *catalog.ExecutionLog {
+	if l == nil || textOf(l.Level) == "OFF" {
+		return nil
+	}
+	x := &catalog.ExecutionLog{Level: textOf(l.Level), Data: len(l.IncludeExecutionData) > 0}
+	if d := l.CloudwatchLogsLogDestination; d != nil {
+		if m := logGroupArn.FindStringSubmatch(textOf(d.LogGroupArn)); m != nil {
+			x.Topic = log.Topic(m[1])
+		}
+	}
+	if d := l.S3LogDestination; d != nil {
+		x.Bucket, x.Prefix = textOf(d.BucketName), textOf(d.Prefix)
+	}
+	if x.Topic == "" && x.Bucket == "" {
+		return nil
+	}
+	return x
+}
+
+// fireAndForget says whether nobody waits for a function.
+func fireAndForget(parameters json.RawMessage) bool {
+	var p struct{ InvocationType string }
+	return len(parameters) > 0 && json.Unmarshal(parameters, &p) == nil && p.InvocationType == "FIRE_AND_FORGET"
 }
 
 func textOf(s *string) string {
@@ -152,13 +184,39 @@ func (a *API) pipeARN(name string) string {
 
 // A source is where a pipe reads.
 type source struct {
-	kind      string // as it stands in the records
-	bootstrap string // of a self-managed one
-	cluster   string // in kafka.clusters; empty: klamm's own
+	kind      string         // as it stands in the records
+	bootstrap string         // of a self-managed one
+	cluster   string         // in kafka.clusters; empty: klamm's own
+	login     *catalog.Login // instead of cluster; nil: as klamm logs in to it
 }
 
-// sourceOf finds the cluster that a source names.
+// sourceOf finds the cluster that a source names, and how it is logged in to: by the
+// credentials of the source if it has some, and otherwise as its configuration says. No
+// other way is tried when that one fails (pipes.md 12).
 func (a *API) sourceOf(doc *pipeDocument) (source, error) {
+	s, err := a.clusterOf(doc)
+	if err != nil {
+		return s, err
+	}
+	k := doc.kafka()
+	login := catalog.Login{Cluster: s.cluster, RootCA: textOf(k.ServerRootCaCertificate)}
+	if s.login != nil {
+		login.Brokers = s.login.Brokers
+	}
+	for way, secret := range k.Credentials {
+		login.Auth, login.Credentials = methods[way], textOf(secret)
+	}
+	if s.login != nil || login.Auth != "" || login.RootCA != "" {
+		s.login, s.cluster = &login, ""
+	}
+	return s, nil
+}
+
+// methods are how one logs in with which credentials.
+var methods = map[string]string{"ClientCertificateTlsAuth": "mtls", "SaslScram512Auth": "scram-512", "SaslScram256Auth": "scram-256", "BasicAuth": "plain"}
+
+// clusterOf finds the cluster that a source names.
+func (a *API) clusterOf(doc *pipeDocument) (source, error) {
 	name := *doc.Source
 	s := source{kind: "aws:kafka"}
 	if doc.SourceParameters.SelfManagedKafkaParameters != nil {
@@ -176,7 +234,8 @@ func (a *API) sourceOf(doc *pipeDocument) (source, error) {
 				return s, nil
 			}
 		}
-		return s, fmt.Errorf("source %s is neither klamm's own cluster nor one of kafka.clusters: name it there, with its brokers and credentials", name)
+		s.login = &catalog.Login{Brokers: s.bootstrap}
+		return s, nil
 	}
 	if m := clusterArn.FindStringSubmatch(name); m != nil {
 		if s.kind == "SelfManagedKafka" {

@@ -159,9 +159,38 @@ func (p *pipeDocument) check(v *violations) {
 	}
 	if t := p.TargetParameters; t != nil {
 		t.check(v, "targetParameters", true)
+		t.checkKinds(v)
 	}
 	p.LogConfiguration.check(v)
 	p.checkBatches(v)
+}
+
+// checkKinds reports parameters of several kinds of targets, and those of functions
+// that mean nothing (pipes.md 8).
+func (p *targetParameters) checkKinds(v *violations) {
+	kinds := 0
+	for _, one := range []json.RawMessage{p.LambdaFunctionParameters, p.StepFunctionStateMachineParameters, p.KinesisStreamParameters, p.EcsTaskParameters, p.BatchJobParameters, p.SqsQueueParameters,
+		p.RedshiftDataParameters, p.SageMakerPipelineParameters, p.EventBridgeEventBusParameters, p.CloudWatchLogsParameters, p.TimestreamParameters} {
+		if len(one) > 0 && string(one) != "null" {
+			kinds++
+		}
+	}
+	if p.HttpParameters != nil {
+		kinds++
+	}
+	if kinds > 1 {
+		v.say("targetParameters", "at most one structure may be given beside InputTemplate, the one of the target's kind")
+	}
+	if len(p.LambdaFunctionParameters) == 0 {
+		return
+	}
+	const path = "targetParameters.lambdaFunctionParameters"
+	var lambda struct{ InvocationType *string }
+	if err := json.Unmarshal(p.LambdaFunctionParameters, &lambda); err != nil {
+		v.say(path, "want a structure with InvocationType")
+		return
+	}
+	v.oneOf(path+".invocationType", lambda.InvocationType, "REQUEST_RESPONSE", "FIRE_AND_FORGET")
 }
 
 func checkTags(v *violations, path string, tags map[string]*string, least int) {
@@ -361,6 +390,9 @@ func (l *logConfiguration) check(v *violations) {
 		v.required("logConfiguration.s3LogDestination.bucketOwner", d.BucketOwner, like(0, 0, `\d{12}`))
 		v.oneOf("logConfiguration.s3LogDestination.outputFormat", d.OutputFormat, "json", "plain", "w3c")
 		v.text("logConfiguration.s3LogDestination.prefix", d.Prefix, long(0, 256))
+		if f := d.OutputFormat; f != nil && (*f == "plain" || *f == "w3c") {
+			v.say("logConfiguration.s3LogDestination.outputFormat", "only json is supported")
+		}
 	}
 	if d := l.FirehoseLogDestination; d != nil {
 		v.required("logConfiguration.firehoseLogDestination.deliveryStreamArn", d.DeliveryStreamArn, like(1, 1600, `arn:aws([a-z]|\-)*:firehose:[^:]*:(\d{12}):deliverystream/[a-zA-Z0-9_.-]{1,64}`))
