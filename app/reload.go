@@ -56,7 +56,7 @@ const (
 // and so do the parts that differences names.
 var live = []string{
 	"public_url", "auth", "tls", "listeners", "policies", "rules", "authorize", "sizes", "limits", "usage_plans", "ratelimit", "rest", "cloudevents", "topics", "stages",
-	"routes", "cors", "waf", "access_log", "trace", "trust_request_id", "compression",
+	"routes", "cors", "waf", "access_log", "trace", "trust_request_id", "compression", "cache", "connections", "adaptive", "pipes",
 }
 
 // A generation is what a reload replaces.
@@ -247,6 +247,11 @@ func (a *App) merged(cfg *config.Config) (next *config.Config, waiting []string)
 	was := a.cfg
 	keep("rest.produce", !reflect.DeepEqual(cfg.Rest.Produce, was.Rest.Produce), func() { next.Rest.Produce = was.Rest.Produce })
 	keep("sizes.in_flight", cfg.Sizes.InFlight != was.Sizes.InFlight, func() { next.Sizes.InFlight = was.Sizes.InFlight })
+	conns := cfg.Connections
+	conns.HeaderTimeout, conns.Idle, conns.MaxStreamsPerConnection = was.Connections.HeaderTimeout, was.Connections.Idle, was.Connections.MaxStreamsPerConnection
+	keep("connections.header_timeout", conns.HeaderTimeout != cfg.Connections.HeaderTimeout, func() { next.Connections = conns })
+	keep("connections.idle", conns.Idle != cfg.Connections.Idle, func() { next.Connections = conns })
+	keep("connections.max_streams_per_connection", conns.MaxStreamsPerConnection != cfg.Connections.MaxStreamsPerConnection, func() { next.Connections = conns })
 	proxied := func(c *config.Config) bool { return c.WAF.ClientIP == "proxy_protocol" }
 	keep("waf.client_ip", proxied(cfg) != proxied(was), func() { next.WAF.ClientIP = was.WAF.ClientIP })
 	keep("tls", !alike(cfg.TLS, was.TLS), func() { next.TLS = was.TLS })
@@ -303,6 +308,9 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 	if problems := checkShape(cfg); len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
+	if err := a.checkPipes(cfg, was.cfg); err != nil {
+		return nil, err
+	}
 	metrics := &staged{to: a.registry}
 	if was.auth != nil && (forced || differs("auth", "public_url", "waf")) {
 		if next.auth, err = a.chainOf(ctx, cfg, next.links, metrics); err != nil {
@@ -354,6 +362,14 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 	}
 	metrics.commit()
 	secured()
+	if links, err := front.NewLinks("", cfg.WAF.TrustedProxies); err == nil { // wallOf has made the same
+		a.doors[0].limit.Change(cfg.Connections, links)
+	}
+	a.protection.Change(cfg.Adaptive)
+	a.gate.Bound(cfg.Sizes.RecordsPerRequest())
+	if differs("pipes") {
+		a.defined.definitions.ChangeFile(cfg.Pipes)
+	}
 	switchLog()
 	a.auth.Store(next.auth)
 	a.limits = next.limits
@@ -383,7 +399,7 @@ func (a *App) frontOf(ctx context.Context, g generation) (front.Config, error) {
 	return front.Config{
 		Sizes: cfg.Sizes, Connections: cfg.Connections, H2C: cfg.H2C, CORS: cfg.CORS, Dialects: dialects, Anonymous: cfg.Auth.Anonymous || g.auth == nil, Claims: a.claims, Gate: a.gate, Links: g.links,
 		Limits: g.limits, PassedOn: peer.Forwarded, Metrics: a.frontMetrics, Log: a.log, Authenticators: a.authenticators(g.auth), AccessLog: g.log, Account: cfg.AWS.Account,
-		Tracing: front.Tracing{Tracer: a.tracer, Propagate: propagate}, TrustRequestID: cfg.TrustRequestID, Firewall: g.firewall, Compression: cfg.Compression,
+		Tracing: front.Tracing{Tracer: a.tracer, Propagate: propagate}, TrustRequestID: cfg.TrustRequestID, Firewall: g.firewall, Compression: cfg.Compression, Cache: cfg.Cache,
 	}, nil
 }
 

@@ -15,10 +15,14 @@ import (
 const (
 	// smallBody is read into a pooled buffer without asking the budget.
 	smallBody = 16 << 10
+	// firstRoom is how much memory a large body gets before any of it has come.
+	firstRoom = 1 << 20
 	// keptBuffer is the largest buffer that goes back to the pool.
 	keptBuffer = 1 << 20
 	// bodyPatience is how long a client may be silent in the middle of a body.
 	bodyPatience = 30 * time.Second
+	// slowStart is for how long the rate of a body does not matter.
+	slowStart = 5 * time.Second
 )
 
 // budget bounds the memory of all request bodies that are being read or worked
@@ -43,6 +47,7 @@ func (b *budget) give(n int64) { b.used.Add(-n) }
 type body struct {
 	io.ReadCloser
 	limit   int64
+	rate    int64 // at least so many bytes a second; 0: no matter how slowly
 	budget  *budget
 	control *http.ResponseController
 	length  int64           // as announced; -1: unknown
@@ -139,7 +144,8 @@ func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 	if b.length > b.limit {
 		return nil, nil, tooLarge(b.limit)
 	}
-	_ = b.control.SetReadDeadline(time.Now().Add(bodyPatience))
+	begun := time.Now()
+	_ = b.control.SetReadDeadline(b.deadline(begun, begun, 0))
 	pooled := buffers.Get().(*[]byte)
 	buf := (*pooled)[:0]
 	held := int64(0)
@@ -153,7 +159,10 @@ func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 		}
 		buffers.Put(pooled)
 	}
-	want := max(b.length, int64(cap(buf)))
+	want := int64(cap(buf))
+	if b.length > want {
+		want = b.room(want)
+	}
 	if want > smallBody {
 		if !b.budget.take(want) {
 			done(true)
@@ -173,13 +182,14 @@ func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 					return buf, done, nil
 				}
 			}
-			more := int64(cap(buf)) // doubles
+			next := b.room(int64(cap(buf)))
+			more := next - int64(cap(buf))
 			if !b.budget.take(more) {
 				done(true)
 				return nil, nil, ErrBusy
 			}
 			held += more
-			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+			buf = append(make([]byte, 0, next), buf...)
 		}
 		n, err := b.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
@@ -198,10 +208,35 @@ func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 			}
 			return nil, nil, fmt.Errorf("read the request body: %w", err)
 		}
-		if n > 0 && cap(buf) > smallBody {
-			_ = b.control.SetReadDeadline(time.Now().Add(bodyPatience))
+		if n > 0 && int64(len(buf)) != b.length { // else all of it is there
+			_ = b.control.SetReadDeadline(b.deadline(begun, time.Now(), int64(len(buf))))
 		}
 	}
+}
+
+// room is how much memory a body gets that has filled what it had. It is not given what
+// it has announced at once: some clients that announce much and send nothing would have
+// all that there is for bodies.
+func (b *body) room(had int64) int64 {
+	if b.length <= had { // not known, or wrong
+		return 2 * had
+	}
+	return min(b.length, max(16*had, firstRoom))
+}
+
+// deadline is when more of a body has to be there, of which so many bytes have come
+// since it was begun. Whoever sends a little at a time does not hold memory and a
+// connection for ever (gateway-policies.md 3.4).
+func (b *body) deadline(begun, now time.Time, n int64) time.Time {
+	silent := now.Add(bodyPatience)
+	if b.rate == 0 {
+		return silent
+	}
+	slow := begun.Add(slowStart + time.Duration(float64(n)/float64(b.rate)*float64(time.Second)))
+	if slow.Before(silent) {
+		return slow
+	}
+	return silent
 }
 
 // whole takes the deadline of the body back when it is there as a whole: net/http

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 // TestLentBodiesAreNotUsedAgain lends a body out for good, and expects that its
@@ -45,5 +46,27 @@ func TestLentBodiesAreNotUsedAgain(t *testing.T) {
 	}
 	if held := accounts.used.Load(); held != 0 {
 		t.Errorf("%d bytes are still held", held)
+	}
+}
+
+func TestBodiesHaveToComeInTime(t *testing.T) {
+	begun := time.Now()
+	for _, c := range []struct {
+		name string
+		rate int64
+		at   time.Duration // since it was begun
+		n    int64         // bytes that have come
+		want time.Duration // since it was begun
+	}{
+		{"nothing yet", 1 << 10, 0, 0, 5 * time.Second},
+		{"a byte late", 1 << 10, 4 * time.Second, 1, 5*time.Second + time.Second/1024},
+		{"as fast as it has to be", 1 << 10, 10 * time.Second, 10 << 10, 15 * time.Second},
+		{"much, and then silence", 1 << 10, time.Second, 1 << 20, 31 * time.Second},
+		{"without a rate", 0, time.Second, 1, 31 * time.Second},
+	} {
+		b := &body{rate: c.rate}
+		if got := b.deadline(begun, begun.Add(c.at), c.n).Sub(begun); got.Round(time.Millisecond) != c.want.Round(time.Millisecond) {
+			t.Errorf("%s: until %s, want %s", c.name, got, c.want)
+		}
 	}
 }

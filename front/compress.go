@@ -264,6 +264,9 @@ func (c *compression) begin(s *Server, r *http.Request) {
 
 // acceptable is the encoding that a client likes best among those that klamm has.
 func acceptable(fields []string) string {
+	if len(fields) == 0 {
+		return ""
+	}
 	best, quality, any := "", 0.0, 0.0
 	q := map[string]float64{}
 	for _, field := range fields {
@@ -318,14 +321,19 @@ func compressible(contentType string) bool {
 // header decides as far as that is possible when the answer begins.
 func (c *compression) header(x *exchange, status int) {
 	h := x.Header()
+	length := h.Get("Content-Length")
+	if c.encoding == "" && length == "" { // the client does not want it, and it may be small
+		return
+	}
+	if length != "" {
+		if n, err := strconv.Atoi(length); err == nil && n < c.min {
+			c.encoding = ""
+			return
+		}
+	}
 	encodable := c.min > 0 && status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified && status != http.StatusPartialContent &&
 		h["Content-Encoding"] == nil && compressible(h.Get("Content-Type")) && (x.route == nil || !x.route.Streams)
 	if !encodable {
-		c.encoding = ""
-		return
-	}
-	length := h.Get("Content-Length")
-	if n, err := strconv.Atoi(length); err == nil && n < c.min {
 		c.encoding = ""
 		return
 	}

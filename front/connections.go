@@ -24,7 +24,7 @@ type connections struct {
 
 // connect makes the connections of a first server.
 func connect(s *Server) *connections {
-	c, limits := &connections{budget: budget{limit: s.cfg.Sizes.InFlight}}, s.cfg.Connections.withDefaults()
+	c, limits := &connections{budget: budget{limit: s.cfg.Sizes.InFlight}}, s.cfg.Connections
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.current.Store(s)
 	c.http = &http.Server{

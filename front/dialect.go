@@ -40,7 +40,23 @@ type Route struct {
 	Streams bool
 	// Repeat says what an Idempotency-Key means here.
 	Repeat Repeat
+	// Metadata says what the operation has to do with answers that are kept.
+	Metadata Metadata
+	// Own says of a Public route that it finds out by itself who is calling, and
+	// calls OwnCaller with that.
+	Own bool
 }
+
+// Metadata says whether an operation is about topics, partitions, settings or schemas
+// rather than about records.
+type Metadata int
+
+// What an operation does to metadata.
+const (
+	NoMetadata      Metadata = iota
+	TellsMetadata            // its answer may be kept for a while, where that is configured
+	ChangesMetadata          // afterwards, answers that were kept are no longer good
+)
 
 // A Handler decodes the request, calls the gate and encodes the result. It
 // writes nothing when it returns an error.

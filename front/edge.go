@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/shape"
@@ -29,6 +30,9 @@ type OwnRoute struct {
 	// own pattern is not looked at. Nil: the dialects' own routes are.
 	Route   *Route
 	Dialect *Dialect
+	// Rewrite gives requests another path, where a dialect has a route, and says
+	// whether it could. Nil: they are served where they came.
+	Rewrite func(*http.Request) bool
 }
 
 // An ownRoute is an OwnRoute made ready.
@@ -138,13 +142,29 @@ func (s *Server) find(r *http.Request, at *staged) http.Handler {
 	if own, path, ok := e.tables[StageOf(r)].Find(r.Method, r.URL.EscapedPath()); ok {
 		at.own, at.path = own, path
 	}
-	if at.own == nil || at.own.serve == nil || at.own.Pattern.Greedy() && s.routed(r) {
+	if at.own == nil || at.own.serve == nil && at.own.Rewrite == nil || at.own.Pattern.Greedy() && s.routed(r) {
 		return nil
 	}
 	for _, v := range at.path {
 		r.SetPathValue(v.Name, v.Value)
 	}
-	return at.own.serve
+	if at.own.Rewrite == nil {
+		return at.own.serve
+	}
+	called := r.URL.Path
+	if !at.own.Rewrite(r) {
+		return http.HandlerFunc(s.unrouted)
+	}
+	at.called = called
+	return nil
+}
+
+// calledPath is the path that a request came with, below its stage.
+func calledPath(r *http.Request) string {
+	if at := stagedOf(r); at != nil && at.called != "" {
+		return at.called
+	}
+	return r.URL.Path
 }
 
 // routed says whether a dialect has a route for a request.
@@ -164,7 +184,7 @@ func (s *Server) ownMethods(r *http.Request) (methods []string) {
 		return nil
 	}
 	for _, m := range t.Methods(r.URL.EscapedPath()) {
-		if own, _, _ := t.Find(m, r.URL.EscapedPath()); own.serve != nil {
+		if own, _, _ := t.Find(m, r.URL.EscapedPath()); own.serve != nil || own.Rewrite != nil {
 			methods = append(methods, m)
 		}
 	}
@@ -272,11 +292,22 @@ func mismatchProblem(err error) *Problem {
 	return p
 }
 
-// InOwnStage says in which stage a caller is who has come in without the front
-// door's authentication: by a signature of its own.
-func InOwnStage(r *http.Request, who gate.Principal) gate.Principal {
+// OwnCaller returns a caller who has come in by an Own route, after the route has found
+// out who that is, as one in the stage of the request whose calls are made for it. The
+// error is that of a limit.
+func OwnCaller(w http.ResponseWriter, r *http.Request, who gate.Principal) (gate.Principal, error) {
 	if at := stagedOf(r); at != nil && at.stage != nil {
 		who.Stage, who.TopicPrefix = at.Name, at.variant.prefix
 	}
-	return who
+	a := answerOf(w)
+	if a == nil {
+		return who, nil
+	}
+	if !who.Source.IsValid() {
+		who.Source, who.Secure = a.server.cfg.Links.Source(r), a.server.cfg.Links.Secure(r)
+	}
+	if trail := trailOf(w); trail != nil {
+		who = who.Within(&gate.Request{ID: idOf(w, r), Method: r.Method, Path: calledPath(r), Pattern: r.Pattern, Time: time.Now(), Stage: StageOf(r), Trail: trail})
+	}
+	return a.visit.Enter(r.Context(), who, false)
 }

@@ -19,21 +19,19 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who 
 	g := s.cfg.Gate
 	if g == nil || !g.Guarded() || route.Public {
 		if trail := trailOf(w); trail != nil {
-			who = who.Within(&gate.Request{ID: idOf(w, r), Method: r.Method, Path: r.URL.Path, Pattern: route.Pattern, Time: time.Now(), Stage: StageOf(r), Trail: trail})
+			who = who.Within(&gate.Request{ID: idOf(w, r), Method: r.Method, Path: calledPath(r), Pattern: route.Pattern, Time: time.Now(), Stage: StageOf(r), Trail: trail})
 		}
 		return who, err
 	}
-	q := &gate.Request{ID: idOf(w, r), Method: r.Method, Path: r.URL.Path, Pattern: route.Pattern, Header: r.Header, Query: r.URL.Query(), Bytes: r.ContentLength, Time: time.Now(), Stage: StageOf(r), Trail: trailOf(w)}
-	var refused *Refusal
-	switch kind := gate.Classify(err); {
-	case err == nil:
-	case kind == gate.Unauthenticated, errors.As(err, &refused):
-		g.TurnedAway(q, s.sourceOf(r), reasonOf(err))
-		return who, err
-	default:
+	q := &gate.Request{ID: idOf(w, r), Method: r.Method, Path: calledPath(r), Pattern: route.Pattern, Header: r.Header, Query: queryOf(r), Bytes: r.ContentLength, Time: time.Now(), Stage: StageOf(r), Trail: trailOf(w)}
+	if err != nil {
+		var refused *Refusal
+		if gate.Classify(err) == gate.Unauthenticated || errors.As(err, &refused) {
+			g.TurnedAway(q, s.sourceOf(r), reasonOf(err))
+		}
 		return who, err
 	}
-	if len(r.URL.Path) > longestRoute-100 {
+	if len(r.URL.Path) > longestRoute-100 || len(calledPath(r)) > longestRoute-100 {
 		return who, &RepeatError{http.StatusRequestURITooLong, "the path is too long for policies"}
 	}
 	who, err = g.Enter(r.Context(), who, q)
@@ -45,6 +43,14 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who 
 		return who, RefuseAWS(gate.Denied, http.StatusForbidden, "AccessDeniedException", "Message", &message)
 	}
 	return who, err
+}
+
+// queryOf is the query of a request; nil if it has none.
+func queryOf(r *http.Request) map[string][]string {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	return r.URL.Query()
 }
 
 func (s *Server) sourceOf(r *http.Request) string {

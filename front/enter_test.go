@@ -43,7 +43,7 @@ func TestEveryRequestComesInByTheGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	audit, err := gate.NewAudit(gate.AuditConfig{File: path}, nil, log)
+	audit, err := gate.NewAudit(gate.AuditConfig{File: path}, nil, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestEveryRequestComesInByTheGate(t *testing.T) {
 }
 
 func withTimeout(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

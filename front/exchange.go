@@ -34,6 +34,7 @@ type exchange struct {
 	http.ResponseWriter
 	server    *Server
 	request   *http.Request // as it came
+	conn      *framedConn   // that it came over; nil: nobody looks at that
 	path      string        // as it came: routing changes the request's
 	start     time.Time
 	id, own   string // own is the id that the client cannot choose
@@ -60,7 +61,7 @@ type exchange struct {
 // begin begins the exchange of a request; end has to be called. The request that it
 // returns carries the trace.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
-	x := &exchange{ResponseWriter: w, server: s, request: r, path: r.URL.EscapedPath(), start: time.Now(), own: requestID()}
+	x := &exchange{ResponseWriter: w, server: s, request: r, conn: framedOf(r), path: r.URL.EscapedPath(), start: time.Now(), own: requestID()}
 	x.id = x.own
 	if s.cfg.TrustRequestID {
 		if id := clientID(r.Header); id != "" {
@@ -259,7 +260,7 @@ func (x *exchange) open() {
 // end ends the exchange: the answer is complete, or its connection cut.
 func (x *exchange) end() {
 	panicked := recover()
-	nextHeader(x.request)
+	x.conn.nextHeader()
 	if panicked == nil {
 		x.compress.end(x)
 	}

@@ -59,19 +59,21 @@ func framed(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// ambiguous says whether the request of a context has both headers.
-func ambiguous(r *http.Request) bool {
+// framedOf returns the connection of a request; nil if nobody looks at it.
+func framedOf(r *http.Request) *framedConn {
 	f, _ := r.Context().Value(framedKey{}).(*framedConn)
-	if f == nil {
-		return false
-	}
-	return f.seen.Load()&(seenLength|seenEncoding) == seenLength|seenEncoding
+	return f
 }
 
-// nextHeader makes the connection of a request look at the header of the next one.
-func nextHeader(r *http.Request) {
-	if f, _ := r.Context().Value(framedKey{}).(*framedConn); f != nil {
-		f.seen.Store(0)
+// ambiguous says whether the request that is being served has both headers.
+func (c *framedConn) ambiguous() bool {
+	return c != nil && c.seen.Load()&(seenLength|seenEncoding) == seenLength|seenEncoding
+}
+
+// nextHeader makes a connection look at the header of the next request.
+func (c *framedConn) nextHeader() {
+	if c != nil {
+		c.seen.Store(0)
 	}
 }
 

@@ -296,7 +296,7 @@ func TestWhileTheFirstRuns(t *testing.T) {
 	go func() { left <- one.send(t, ctx, "/write", k, strings.NewReader("wait")) }()
 	// The key is taken before the record is written; the other one would wait too
 	// if it came first.
-	for end := time.Now().Add(10 * time.Second); !one.written(t) || two.post(t, "/write", k, "wait").status != 409; {
+	for end := time.Now().Add(time.Minute); !one.written(t) || two.post(t, "/write", k, "wait").status != 409; {
 		if time.Now().After(end) {
 			t.Fatal("no 409")
 		}
@@ -309,7 +309,7 @@ func TestWhileTheFirstRuns(t *testing.T) {
 	<-left
 	close(one.wait)
 	var got said
-	for end := time.Now().Add(10 * time.Second); !got.repeated; got = two.post(t, "/write", k, "wait") {
+	for end := time.Now().Add(time.Minute); !got.repeated; got = two.post(t, "/write", k, "wait") {
 		if time.Now().After(end) {
 			t.Fatalf("afterwards: %+v", got)
 		}

@@ -13,7 +13,7 @@ import (
 // visit begins the way of a request through the limits; nil where there are none. The
 // answer gets what its caller may know of them.
 func (s *Server) visit(a *answer, r *http.Request, route Route, name string) *gate.Visit {
-	if s.cfg.Limits == nil || route.Public {
+	if s.cfg.Limits == nil || route.Public && !route.Own {
 		return nil
 	}
 	a.visit = s.cfg.Limits.Visit(name, StageOf(r), s.cfg.Links.Source(r), r.Header, route.Streams)
@@ -33,10 +33,16 @@ func (s *Server) arrive(v *gate.Visit, r *http.Request) (passedOn bool, err erro
 	return false, v.Arrive(r.Context())
 }
 
-// admit asks the limits of a caller, and returns the caller as one whose calls they
+// admit asks the limits of a caller, unless its route does by OwnCaller, and returns the caller as one whose calls they
 // count. Who has only claimed to be another process counts as anybody.
-func (s *Server) admit(ctx context.Context, v *gate.Visit, who gate.Principal, passedOn bool, err error) (gate.Principal, error) {
-	if v == nil {
+func (s *Server) admit(ctx context.Context, v *gate.Visit, route *Route, who gate.Principal, passedOn bool, err error) (gate.Principal, error) {
+	switch {
+	case v == nil:
+		return who, err
+	case route.Own && err == nil:
+		if passedOn {
+			err = v.Arrive(ctx)
+		}
 		return who, err
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -26,6 +27,9 @@ type Connections struct {
 	MaxStreamsPerConnection int `yaml:"max_streams_per_connection"`
 	// HeaderTimeout is how long a request's head may take; the default is 10s.
 	HeaderTimeout time.Duration `yaml:"header_timeout"`
+	// BodyMinRate is how many bytes of a body have to come in a second, from the fifth
+	// second on; streams may take their time. The default is 1KiB.
+	BodyMinRate int64 `yaml:"body_min_rate" unit:"bytes"`
 	// Idle is how long a connection may be without a request; the default is 75s.
 	Idle time.Duration `yaml:"idle"`
 }
@@ -43,6 +47,9 @@ func (c Connections) Validate(report func(path, problem string)) {
 	if c.HeaderTimeout < 0 || c.HeaderTimeout > 10*time.Minute {
 		report("header_timeout", "want a time up to 10m")
 	}
+	if c.BodyMinRate < 0 || c.BodyMinRate > 1<<30 {
+		report("body_min_rate", "want a size up to 1GiB")
+	}
 	if c.Idle < 0 || c.Idle > time.Hour {
 		report("idle", "want a time up to 1h")
 	}
@@ -59,34 +66,41 @@ func (c Connections) withDefaults() Connections {
 	if c.Idle == 0 {
 		c.Idle = 75 * time.Second
 	}
+	if c.BodyMinRate == 0 {
+		c.BodyMinRate = 1 << 10
+	}
 	return c
 }
 
 // A ConnectionLimit counts the connections of several listeners. It is safe for
-// concurrent use, and a prometheus.Collector of what it counts; nil limits nothing.
+// concurrent use, and a prometheus.Collector of what it counts.
 type ConnectionLimit struct {
-	cfg     Connections
-	links   Links
 	refused *prometheus.CounterVec
 	opened  prometheus.GaugeFunc
 
 	mu     sync.Mutex // guards what follows
+	cfg    Connections
+	links  Links
 	open   int
 	byAddr map[netip.Addr]int
 	next   time.Time // when the next connection may be accepted
 }
 
-// NewConnectionLimit returns a limit, or nil if cfg has none that counts connections.
-// The addresses of trusted proxies are those of links.
+// Change makes other bounds count for connections that come from now on.
+func (c *ConnectionLimit) Change(cfg Connections, links Links) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cfg, c.links = cfg, links
+}
+
+// NewConnectionLimit returns a limit, which may bound nothing. The addresses of
+// trusted proxies are those of links.
 func NewConnectionLimit(cfg Connections, links Links) *ConnectionLimit {
-	if cfg.MaxConnections == 0 && cfg.MaxConnectionsPerIP == 0 && cfg.AcceptRate == 0 {
-		return nil
-	}
 	c := &ConnectionLimit{cfg: cfg, links: links, byAddr: map[netip.Addr]int{}, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "klamm_front_connections_refused_total", Help: "Connections closed as soon as they came, since there were too many: of all (total) or of their address (address).",
 	}, []string{"reason"})}
 	c.opened = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "klamm_front_connections", Help: "Connections that are open, where they are limited.",
+		Name: "klamm_front_connections", Help: "Connections that are open.",
 	}, func() float64 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -109,9 +123,6 @@ func (c *ConnectionLimit) Collect(ch chan<- prometheus.Metric) {
 
 // Listen returns a listener whose connections are counted.
 func (c *ConnectionLimit) Listen(l net.Listener) net.Listener {
-	if c == nil {
-		return l
-	}
 	return &limitedListener{Listener: l, limit: c, closed: make(chan struct{})}
 }
 
@@ -155,11 +166,11 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 // turn takes a place among the connections that are accepted in a second, and says how
 // long it is until it comes. A second's worth may come at once.
 func (c *ConnectionLimit) turn(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.cfg.AcceptRate == 0 {
 		return 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if earliest := now.Add(-time.Second); c.next.Before(earliest) {
 		c.next = earliest
 	}
@@ -220,6 +231,9 @@ func (c *limitedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }
+
+// ReadFrom lets the kernel move an answer from another connection.
+func (c *limitedConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
 // errNotTCP says that half of a connection cannot be closed.
 var errNotTCP = errors.New("the connection has no halves")

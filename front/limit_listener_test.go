@@ -99,18 +99,20 @@ func TestAcceptRate(t *testing.T) {
 	}
 }
 
-func TestNoConnectionLimit(t *testing.T) {
-	var none *ConnectionLimit
-	if NewConnectionLimit(Connections{Idle: time.Second}, Links{}) != none {
-		t.Error("a limit of nothing")
+func TestConnectionLimitsChange(t *testing.T) {
+	c, at := NewConnectionLimit(Connections{}, Links{}), netip.MustParseAddr("192.0.2.7")
+	for range 3 {
+		if !c.enter(at) {
+			t.Fatal("a limit of nothing")
+		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	c.Change(Connections{MaxConnections: 4}, Links{})
+	if got := []bool{c.enter(at), c.enter(at)}; !got[0] || got[1] {
+		t.Errorf("the fourth and fifth connection are let in: %v, want only the fourth", got)
 	}
-	defer func() { _ = l.Close() }()
-	if none.Listen(l) != l {
-		t.Error("a listener that need not be counted")
+	c.Change(Connections{MaxConnectionsPerIP: 4}, Links{})
+	if c.enter(at) || !c.enter(netip.MustParseAddr("192.0.2.8")) {
+		t.Error("those that came before the change do not count")
 	}
 }
 

@@ -20,6 +20,7 @@ type servedMetrics struct {
 	rejects  *prometheus.CounterVec
 	streams  *prometheus.GaugeVec
 	shakes   *prometheus.CounterVec
+	cache    *prometheus.CounterVec
 
 	known sync.Map // of servedSeries by servedKey: looking up by labels costs more
 }
@@ -60,7 +61,10 @@ func newServedMetrics(r prometheus.Registerer) *servedMetrics {
 	m.shakes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "klamm_tls_handshake_errors_total", Help: "TLS handshakes that have failed, by the reason: left, timeout, no_certificate, bad_certificate, unknown_name, version, not_tls or other.",
 	}, []string{"reason"})
-	r.MustRegister(m.requests, m.seconds, m.calls, m.rejects, m.streams, m.shakes)
+	m.cache = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "klamm_front_cache_total", Help: "Requests whose answers may be kept, by stage and whether the answer was (hit) or had to be made (miss).",
+	}, []string{"stage", "result"})
+	r.MustRegister(m.requests, m.seconds, m.calls, m.rejects, m.streams, m.shakes, m.cache)
 	return m
 }
 
@@ -94,6 +98,14 @@ func (m *servedMetrics) series(key servedKey) servedSeries {
 		stage = gate.DefaultStage
 	}
 	return servedSeries{m.requests.WithLabelValues(api, stage, route, key.method, strconv.Itoa(key.status)), m.seconds.WithLabelValues(api, stage)}
+}
+
+// cached counts a request whose answer may be kept.
+func (m *servedMetrics) cached(stage, result string) {
+	if stage == "" {
+		stage = gate.DefaultStage
+	}
+	m.cache.WithLabelValues(stage, result).Inc()
 }
 
 // forget drops what was looked up: the routes are others after a reload.

@@ -34,6 +34,9 @@ type Sizes struct {
 	// Headers bounds the headers of a request together, up to 64KiB; the default is
 	// 16KiB.
 	Headers int64 `yaml:"headers" unit:"bytes"`
+	// Records is how many records one request may write, up to 1000000; the default is
+	// 10000. Streams may write any number.
+	Records int `yaml:"records"`
 	// URL bounds the path of a request with its query, up to 64KiB; the default is
 	// 8KiB.
 	URL int64 `yaml:"url" unit:"bytes"`
@@ -47,11 +50,22 @@ func (s Sizes) Validate(report func(path, problem string)) {
 	if s.InFlight < 0 || s.InFlight != 0 && s.InFlight < max(s.Body, 1<<20) {
 		report("in_flight", "want at least the size of one body")
 	}
+	if s.Records < 0 || s.Records > 1_000_000 {
+		report("records", "want a number up to 1000000")
+	}
 	for field, size := range map[string]int64{"headers": s.Headers, "url": s.URL} {
 		if size < 0 || size > largestHeaders {
 			report(field, "want a size up to 64KiB")
 		}
 	}
+}
+
+// RecordsPerRequest is Records, or its default.
+func (s Sizes) RecordsPerRequest() int {
+	if s.Records == 0 {
+		return 10_000
+	}
+	return s.Records
 }
 
 // A Config says how a server behaves.
@@ -93,6 +107,8 @@ type Config struct {
 	Firewall *Firewall
 	// Compression says which answers are compressed.
 	Compression Compression
+	// Cache says which answers are kept.
+	Cache Cache
 }
 
 // A Server answers HTTP requests in all its dialects.
@@ -101,8 +117,9 @@ type Server struct {
 	mux      *http.ServeMux
 	prefixes []prefix
 	*connections
-	cors *cors                // nil: there are no pages
-	edge atomic.Pointer[edge] // nil: there are neither stages nor routes of the configuration
+	cache cache
+	cors  *cors                // nil: there are no pages
+	edge  atomic.Pointer[edge] // nil: there are neither stages nor routes of the configuration
 }
 
 type prefix struct {
@@ -119,7 +136,7 @@ func New(cfg Config) *Server {
 // newServer returns a server that shares the connections of another; nil: it has its
 // own.
 func newServer(cfg Config, shared *connections) *Server {
-	cfg.Sizes = cfg.Sizes.withDefaults()
+	cfg.Sizes, cfg.Connections = cfg.Sizes.withDefaults(), cfg.Connections.withDefaults()
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), connections: shared}
 	s.cors = newCORS(cfg.CORS, len(cfg.Authenticators) > 0)
 	for i := range cfg.Dialects {
@@ -222,7 +239,7 @@ func unclean(path string) bool {
 // operation stands around one handler.
 func (s *Server) operation(d *Dialect, route Route) http.Handler {
 	observe := s.cfg.Metrics.route(d.Name, route.Name)
-	serve, name := s.repeatable(d, route), gate.RouteName(route.Pattern)
+	serve, name := s.cached(route, s.repeatable(d, route)), gate.RouteName(route.Pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		a := &answer{ResponseWriter: w, server: s}
@@ -240,7 +257,7 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 		}()
 		var own *body
 		if r.ContentLength != 0 {
-			own = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, budget: &s.budget, control: http.NewResponseController(w), length: r.ContentLength, closing: s.closing}
+			own = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, rate: s.cfg.Connections.BodyMinRate, budget: &s.budget, control: http.NewResponseController(w), length: r.ContentLength, closing: s.closing}
 			stagedOf(r).bound(own)
 			x.bound(own)
 			r.Body = own
@@ -258,7 +275,7 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 			who, err = s.inStage(r, d, who)
 		}
 		who, err = s.enter(a, r, route, who, err)
-		who, err = s.admit(r.Context(), visit, who, passedOn, err)
+		who, err = s.admit(r.Context(), visit, &route, who, passedOn, err)
 		if own != nil && r.Body != own { // an authenticator looks on while it is read
 			watched := *own
 			watched.ReadCloser, watched.held = r.Body, nil

@@ -89,7 +89,7 @@ func ask(t *testing.T, method, url string, body io.Reader) (int, string, http.He
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: 20 * time.Second}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Timeout: time.Minute}
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestBodiesInFlightAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer release.CloseWithError(errors.New("the test is over"))
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for {
 		status, _, _ := ask(t, "POST", url+"/body", bytes.NewReader(make([]byte, 500_000)))
 		if status == 503 {

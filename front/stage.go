@@ -46,6 +46,8 @@ type Stage struct {
 	// CORS says which pages of other origins may call, instead of the cors section of
 	// the file.
 	CORS *CORS `yaml:"cors"`
+	// Cache says which answers are kept, instead of the cache section of the file.
+	Cache *Cache `yaml:"cache"`
 	// Canary tries other variables on some of the requests.
 	Canary *Canary `yaml:"canary"`
 }
@@ -306,6 +308,7 @@ type staged struct {
 	decided bool
 	own     *ownRoute // that fits it; nil: none does
 	path    []shape.Value
+	called  string // the path before it was rewritten; empty: it was not
 }
 
 type stageKey struct{}

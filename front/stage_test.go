@@ -200,6 +200,10 @@ func TestRoutesOfTheConfiguration(t *testing.T) {
 		})},
 		{Pattern: pattern("POST /topics/big"), Shape: rules(shape.Rules{MaxBody: 4})},
 		{Pattern: pattern("GET /own/{x}"), Route: serve("own"), Dialect: own},
+		{Pattern: pattern("POST /beats/{x}"), Rewrite: func(r *http.Request) bool {
+			r.URL.Path, r.URL.RawPath = "/topics/"+r.PathValue("x"), ""
+			return r.PathValue("x") != "none"
+		}},
 		{Pattern: pattern("GET /only/{x}"), Stages: []string{"b"}, Route: serve("only"), Dialect: own},
 		{Pattern: pattern("ANY /{proxy+}"), Stages: []string{"b"}, Route: serve("rest"), Dialect: own},
 	}})
@@ -216,6 +220,8 @@ func TestRoutesOfTheConfiguration(t *testing.T) {
 		{"POST", "/a/topics/big", `12345`, 413, `{"message":"Request Too Long"}`},
 		{"POST", "/a/topics/big", `1234`, 200, "a big /topics/big? 1234"},
 		{"GET", "/a/own/1", "", 200, "own 1"},
+		{"POST", "/a/beats/t", "{}", 200, "a t /topics/t? {}"},
+		{"POST", "/a/beats/none", "{}", 403, `{"message":"Missing Authentication Token"}`},
 		{"GET", "/b/only/1", "", 200, "only 1"},
 		{"GET", "/a/only/1", "", 403, `{"message":"Missing Authentication Token"}`},
 		{"GET", "/b/topics/t", "", 200, "b t /topics/t? "},

@@ -26,7 +26,7 @@ func Status(err error) (status int, text string, ok bool) {
 		return http.StatusNotFound, "There is nothing at this path.", true
 	case errors.Is(err, ErrMethod):
 		return http.StatusMethodNotAllowed, "This path does not have that method.", true
-	case errors.Is(err, ErrBodyTooLarge):
+	case errors.Is(err, ErrBodyTooLarge), errors.Is(err, gate.ErrTooManyRecords):
 		return http.StatusRequestEntityTooLarge, err.Error(), true
 	case errors.Is(err, ErrBodyTimeout):
 		return http.StatusRequestTimeout, err.Error(), true

@@ -50,7 +50,7 @@ func TestStreamsEndWithTheServer(t *testing.T) {
 	}()
 	_, _ = client.Write([]byte("{"))
 	<-begun
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Shutdown(ctx) }()

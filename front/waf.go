@@ -483,7 +483,7 @@ func (s *Server) bounds(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Connection", "close")
 		return &RepeatError{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("there are more than %d header fields (waf.max_headers)", limit)}
 	}
-	if ambiguous(r) {
+	if exchangeOf(w).conn.ambiguous() {
 		w.Header().Set("Connection", "close")
 		return &RepeatError{http.StatusBadRequest, "a request with a Transfer-Encoding must not have a Content-Length"}
 	}

@@ -1,29 +1,36 @@
 package gate
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // AuditConfig is the audit section of the configuration file.
 type AuditConfig struct {
 	// File gets a line of JSON for every refusal and every administrative act.
 	File string `yaml:"file"`
+	// Topic gets the same lines as records, with the caller's name as their key. It is
+	// made if it is not there, with the brokers' own defaults.
+	Topic string `yaml:"topic"`
+}
+
+// Validate reports each problem with the field it lies in.
+func (c AuditConfig) Validate(report func(path, problem string)) {
+	if c.Topic != "" && !kafka.ValidTopic(c.Topic) {
+		report("topic", "want the name of a topic: up to 249 letters, digits, '.', '_' and '-'")
+	}
 }
 
 const (
-	// auditQueue bounds the lines that wait to be written. What finds it full is
-	// dropped and counted: an audit log must not stop the traffic.
+	// auditQueue bounds the lines that wait to be written to one place. What finds it
+	// full is dropped and counted: an audit log must not stop the traffic.
 	auditQueue = 4096
 	// auditEvery is how long a line may wait for others.
 	auditEvery = 100 * time.Millisecond
@@ -31,49 +38,79 @@ const (
 	longestAuditText = 1024
 )
 
-// An Audit writes the audit log. A file that was moved away is made anew, so that it
-// can be rotated without telling klamm; a disk that is full costs lines, which are
-// counted, and nothing else.
+// An Audit writes the audit log, to a file, a topic or both. A place that takes no
+// lines costs lines, which are counted, and nothing else. It is safe for concurrent
+// use.
 type Audit struct {
-	path  string
-	log   *slog.Logger
-	lines chan []byte
-	lost  prometheus.Counter
-	done  chan struct{} // closed when the last line is written
+	lost prometheus.Counter
 
-	mu     sync.Mutex // guards closed, and lines against being closed while it is sent to
+	mu     sync.Mutex // guards closed, and the queues against being closed while they are sent to
 	closed bool
-
-	// Only the writer uses what follows.
-	file    *os.File
-	partial bool // the last line was not written as a whole
-	failing bool
+	queues []*auditQueued
 }
 
-// NewAudit opens the log. The audit has to be closed.
-func NewAudit(cfg AuditConfig, metrics prometheus.Registerer, log *slog.Logger) (*Audit, error) {
-	a := &Audit{path: cfg.File, log: log, lines: make(chan []byte, auditQueue), done: make(chan struct{}), lost: prometheus.NewCounter(prometheus.CounterOpts{
+// auditQueued are the lines that wait to be written to one place.
+type auditQueued struct {
+	waiting chan auditEntry
+	// write writes lines, oldest first. It is called by one goroutine.
+	write func([]auditEntry)
+	close func()        // called behind the last write
+	hurry func()        // if not nil: has write come to an end soon
+	done  chan struct{} // closed when all is written
+}
+
+// An auditEntry is a line as it is written, with its end.
+type auditEntry struct {
+	who  string
+	text []byte
+}
+
+// NewAudit opens the log, which cfg gives a place. The audit has to be closed, before
+// the cluster is.
+func NewAudit(cfg AuditConfig, cluster *kafka.Cluster, metrics prometheus.Registerer, log *slog.Logger) (*Audit, error) {
+	a := &Audit{lost: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klamm_gate_audit_lost_total", Help: "Lines of the audit log that could not be written.",
 	})}
-	if err := a.open(); err != nil {
-		return nil, fmt.Errorf("audit log: %w", err)
+	if cfg.File != "" {
+		f := &auditFile{path: cfg.File, lost: a.lost, log: log}
+		if err := f.open(); err != nil {
+			return nil, fmt.Errorf("audit log: %w", err)
+		}
+		a.begin(f.append, f.close, nil)
+	}
+	if cfg.Topic != "" {
+		t := newAuditTopic(cluster, cfg.Topic, a.lost, log)
+		a.begin(t.write, t.close, t.hurry)
 	}
 	if metrics != nil {
 		metrics.MustRegister(a.lost)
 	}
-	go a.write()
 	return a, nil
 }
 
-// Close writes what is left and closes the file.
+// begin begins to write to one more place.
+func (a *Audit) begin(write func([]auditEntry), end, hurry func()) {
+	q := &auditQueued{waiting: make(chan auditEntry, auditQueue), write: write, close: end, hurry: hurry, done: make(chan struct{})}
+	a.queues = append(a.queues, q)
+	go q.run()
+}
+
+// Close writes what is left, within about ten seconds, and ends.
 func (a *Audit) Close() {
 	a.mu.Lock()
 	if !a.closed {
 		a.closed = true
-		close(a.lines)
+		for _, q := range a.queues {
+			close(q.waiting)
+			if q.hurry != nil {
+				q.hurry()
+			}
+		}
 	}
 	a.mu.Unlock()
-	<-a.done
+	for _, q := range a.queues {
+		<-q.done
+	}
 }
 
 // An auditLine is one line. Nothing in it comes from credentials or records.
@@ -157,118 +194,47 @@ func (a *Audit) put(line auditLine) {
 	line.Time = time.Now().UTC()
 	text, err := json.Marshal(line)
 	if err != nil {
-		a.lost.Inc()
+		a.lost.Add(float64(len(a.queues)))
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed {
-		a.lost.Inc()
-		return
-	}
-	select {
-	case a.lines <- append(text, '\n'):
-	default:
-		a.lost.Inc()
+	for _, q := range a.queues {
+		if a.closed {
+			a.lost.Inc()
+			continue
+		}
+		select {
+		case q.waiting <- auditEntry{line.Principal, append(text, '\n')}:
+		default:
+			a.lost.Inc()
+		}
 	}
 }
 
-// write is the writer. It ends when the lines do.
-func (a *Audit) write() {
-	defer close(a.done)
-	for line := range a.lines {
-		batch := append([][]byte(nil), line)
-		for end := time.After(auditEvery); ; {
-			more, ok := a.next(end)
+// run writes lines until there will be no more.
+func (q *auditQueued) run() {
+	defer close(q.done)
+	defer q.close()
+	for entry := range q.waiting {
+		batch := append(make([]auditEntry, 0, 16), entry)
+		for end := time.After(auditEvery); len(batch) < auditQueue; {
+			more, ok := q.next(end)
 			if !ok {
 				break
 			}
 			batch = append(batch, more)
 		}
-		a.append(batch)
-	}
-	if a.file != nil {
-		_ = a.file.Close()
+		q.write(batch)
 	}
 }
 
 // next returns a line that comes before the end.
-func (a *Audit) next(end <-chan time.Time) ([]byte, bool) {
+func (q *auditQueued) next(end <-chan time.Time) (auditEntry, bool) {
 	select {
-	case line, ok := <-a.lines:
-		return line, ok
+	case entry, ok := <-q.waiting:
+		return entry, ok
 	case <-end:
-		return nil, false
+		return auditEntry{}, false
 	}
-}
-
-// append writes lines to the file. A line that was cut off is ended first, so that
-// it does not spoil the next one.
-func (a *Audit) append(batch [][]byte) {
-	err := a.reopen()
-	if err == nil {
-		text := bytes.Join(batch, nil)
-		if a.partial {
-			text = append([]byte{'\n'}, text...)
-		}
-		var n int
-		n, err = a.file.Write(text)
-		if err == nil {
-			a.partial, a.failing = false, false
-			return
-		}
-		if n > 0 {
-			a.partial = text[n-1] != '\n'
-		}
-		batch = batch[min(bytes.Count(text[:n], []byte{'\n'}), len(batch)):]
-	}
-	a.lost.Add(float64(len(batch)))
-	if !a.failing {
-		a.failing = true
-		a.log.Error("the audit log cannot be written; lines are lost until it can", "file", a.path, "err", err)
-	}
-}
-
-// reopen opens the file again if it is no longer where it was.
-func (a *Audit) reopen() error {
-	if a.file != nil {
-		there, err := os.Stat(a.path)
-		if err == nil {
-			ours, err := a.file.Stat()
-			if err == nil && os.SameFile(there, ours) {
-				return nil
-			}
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		_ = a.file.Close()
-		a.file, a.partial = nil, false
-	}
-	return a.open()
-}
-
-func (a *Audit) open() (err error) {
-	a.file, err = os.OpenFile(filepath.Clean(a.path), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
-	if err != nil {
-		a.file = nil // an *os.File that is nil
-		return err
-	}
-	info, err := a.file.Stat()
-	if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
-		a.partial = !endsLine(a.path, info.Size())
-	}
-	return err
-}
-
-// endsLine says whether the last byte of a file ends a line: a process that was
-// killed may have left half a line.
-func endsLine(path string, size int64) bool {
-	f, err := os.Open(filepath.Clean(path))
-	if err != nil {
-		return true
-	}
-	defer func() { _ = f.Close() }()
-	var last [1]byte
-	_, err = f.ReadAt(last[:], size-1)
-	return err != nil || last[0] == '\n'
 }

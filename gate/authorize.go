@@ -65,7 +65,8 @@ func parseActions(all ...Action) map[Action]iam.Action {
 // that the caller may not describe, the answer is that of one that does not exist.
 type Authority struct {
 	law     atomic.Pointer[law]
-	blind   atomic.Bool // what is kept in Kafka is not known: nobody may do anything
+	alone   atomic.Pointer[law] // what the file says, alone
+	blind   atomic.Bool         // what is kept in Kafka is not known: nobody may do anything
 	cluster clusterID
 	denials *prometheus.CounterVec
 	log     *slog.Logger
@@ -84,6 +85,7 @@ type law struct {
 	settings Authorize
 	groups   []string
 	known    func(ctx context.Context, name string) (Principal, bool)
+	whole    atomic.Pointer[wholeCluster] // the cluster that was asked about last
 }
 
 // NewAuthority returns an authority that decides by cfg. It asks the cluster for
@@ -112,11 +114,16 @@ func (a *Authority) Replace(cfg Law) error {
 	if err != nil {
 		return err
 	}
+	alone, err := file.with(nil)
+	if err != nil {
+		return err
+	}
 	for _, w := range file.warnings {
 		a.log.Warn("a policy says something odd", "policy", w.policy, "problem", w.text)
 	}
 	a.file = file
 	a.law.Store(l)
+	a.alone.Store(alone)
 	return nil
 }
 
@@ -168,48 +175,57 @@ func DenialOf(err error) *Denial {
 }
 
 // errBlind is the answer while nobody knows what the policies in Kafka say.
-var errBlind = &Error{Unavailable, "the policies cannot be read now; the brokers do not answer"}
+var errBlind = &Error{Unavailable, "the policies cannot be read now; the brokers do not answer, or do not let klamm read them"}
 
 // Check decides a call.
 func (a *Authority) Check(ctx context.Context, c *Call) error {
 	if a.blind.Load() {
-		return errBlind
+		return a.blindly(ctx, c)
 	}
 	l := a.law.Load()
-	q, err := a.ask(ctx, l, c)
-	if err != nil {
+	q := questions.Get().(*question)
+	defer func() {
+		*q = question{}
+		questions.Put(q)
+	}()
+	if err := a.prepare(ctx, q, l, c); err != nil {
 		return err
 	}
 	d := a.judge(q)
 	if d == nil {
 		return nil
 	}
-	a.denials.WithLabelValues(string(d.Action)).Inc()
-	if q.hides(d) {
-		return &hiding{d}
-	}
-	return d
+	return a.refuse(q, d)
 }
 
-// ask prepares the question of a call.
+// questions are used again: nothing of a question outlives its answer.
+var questions = sync.Pool{New: func() any { return new(question) }}
+
+// ask returns the question of a call.
 func (a *Authority) ask(ctx context.Context, l *law, c *Call) (*question, error) {
-	q := &question{law: l, call: c}
+	q := &question{}
+	return q, a.prepare(ctx, q, l, c)
+}
+
+// prepare makes an empty question that of a call.
+func (a *Authority) prepare(ctx context.Context, q *question, l *law, c *Call) error {
+	q.law, q.call = l, c
 	q.identity = l.identityOf(&c.Principal)
-	q.request = iam.Request{Identity: &q.identity, Context: q}
+	q.request.Identity, q.request.Context = &q.identity, q
 	if strings.HasPrefix(string(c.Action), "kafka-cluster:") {
 		var err error
 		if q.cluster, err = a.cluster.get(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(c.Principal.Policy) > 0 {
 		p, err := authorizerPolicies.get(c.Principal.Policy)
 		if err != nil {
-			return nil, &Error{Internal, "the policy of the HTTP authorizer cannot be used: " + err.Error()}
+			return &Error{Internal, "the policy of the HTTP authorizer cannot be used: " + err.Error()}
 		}
 		q.identity.Policies = []*iam.Policy{p}
 	}
-	return q, nil
+	return nil
 }
 
 // judge decides everything that a call needs, and returns what is denied first.

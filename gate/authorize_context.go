@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klamm-gateway/klamm/iam"
@@ -26,10 +27,14 @@ const clusterName, apiID = "klamm", "klamm"
 // routeARN is the name of a route. A HEAD is a GET without the body, and must not be
 // a way around what is said of that.
 func (n names) routeARN(stage, method, path string) string {
+	return "arn:aws:execute-api:" + n.region + ":" + n.account + ":" + routeName(stage, method, path)
+}
+
+func routeName(stage, method, path string) string {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	return "arn:aws:execute-api:" + n.region + ":" + n.account + ":" + apiID + "/" + stage + "/" + method + "/" + strings.TrimPrefix(path, "/")
+	return apiID + "/" + stage + "/" + method + "/" + strings.TrimPrefix(path, "/")
 }
 
 // A question is a call that is being decided. It is what conditions ask.
@@ -44,26 +49,40 @@ type question struct {
 
 // resource is a resource's name in policies.
 func (q *question) resource(r Resource) iam.Resource {
-	var arn string
-	switch n := q.law.names; r.Kind {
+	n := &q.law.names
+	switch r.Kind {
 	case "route":
 		method, path, _ := strings.Cut(r.Name, "/")
-		arn = n.routeARN(q.stage(), method, path)
+		return iam.NewResource("execute-api", n.region, n.account, routeName(q.stage(), method, path))
 	case "arn":
-		arn = r.Name
+		parsed, _ := iam.ParseResource(r.Name) // whoever made it has checked it
+		return parsed
 	case "cluster":
 		if q.cluster == "" { // klamm's own actions
-			arn = "arn:aws:klamm:" + n.region + ":" + n.account + ":gateway"
-			break
+			return iam.NewResource("klamm", n.region, n.account, "gateway")
 		}
-		arn = "arn:aws:kafka:" + n.region + ":" + n.account + ":cluster/" + clusterName + "/" + q.cluster
+		return q.law.clusterResource(q.cluster)
 	case "topic", "group", "transactional-id":
-		arn = "arn:aws:kafka:" + n.region + ":" + n.account + ":" + r.Kind + "/" + clusterName + "/" + q.cluster + "/" + r.Name
-	default:
-		arn = "arn:aws:klamm:" + n.region + ":" + n.account + ":" + r.Kind + "/" + r.Name
+		return iam.NewResource("kafka", n.region, n.account, r.Kind+"/"+clusterName+"/"+q.cluster+"/"+r.Name)
 	}
-	parsed, _ := iam.ParseResource(arn) // whoever made another ARN has checked it
-	return parsed
+	return iam.NewResource("klamm", n.region, n.account, r.Kind+"/"+r.Name)
+}
+
+// clusterResource is the cluster with an id. Every call asks for it, so it is made
+// once.
+func (l *law) clusterResource(id string) iam.Resource {
+	if known := l.whole.Load(); known != nil && known.id == id {
+		return known.resource
+	}
+	one := &wholeCluster{id, iam.NewResource("kafka", l.region, l.account, "cluster/"+clusterName+"/"+id)}
+	l.whole.Store(one)
+	return one.resource
+}
+
+// A wholeCluster is a cluster as a resource.
+type wholeCluster struct {
+	id       string
+	resource iam.Resource
 }
 
 func (q *question) stage() string {
@@ -354,8 +373,7 @@ func text(s string) iam.Value {
 // denies something may name it.
 type clusterID struct {
 	cluster *kafka.Cluster
-	mu      sync.Mutex // guards id
-	id      string
+	id      atomic.Pointer[string] // nil: not known yet
 }
 
 // unknownCluster stands for the id of a cluster that has none, and on paper.
@@ -365,22 +383,18 @@ func (c *clusterID) get(ctx context.Context) (string, error) {
 	if c.cluster == nil {
 		return unknownCluster, nil
 	}
-	c.mu.Lock()
-	id := c.id
-	c.mu.Unlock()
-	if id != "" {
-		return id, nil
+	if id := c.id.Load(); id != nil {
+		return *id, nil
 	}
 	info, err := c.cluster.Info(ctx)
 	if err != nil {
 		return "", err
 	}
-	if id = info.ID; id == "" {
+	id := info.ID
+	if id == "" {
 		id = unknownCluster
 	}
-	c.mu.Lock()
-	c.id = id
-	c.mu.Unlock()
+	c.id.Store(&id)
 	return id, nil
 }
 

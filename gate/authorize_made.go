@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/klamm-gateway/klamm/iam"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/table"
@@ -181,10 +183,16 @@ func (p *Policies) Await(ctx context.Context) error {
 
 // run opens the table and watches over it until ctx ends.
 func (p *Policies) run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for told := false; ctx.Err() == nil; {
 		t, err := table.Open(ctx, p.cluster, policiesTopic, table.Options{Log: p.log})
 		if err != nil {
-			p.log.Debug("the policies cannot be read yet", "err", err)
+			var broker *kerr.Error
+			if refused := errors.As(err, &broker) && !broker.Retriable; refused && !told {
+				told = true
+				p.log.Error("the policies cannot be read, so nobody may do anything; klamm's own user needs all rights to their topic", "topic", policiesTopic, "err", err)
+			} else {
+				p.log.Debug("the policies cannot be read yet", "err", err)
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(reopenPolicies):

@@ -64,7 +64,7 @@ func (u *Consumer) ended(err error) error {
 	u.c.mu.Lock()
 	defer u.c.mu.Unlock()
 	if u.c.cause != nil {
-		return u.c.cause
+		return u.gate.consumers.passing(u.c.cause)
 	}
 	return err
 }
@@ -87,7 +87,7 @@ func (u *Consumer) define(ctx context.Context, change func(consumerDefinition) (
 	version, cause := u.c.version, u.c.cause
 	u.c.mu.Unlock()
 	if cause != nil {
-		return cause
+		return u.gate.consumers.passing(cause)
 	}
 	if !changed {
 		return nil
@@ -424,92 +424,6 @@ func (u *Consumer) keepPlaces(ctx context.Context, at map[kafka.TopicPartition]i
 		places = append(places, place)
 	}
 	return u.define(ctx, func(d consumerDefinition) (consumerDefinition, bool) { return change(d.placed(places)), true })
-}
-
-// settle is done before a commit: answers can no longer be repeated, and places of
-// the partitions are of no use any more. It fails if another process has taken the
-// instance over, which then has the say.
-func (u *Consumer) settle(ctx context.Context, at []kafka.Commit) error {
-	if err := u.gate.consumers.verify(ctx, u.c); err != nil {
-		return err
-	}
-	return u.define(ctx, func(d consumerDefinition) (consumerDefinition, bool) {
-		places := slices.DeleteFunc(slices.Clone(d.Places), func(p kafka.Place) bool {
-			return slices.ContainsFunc(at, func(o kafka.Commit) bool { return o.TopicPartition == p.TopicPartition })
-		})
-		changed := len(d.Answers) > 0 || len(places) < len(d.Places)
-		d.Answers, d.Places = nil, places
-		return d, changed
-	})
-}
-
-// Commit commits offsets, each that of the next record to be read. It does not
-// wait for a read that is under way.
-func (u *Consumer) Commit(ctx context.Context, at []kafka.Commit) error {
-	at = slices.Clone(at)
-	partitions := make([]kafka.TopicPartition, len(at))
-	for i := range at {
-		at[i].Topic = u.who.real(at[i].Topic)
-		partitions[i] = at[i].TopicPartition
-	}
-	if err := u.allowTopics(ctx, topicsOf(partitions)); err != nil {
-		return err
-	}
-	u.c.mu.Lock()
-	live := u.c.shown
-	u.c.mu.Unlock()
-	return u.commit(ctx, live, at)
-}
-
-// CommitRead commits everything that reads have returned.
-func (u *Consumer) CommitRead(ctx context.Context) error {
-	if err := u.take(ctx); err != nil {
-		return err
-	}
-	defer u.give()
-	if u.c.live != nil {
-		return u.commit(ctx, u.c.live, u.c.live.Positions())
-	}
-	positions := map[kafka.TopicPartition]int64{}
-	if d := u.definition(); len(d.Places) > 0 {
-		var partitions []kafka.TopicPartition
-		for _, p := range d.Places {
-			partitions = append(partitions, p.TopicPartition)
-		}
-		committed, err := u.committed(ctx, d.Group, partitions)
-		if err != nil {
-			return err
-		}
-		positions = u.placesOf(d, committed)
-	}
-	maps.Copy(positions, u.c.sought)
-	at := make([]kafka.Commit, 0, len(positions))
-	for p, offset := range positions {
-		at = append(at, kafka.Commit{TopicPartition: p, Offset: offset})
-	}
-	return u.commit(ctx, nil, at)
-}
-
-// commit commits offsets and ends what could be repeated.
-func (u *Consumer) commit(ctx context.Context, live *kafka.Instance, at []kafka.Commit) error {
-	if err := u.settle(ctx, at); err != nil {
-		return err
-	}
-	var err error
-	switch {
-	case len(at) == 0:
-	case live != nil:
-		err = live.Commit(ctx, at)
-	default:
-		err = u.cluster().CommitOffsets(ctx, u.definition().Group, at)
-	}
-	if err != nil {
-		return u.ended(err)
-	}
-	u.c.mu.Lock()
-	u.c.answers = answers{}
-	u.c.mu.Unlock()
-	return nil
 }
 
 // Committed returns the committed offsets of the group on those of the

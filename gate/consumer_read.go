@@ -88,15 +88,8 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 		return nil, err
 	}
 	defer u.give()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := u.whileHeld(ctx)
 	defer cancel()
-	go func() { // ends with this call at the latest
-		select {
-		case <-u.c.end:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	got, err := u.read(ctx, q, start)
 	if err == nil {
 		// What another process has given out meanwhile may be committed.
@@ -109,10 +102,13 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 	if errors.As(err, &bad) && u.who.TopicPrefix != "" {
 		err = u.who.shownBad(bad)
 	}
-	if err = u.ended(err); errors.Is(err, errStopping) {
+	u.c.mu.Lock()
+	stopping := errors.Is(u.c.cause, ErrStopping)
+	u.c.mu.Unlock()
+	if stopping {
 		return nil, nil
 	}
-	return nil, err
+	return nil, u.ended(err)
 }
 
 // read is Read for whoever has the turn.

@@ -26,6 +26,8 @@ const (
 	syncTimeout = 5 * time.Second
 	// giveTimeout bounds handing an instance over, and removing one.
 	giveTimeout = 5 * time.Second
+	// keepTimeout bounds asking what is committed of an instance that is handed over.
+	keepTimeout = 3 * time.Second
 	// orphansEvery is how often instances are looked for whose process has died.
 	orphansEvery = 2 * time.Second
 )
@@ -246,6 +248,49 @@ func (sh *sharing) take(ctx context.Context, d *consumerDefinition, expect table
 	return version, nil
 }
 
+// keepRead notes how far an instance has been read without a commit, for whoever goes
+// on with it: only the death of a process makes records come again. It is called with
+// the turn.
+func (sh *sharing) keepRead(c *consumer) {
+	if sh == nil || c.live == nil {
+		return
+	}
+	read := c.live.Positions()
+	c.mu.Lock()
+	d, cluster := c.definition, c.loan.cluster
+	c.mu.Unlock()
+	if len(read) == 0 || d.Config.AutoCommit {
+		return
+	}
+	if cluster == nil {
+		cluster = sh.cluster
+	}
+	partitions := make([]kafka.TopicPartition, len(read))
+	for i, o := range read {
+		partitions[i] = o.TopicPartition
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
+	defer cancel()
+	committed, err := cluster.CommittedOffsets(ctx, d.Group, partitions)
+	if err != nil {
+		sh.log.Debug("where a consumer instance has been read to could not be kept", "group", d.Group, "err", err)
+		return
+	}
+	at := map[kafka.TopicPartition]int64{}
+	for _, o := range committed {
+		at[o.TopicPartition] = o.Offset
+	}
+	var places []kafka.Place
+	for _, o := range read {
+		if before := committedOr(at, o.TopicPartition); before != o.Offset {
+			places = append(places, kafka.Place{TopicPartition: o.TopicPartition, Offset: o.Offset, Committed: before})
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.definition = c.definition.placed(places)
+}
+
 // give lets an instance go that has ended here.
 func (sh *sharing) give(c *consumer, becomes fate) error {
 	if sh == nil {
@@ -305,12 +350,15 @@ func (s *consumers) adopt(ctx context.Context, key consumerKey) error {
 			return &ConsumerElsewhere{holder}
 		}
 	}
+	if s.ending() {
+		return s.elsewhere()
+	}
 	d, err := decodeDefinition(e.Key, e.Value)
 	if err != nil {
 		return err
 	}
 	err = s.make(ctx, d, e.Version)
-	if errors.Is(err, table.ErrConflict) || errors.Is(err, errHeld) {
+	if errors.Is(err, table.ErrConflict) || errors.Is(err, errHeld) || errors.Is(err, ErrStopping) {
 		return nil
 	}
 	if err == nil {

@@ -28,18 +28,19 @@ var (
 	// ErrConsumerMoved says that another process has taken an instance over during
 	// a call. The call may be made again, by UseConsumer.
 	ErrConsumerMoved = &Error{Unavailable, "Another process has taken the consumer instance over; try again."}
-	// errStopping is the answer to calls of a process that is about to end.
-	errStopping = &Error{Unavailable, "klamm is stopping"}
+	// ErrStopping says that this process is about to end and knows of no other one
+	// that could go on with an instance, or make one.
+	ErrStopping = &Error{Unavailable, "klamm is stopping; try again"}
 )
 
-// A ConsumerElsewhere says that another process holds a consumer instance, and has
-// to answer the call.
+// A ConsumerElsewhere says that another process has to answer the call: it holds the
+// consumer instance, or this one is about to end.
 type ConsumerElsewhere struct {
 	Process string // its id, as package peer knows it
 }
 
 func (e *ConsumerElsewhere) Error() string {
-	return "process " + e.Process + " holds the consumer instance"
+	return "process " + e.Process + " answers for the consumer instance"
 }
 
 const (
@@ -119,8 +120,9 @@ type consumers struct {
 
 // CreateConsumer makes a consumer instance in a group. An empty name gets a
 // random one that begins with "rest-consumer-". It takes part in the group only
-// when it is read from. The errors of its own are ErrConsumerExists and, where
-// the process has too many, one of kind Throttled.
+// when it is read from. The errors of its own are ErrConsumerExists, one of kind
+// Throttled where the process has too many, and a *ConsumerElsewhere or ErrStopping
+// where it is about to end.
 func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name string, cfg ConsumerConfig) (string, error) {
 	if err := g.allowGroup(ctx, who, group); err != nil {
 		return "", err
@@ -145,6 +147,8 @@ func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name st
 	switch {
 	case errors.Is(err, table.ErrConflict), errors.Is(err, errHeld):
 		return "", ErrConsumerExists
+	case errors.Is(err, ErrStopping):
+		return "", s.elsewhere()
 	case err != nil:
 		return "", err
 	}
@@ -177,8 +181,9 @@ func (s *consumers) make(ctx context.Context, d consumerDefinition, expect table
 	defer s.mu.Unlock()
 	s.all[d.key()] = c
 	if s.closed {
-		s.closing.Go(func() { _ = s.finish(c, errStopping, release) })
-		return errStopping
+		// It is made, and another process goes on with it.
+		s.closing.Go(func() { _ = s.finish(c, ErrStopping, release) })
+		return nil
 	}
 	s.startSweeper()
 	return nil
@@ -202,7 +207,7 @@ func (s *consumers) reserve(ctx context.Context, key consumerKey) (made func(), 
 	}
 	switch {
 	case s.closed:
-		return nil, errStopping
+		return nil, ErrStopping
 	case s.all[key] != nil:
 		return nil, errHeld
 	case len(s.all)+len(s.making) >= maxConsumers:
@@ -230,7 +235,8 @@ func (g *Gate) allowGroup(ctx context.Context, who Principal, group string) erro
 
 // UseConsumer returns a consumer instance for one call of the caller who made it. The instance does not
 // expire before Release. Where instances are shared, one whose process has died is
-// taken over first, and one that another process holds is a *ConsumerElsewhere.
+// taken over first, and one that another process holds is a *ConsumerElsewhere, as is one
+// that this process lets go because it is about to end.
 func (g *Gate) UseConsumer(ctx context.Context, who Principal, group, name string) (*Consumer, error) {
 	if err := g.allowGroup(ctx, who, group); err != nil {
 		return nil, err
@@ -246,7 +252,7 @@ func (g *Gate) UseConsumer(ctx context.Context, who Principal, group, name strin
 	defer c.mu.Unlock()
 	switch {
 	case c.cause != nil:
-		return nil, c.cause
+		return nil, g.consumers.passing(c.cause)
 	case c.definition.Owner != who.Name: // to others it looks as if it did not exist
 		return nil, ErrNoConsumer
 	}
@@ -289,7 +295,14 @@ func (s *consumers) find(ctx context.Context, key consumerKey) (*consumer, error
 	for {
 		if c := s.held(key); c != nil {
 			err := s.verify(ctx, c)
-			if !errors.Is(err, ErrConsumerMoved) {
+			switch {
+			case s.share != nil && errors.Is(err, ErrStopping):
+				select { // whoever is asked next can take it over then
+				case <-c.over:
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			case !errors.Is(err, ErrConsumerMoved):
 				return c, err
 			}
 			s.forget(c)
@@ -335,12 +348,38 @@ func (u *Consumer) Delete() error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return errStopping
+		return s.passing(ErrStopping)
 	}
 	s.closing.Add(1)
 	s.mu.Unlock()
 	defer s.closing.Done()
-	return s.finish(u.c, ErrNoConsumer, remove)
+	return s.passing(s.finish(u.c, ErrNoConsumer, remove))
+}
+
+// passing is the error of a call whose instance has ended for a cause. Where
+// instances are shared, one that this process lets go goes on in another one.
+func (s *consumers) passing(cause error) error {
+	if s.share != nil && errors.Is(cause, ErrStopping) {
+		return ErrConsumerMoved
+	}
+	return cause
+}
+
+// elsewhere names a process that can go on, as this one is about to end.
+func (s *consumers) elsewhere() error {
+	if s.share != nil {
+		if other := s.share.peers.Another(); other != "" {
+			return &ConsumerElsewhere{other}
+		}
+	}
+	return ErrStopping
+}
+
+// ending says whether this process takes no instances any more.
+func (s *consumers) ending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // ReleaseConsumers ends all consumer instances of this process, waits until they have
@@ -356,7 +395,7 @@ func (g *Gate) ReleaseConsumers(ctx context.Context) error {
 		s.stop = nil
 	}
 	for _, c := range s.all {
-		s.closing.Go(func() { _ = s.finish(c, errStopping, release) })
+		s.closing.Go(func() { _ = s.finish(c, ErrStopping, release) })
 	}
 	s.mu.Unlock()
 	done := make(chan struct{})
@@ -410,6 +449,9 @@ func (s *consumers) finish(c *consumer, cause error, becomes fate) (err error) {
 		s.forget(c) // a successor must not wait for the brokers to let this one go
 	}
 	<-c.turn // never given back
+	if becomes == release {
+		s.share.keepRead(c)
+	}
 	c.drop(becomes == disown)
 	c.repay()
 	if becomes != disown {

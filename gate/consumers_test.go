@@ -51,10 +51,18 @@ func newTopic(t *testing.T, c *kafka.Cluster, name string) string {
 	if err := c.CreateTopic(t.Context(), kafka.NewTopic{Name: name, Partitions: 1, Replication: 1}); err != nil {
 		t.Fatal(err)
 	}
-	return name
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		_, err := c.Ranges(t.Context(), name)
+		if err == nil {
+			return name
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
 }
 
-var consuming = gate.ConsumerConfig{Format: "binary", Reset: kafka.ResetEarliest, MinBytes: -1, Timeout: 3 * time.Second, Idle: time.Minute}
+var consuming = gate.ConsumerConfig{Format: "binary", Reset: kafka.ResetEarliest, MinBytes: -1, Timeout: 30 * time.Second, Idle: time.Minute}
 
 func anything(*kgo.Record) error { return nil }
 

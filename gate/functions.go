@@ -106,10 +106,8 @@ func functionOf(doc catalog.Document) (catalog.Function, error) {
 
 // definition is a function as the host knows it.
 func (f *Functions) definition(def catalog.Function) function.Definition {
-	d := function.Definition{
-		Name: def.Name, ARN: f.ARN(def.Name), Runtime: def.Runtime, Handler: def.Handler, Directory: def.Directory, Wasm: def.Wasm,
-		Environment: def.Environment, Timeout: def.Timeout, Memory: def.Memory, Concurrency: def.Concurrency,
-	}
+	d := def.Definition()
+	d.ARN = f.ARN(def.Name)
 	if code := def.Code; code != nil {
 		d.Package = &function.Package{Digest: code.Digest, Fetch: func(ctx context.Context) ([]byte, error) { return f.cfg.Codes.Get(ctx, *code) }}
 	}

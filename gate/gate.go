@@ -70,6 +70,8 @@ type Gate struct {
 	identities *identities // nil: every call is klamm's own
 
 	validation atomic.Pointer[Validation] // nil: records are not looked at
+
+	mostRecords atomic.Int64 // in one call; 0: any number
 }
 
 // New returns a gate in front of a cluster. Without policies everything is

@@ -201,7 +201,7 @@ func TestKeysExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]*Claim{"running": dead, "done": answered, "of another version": broken} {
-		for end := time.Now().Add(10 * time.Second); ; {
+		for end := time.Now().Add(time.Minute); ; {
 			again := &Claim{claims: claims, key: c.key, ttl: time.Hour, owner: [16]byte{2}}
 			if err := again.begin(t.Context()); err == nil {
 				break
@@ -229,7 +229,7 @@ func TestExpiredKeysAreRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		select {
 		case l.tidy <- struct{}{}:
 		default:
@@ -333,7 +333,7 @@ func TestWithoutABroker(t *testing.T) {
 	}
 	start := time.Now()
 	claims.Close()
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("closing took %s", took)
 	}
 	if err := claims.New(nil, "k", time.Hour).begin(t.Context()); Classify(err) != Unavailable {
@@ -353,7 +353,7 @@ func TestTheTopicIsDeleted(t *testing.T) {
 	if err := g.cluster.DeleteTopic(t.Context(), idempotencyTopic); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		err := claims.New(nil, freshName(t), time.Hour).begin(t.Context())
 		if err == nil {
 			break

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,7 +59,11 @@ func (e *Overloaded) Unwrap() error { return &Error{Unavailable, e.message} }
 
 // A Protection keeps a cluster healthy when more is asked of it than it can do
 // (gateway-policies.md 3.6). It is safe for concurrent use; nil protects nothing.
-type Protection struct {
+type Protection struct{ now atomic.Pointer[protecting] }
+
+// protecting is what a protection does now.
+type protecting struct {
+	most    [2]int                // by kind
 	limits  [2]*throttle.Adaptive // by kind; nil: not protected
 	classes *throttle.Classes
 }
@@ -71,19 +76,28 @@ const (
 
 var kindsOfCalls = [...]string{"produce", "consume"}
 
-// NewProtection returns a protection, or nil if cfg protects nothing.
+// NewProtection returns a protection, which may protect nothing yet.
 func NewProtection(cfg Adaptive, metrics prometheus.Registerer) *Protection {
-	if cfg.Produce == 0 && cfg.Consume == 0 {
-		return nil
-	}
-	p := &Protection{classes: throttle.NewClasses(cfg.Classes)}
-	for kind, most := range []int{cfg.Produce, cfg.Consume} {
-		if most > 0 {
-			p.limits[kind] = throttle.NewAdaptive(most, time.Now)
-		}
-	}
+	p := &Protection{}
+	p.Change(cfg)
 	metrics.MustRegister(adaptiveMetrics{p})
 	return p
+}
+
+// Change makes other settings count for calls from now on. A limit whose most stays
+// what it was keeps what it has found out.
+func (p *Protection) Change(cfg Adaptive) {
+	was, next := p.now.Load(), &protecting{most: [2]int{cfg.Produce, cfg.Consume}, classes: throttle.NewClasses(cfg.Classes)}
+	for kind, most := range next.most {
+		switch {
+		case most == 0:
+		case was != nil && was.most[kind] == most:
+			next.limits[kind] = was.limits[kind]
+		default:
+			next.limits[kind] = throttle.NewAdaptive(most, time.Now)
+		}
+	}
+	p.now.Store(next)
 }
 
 // Protect makes the gate protect its cluster. It has to be called before the gate is
@@ -95,7 +109,7 @@ func (p *Protection) Pause(d time.Duration) {
 	if p == nil {
 		return
 	}
-	for _, a := range p.limits {
+	for _, a := range p.now.Load().limits {
 		if a != nil {
 			a.Pause(d)
 		}
@@ -110,7 +124,12 @@ type admitted struct {
 
 // admit lets a call in, or waits for a moment until it may come.
 func (p *Protection) admit(ctx context.Context, kind int, who *Principal, topic string) (admitted, error) {
-	if p == nil || p.limits[kind] == nil {
+	if p == nil {
+		return admitted{}, nil
+	}
+	now := p.now.Load()
+	limit := now.limits[kind]
+	if limit == nil {
 		return admitted{}, nil
 	}
 	call := throttle.Call{Principal: who.Name, Groups: who.Groups}
@@ -118,12 +137,12 @@ func (p *Protection) admit(ctx context.Context, kind int, who *Principal, topic 
 		call = who.visit.call
 	}
 	call.Op, call.Topic = kindsOfCalls[kind], topic
-	err := p.limits[kind].Enter(ctx, p.classes.Of(&call))
+	err := limit.Enter(ctx, now.classes.Of(&call))
 	var overload *throttle.Overload
 	if errors.As(err, &overload) {
 		return admitted{}, &Overloaded{max(time.Duration(math.Ceil(overload.Wait.Seconds()))*time.Second, time.Second), overload.Reason}
 	}
-	return admitted{p.limits[kind], time.Now()}, err
+	return admitted{limit, time.Now()}, err
 }
 
 // read is admit for a call that reads. One that waits for new records takes as long as
@@ -193,7 +212,7 @@ func (m adaptiveMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect is part of prometheus.Collector.
 func (m adaptiveMetrics) Collect(ch chan<- prometheus.Metric) {
-	for kind, a := range m.p.limits {
+	for kind, a := range m.p.now.Load().limits {
 		if a == nil {
 			continue
 		}

@@ -180,7 +180,7 @@ func TestReplicasShareAQuota(t *testing.T) {
 	}
 	// Who does not know of the others yet takes a share that is too large.
 	for _, l := range list {
-		for end := time.Now().Add(30 * time.Second); l.plans.ex.processes.Load() < replicas; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); l.plans.ex.processes.Load() < replicas; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%d processes are known of %d", l.plans.ex.processes.Load(), replicas)
 			}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,9 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 		if err != nil {
 			return nil, err
 		}
+	}
+	if err := g.bounded(records); err != nil {
+		return nil, err
 	}
 	if err := who.visit.produce(ctx, topic, false, records...); err != nil {
 		return nil, err
@@ -111,6 +115,9 @@ func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records
 			return err
 		}
 	}
+	if err := g.bounded(records); err != nil {
+		return err
+	}
 	if err := who.visit.produce(ctx, topic, false, records...); err != nil {
 		return err
 	}
@@ -136,6 +143,21 @@ func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records
 				done()
 			}
 		}))
+	}
+	return nil
+}
+
+// Bound says how many records one call may write; 0 is any number. It counts from the
+// next call on.
+func (g *Gate) Bound(records int) { g.mostRecords.Store(int64(records)) }
+
+// ErrTooManyRecords says that a call has more records than one call may write.
+var ErrTooManyRecords = &Error{TooLarge, "too many records in one request"}
+
+// bounded refuses more records than one call may write.
+func (g *Gate) bounded(records []*kgo.Record) error {
+	if most := g.mostRecords.Load(); most > 0 && int64(len(records)) > most {
+		return fmt.Errorf("%w: %d; at most %d can be written at once (sizes.records)", ErrTooManyRecords, len(records), most)
 	}
 	return nil
 }

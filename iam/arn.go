@@ -8,7 +8,6 @@ import (
 
 // A Resource is what an action is done to: an ARN, split once.
 type Resource struct {
-	text  string
 	parts [6]string // as in arn:PARTITION:SERVICE:REGION:ACCOUNT:REST
 	kind  string    // of a Kafka or klamm resource: topic, group, cluster, pipe, ...
 	name  string    // of such a resource, within its cluster
@@ -21,7 +20,7 @@ type Resource struct {
 
 // ParseResource splits an ARN; its six parts may be empty, but the first.
 func ParseResource(arn string) (Resource, error) {
-	r := Resource{text: arn}
+	var r Resource
 	rest := arn
 	for i := range 5 {
 		part, after, ok := strings.Cut(rest, ":")
@@ -34,9 +33,25 @@ func ParseResource(arn string) (Resource, error) {
 	if r.parts[0] != "arn" {
 		return Resource{}, fmt.Errorf("%q is no ARN: it has to begin with \"arn\"", clip(arn))
 	}
-	r.segmented = strings.Count(rest, "/") == 3
-	if r.segmented {
-		copy(r.segments[:], strings.SplitN(rest, "/", 4))
+	r.split()
+	return r, nil
+}
+
+// NewResource returns what arn:aws:SERVICE:REGION:ACCOUNT:REST names.
+func NewResource(service, region, account, rest string) Resource {
+	r := Resource{parts: [6]string{"arn", "aws", service, region, account, rest}}
+	r.split()
+	return r
+}
+
+// split takes the last part apart.
+func (r *Resource) split() {
+	rest := r.parts[5]
+	if r.segmented = strings.Count(rest, "/") == 3; r.segmented {
+		left := rest
+		for i := range r.segments {
+			r.segments[i], left, _ = strings.Cut(left, "/")
+		}
 	}
 	switch r.parts[2] {
 	case "kafka":
@@ -53,11 +68,10 @@ func ParseResource(arn string) (Resource, error) {
 			r.path = rest[i:]
 		}
 	}
-	return r, nil
 }
 
 // String returns the ARN.
-func (r Resource) String() string { return r.text }
+func (r Resource) String() string { return strings.Join(r.parts[:], ":") }
 
 // Account returns the account that the resource belongs to.
 func (r Resource) Account() string { return r.parts[4] }

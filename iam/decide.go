@@ -76,32 +76,32 @@ func (t *tally) identities(id *Identity) {
 func (t *tally) attached(a *attached, allow *mark) {
 	id := t.request.Identity
 	t.list(a.everyone, allow)
-	if len(a.by) == 0 {
+	if !a.any {
 		return
 	}
 	if id.Name != "" {
-		t.list(a.by[id.Name], allow)
+		t.list(a.named[id.Name], allow)
 	}
 	if id.ARN != "" {
-		t.list(a.by[id.ARN], allow)
+		t.list(a.named[id.ARN], allow)
 	}
 	if id.RoleARN != "" {
-		t.list(a.by[id.RoleARN], allow)
+		t.list(a.named[id.RoleARN], allow)
 	}
 	if id.Anonymous {
-		t.list(a.by["anonymous"], allow)
+		t.list(a.named["anonymous"], allow)
 	}
 	if id.Key != "" {
-		t.list(a.by["key:"+id.Key], allow)
+		t.list(a.keys[id.Key], allow)
 	}
 	for _, g := range id.Groups {
-		t.list(a.by["group:"+g], allow)
+		t.list(a.groups[g], allow)
 	}
 	for _, r := range id.Roles {
-		t.list(a.by["role:"+r], allow)
+		t.list(a.roles[r], allow)
 	}
 	for _, s := range id.Scopes {
-		t.list(a.by["scope:"+s], allow)
+		t.list(a.scopes[s], allow)
 	}
 	if !id.GroupsUnknown {
 		return

@@ -117,9 +117,9 @@ func slowDecide(policies []plainPolicy, q *Request) Effect {
 			if s.NotAction != nil {
 				action = !slices.ContainsFunc(s.NotAction, func(a string) bool { return slowLike(strings.ToLower(a), q.Action.lower) })
 			}
-			covered := slices.ContainsFunc(s.Resource, func(r string) bool { return slowResource(r, q.Resource.text) })
+			covered := slices.ContainsFunc(s.Resource, func(r string) bool { return slowResource(r, q.Resource.String()) })
 			if s.NotRes != nil {
-				covered = !slices.ContainsFunc(s.NotRes, func(r string) bool { return slowResource(r, q.Resource.text) })
+				covered = !slices.ContainsFunc(s.NotRes, func(r string) bool { return slowResource(r, q.Resource.String()) })
 			}
 			holds := true
 			for operator, keys := range s.Condition {

@@ -30,7 +30,17 @@ type Set struct {
 type attached struct {
 	everyone []*Policy
 	grouped  []*Policy            // all of those that are attached to a group
-	by       map[string][]*Policy // User:NAME, group:ID, role:NAME, scope:NAME, key:ID, anonymous, or an ARN
+	named    map[string][]*Policy // by User:NAME, anonymous, or an ARN
+	keys     map[string][]*Policy // of API keys, and the others by what stands behind their kind
+	groups   map[string][]*Policy
+	roles    map[string][]*Policy
+	scopes   map[string][]*Policy
+	any      bool // there are policies that are not everyone's
+}
+
+func newAttached() attached {
+	make := func() map[string][]*Policy { return map[string][]*Policy{} }
+	return attached{named: make(), keys: make(), groups: make(), roles: make(), scopes: make()}
 }
 
 // An attachment is a resource policy and what it is attached to.
@@ -50,7 +60,7 @@ type attachment struct {
 // cluster (everything in Kafka), topic:PATTERN, group:PATTERN, or an ARN, in which
 // wildcards may stand.
 func NewSet(account string, policies []*Policy) (*Set, error) {
-	s := &Set{account: account, callers: attached{by: map[string][]*Policy{}}, boundaries: attached{by: map[string][]*Policy{}}, named: map[[2]string][]*Policy{}}
+	s := &Set{account: account, callers: newAttached(), boundaries: newAttached(), named: map[[2]string][]*Policy{}}
 	for _, p := range policies {
 		for i, to := range p.Attach {
 			if err := s.attach(p, to); err != nil {
@@ -84,12 +94,18 @@ func (a *attached) add(p *Policy, to string) error {
 		a.everyone = append(a.everyone, p)
 		return nil
 	}
+	by, key := a.named, to
 	switch kind, name, _ := strings.Cut(to, ":"); {
-	case to == "anonymous":
-	case (kind == "User" || kind == "group" || kind == "role" || kind == "scope" || kind == "key") && name != "":
-		if kind == "group" {
-			a.grouped = append(a.grouped, p)
-		}
+	case to == "anonymous", kind == "User" && name != "":
+	case kind == "key" && name != "":
+		by, key = a.keys, name
+	case kind == "role" && name != "":
+		by, key = a.roles, name
+	case kind == "scope" && name != "":
+		by, key = a.scopes, name
+	case kind == "group" && name != "":
+		by, key = a.groups, name
+		a.grouped = append(a.grouped, p)
 	case kind == "arn":
 		var check principals
 		if err := check.addAWS(to); err != nil {
@@ -101,7 +117,8 @@ func (a *attached) add(p *Policy, to string) error {
 	default:
 		return fmt.Errorf("%q: want User:NAME, group:ID, role:NAME, scope:NAME, key:ID, anonymous, an ARN or *", clip(to))
 	}
-	a.by[to] = append(a.by[to], p)
+	a.any = true
+	by[key] = append(by[key], p)
 	return nil
 }
 

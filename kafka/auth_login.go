@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,6 +46,7 @@ type login struct {
 	tls     bool
 	tokens  *tokens // of OAUTHBEARER; nil for other methods
 	warn    func(expires time.Time)
+	reach   func(netip.Addr) error // says whether an address may be connected to; nil: all may
 
 	caller   atomic.Pointer[Caller] // whose login it is; nil: klamm's own
 	unproven atomic.Bool            // the last attempt has not come to a good end
@@ -121,7 +124,7 @@ func (l *login) options() []kgo.Opt {
 	if l.tls {
 		opts = append(opts, kgo.Dialer(l.dial))
 	} else {
-		opts = append(opts, kgo.DialTimeout(dialTimeout))
+		opts = append(opts, kgo.Dialer(l.dialer().DialContext))
 	}
 	if m := l.mechanism(); m != nil {
 		opts = append(opts, kgo.SASL(m))
@@ -303,6 +306,24 @@ func authorities(text string) string {
 	return text
 }
 
+// dialer connects to addresses that may be reached.
+func (l *login) dialer() *net.Dialer {
+	d := &net.Dialer{Timeout: dialTimeout}
+	if l.reach != nil {
+		d.Control = func(_, address string, _ syscall.RawConn) error {
+			at, err := netip.ParseAddrPort(address)
+			if err == nil {
+				err = l.reach(at.Addr())
+			}
+			if err != nil {
+				return l.failed(err)
+			}
+			return nil
+		}
+	}
+	return d
+}
+
 // dial makes a connection with TLS. The name that the certificate must have is the
 // one that was dialled: for all but the first connection, the broker's own.
 func (l *login) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -319,7 +340,7 @@ func (l *login) dial(ctx context.Context, network, address string) (net.Conn, er
 		// Also to a server that does not name our authority: it will say so.
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return m.own, nil }
 	}
-	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: cfg}
+	dialer := &tls.Dialer{NetDialer: l.dialer(), Config: cfg}
 	dialing, cancel := context.WithTimeout(ctx, 3*dialTimeout)
 	defer cancel()
 	conn, err := dialer.DialContext(dialing, network, address)

@@ -211,7 +211,7 @@ func openWith(t *testing.T, cfg kafka.Config, log ...*slog.Logger) *kafka.Cluste
 // works writes a record and reads it.
 func works(t *testing.T, c *kafka.Cluster) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r := &kgo.Record{Topic: "t", Partition: 0, Value: []byte("v")}
 	if err := c.Produce(ctx, r).FirstErr(); err != nil {
@@ -289,7 +289,7 @@ func TestLoginByCertificate(t *testing.T) {
 
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	end := time.Now().Add(60 * time.Second)
+	end := time.Now().Add(2 * time.Minute)
 	for {
 		err := try()
 		if err == nil {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,6 +64,8 @@ type Config struct {
 	Producing Producing     `yaml:"-"`
 	Secrets   *secret.Store `yaml:"-"`
 	Region    string        `yaml:"-"`
+	// Reach says whether an address may be connected to; nil: all may.
+	Reach func(netip.Addr) error `yaml:"-"`
 }
 
 // login is how the section says to log in.
@@ -219,6 +222,7 @@ func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
+	login.reach = cfg.Reach
 	login.warn = func(ends time.Time) {
 		log.Warn("klamm's certificate for Kafka ends soon", "not_after", ends)
 	}
@@ -339,9 +343,11 @@ func (c *Cluster) probe(ctx context.Context) error {
 
 // dialError says why no bootstrap server can be reached, since kgo reports only
 // that time ran out while it retries.
-func (c *Cluster) dialError(context.Context) string {
+func (c *Cluster) dialError(ctx context.Context) string {
+	d := c.login.dialer()
+	d.Timeout = time.Second
 	for _, b := range c.cfg.Brokers {
-		conn, err := net.DialTimeout("tcp", b, time.Second)
+		conn, err := d.DialContext(context.WithoutCancel(ctx), "tcp", b)
 		if err != nil {
 			var op *net.OpError
 			if errors.As(err, &op) {

@@ -16,10 +16,12 @@ import (
 const (
 	// sessionTimeout is how long a group waits for a member that was killed.
 	sessionTimeout = 10 * time.Second
-	// heartbeatInterval is how often a member shows that it is alive, where few
-	// share the process.
-	heartbeatInterval = 3 * time.Second
+	// A member learns with its next heartbeat that the group shares its partitions
+	// anew, and who joins waits for that: so often, where few share the process.
+	shortestHeartbeat = 500 * time.Millisecond
 	longestHeartbeat  = 15 * time.Second
+	// heartbeatShare is what each further membership adds.
+	heartbeatShare = 15 * time.Millisecond
 	// fetchWait is how long the broker keeps a fetch that has nothing to bring.
 	fetchWait   = 5 * time.Second
 	longestWait = 30 * time.Second
@@ -77,6 +79,11 @@ type Membership struct {
 	// Gone is told that retention removed count records of a partition before
 	// the group had read them. It must not block.
 	Gone func(topic string, partition int32, count int64)
+	// SkipToEnd goes on at the end of the log where retention removed the next
+	// record, not at the earliest that is left.
+	SkipToEnd bool
+	// Uncommitted reads records of transactions that are open or aborted, too.
+	Uncommitted bool
 }
 
 // ErrOffsetsVanished says that a group which has read a topic before has no
@@ -129,7 +136,7 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 		kgo.ConsumeTopics(m.Topics...),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(m.isolation()),
 		kgo.Balancers(m.balancer()),
 		kgo.SessionTimeout(m.session()),
 		kgo.HeartbeatInterval(m.heartbeat()),
@@ -163,18 +170,22 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 	return consumer, nil
 }
 
+func (m *Membership) isolation() kgo.IsolationLevel {
+	if m.Uncommitted {
+		return kgo.ReadUncommitted()
+	}
+	return kgo.ReadCommitted()
+}
+
 // heartbeat grows so that all members together send some 70 a second at most,
 // until it is as long as a group may reasonably wait.
 func (m *Membership) heartbeat() time.Duration {
-	return min(max(time.Duration(m.Memberships)*(heartbeatInterval/200), heartbeatInterval), longestHeartbeat)
+	return min(max(time.Duration(m.Memberships)*heartbeatShare, shortestHeartbeat), longestHeartbeat)
 }
 
 // session is how long the group waits for a sign of life.
 func (m *Membership) session() time.Duration {
-	if m.heartbeat() == heartbeatInterval {
-		return sessionTimeout
-	}
-	return 3 * m.heartbeat()
+	return max(3*m.heartbeat(), sessionTimeout)
 }
 
 func (m *Membership) fetchWait() time.Duration {
@@ -323,7 +334,11 @@ func (c *Consumer) skipGone(ctx context.Context, offsets map[string]map[int32]kg
 			at := offset.EpochOffset().Offset
 			r, ok := ranges[partition]
 			if ok && at >= 0 && at < r.Start {
-				partitions[partition] = kgo.NewOffset().At(r.Start)
+				to := r.Start
+				if c.m.SkipToEnd {
+					to = r.End
+				}
+				partitions[partition] = kgo.NewOffset().At(to)
 				c.m.Gone(topic, partition, r.Start-at)
 			}
 		}

@@ -253,7 +253,6 @@ func (i *Identities) begin(key identityKey, expires time.Time, show func() (*log
 	one := &identity{made: make(chan struct{}), expires: expires, using: 1}
 	i.all[key] = one
 	i.closing.Go(func() {
-		defer i.release(one)
 		i.opening <- struct{}{}
 		c, err := i.open(show)
 		<-i.opening
@@ -269,6 +268,7 @@ func (i *Identities) begin(key identityKey, expires time.Time, show func() (*log
 				i.refused[key] = refusal{err, time.Now().Add(refusedFor)}
 			}
 		}
+		i.leave(one) // before anybody has it: who then gives it back is the last
 		close(one.made)
 	})
 	return one
@@ -305,6 +305,11 @@ func (i *Identities) open(show func() (*login, error)) (*Cluster, error) {
 func (i *Identities) release(one *identity) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.leave(one)
+}
+
+// leave is release for a caller that holds mu.
+func (i *Identities) leave(one *identity) {
 	one.using--
 	one.used = time.Now()
 	if one.gone && one.using == 0 {

@@ -190,7 +190,7 @@ func eventuallyClosed(t *testing.T, c *Cluster) {
 	t.Helper()
 	select {
 	case <-c.reader.Context().Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the clients were not closed")
 	}
 }

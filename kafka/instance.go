@@ -89,6 +89,7 @@ type Instance struct {
 	sought   map[TopicPartition]int64 // of seeks that a new assignment must not undo
 	places   map[TopicPartition]Place // where a new assignment goes on
 	begun    []Place                  // ends of logs at which it has begun, for Begun
+	taken    map[TopicPartition]bool  // given up after something was delivered of them, and nothing since
 	moved    bool                     // since the last automatic commit
 	disowned bool                     // somebody else goes on where it was: it commits nothing
 }
@@ -157,7 +158,7 @@ func (c *Cluster) Assign(cfg InstanceConfig, partitions []TopicPartition, from, 
 
 // open makes the client.
 func (i *Instance) open(options ...kgo.Opt) error {
-	i.assigned, i.position, i.sought = map[TopicPartition]bool{}, map[TopicPartition]int64{}, map[TopicPartition]int64{}
+	i.assigned, i.position, i.sought, i.taken = map[TopicPartition]bool{}, map[TopicPartition]int64{}, map[TopicPartition]int64{}, map[TopicPartition]bool{}
 	isolation := kgo.ReadUncommitted()
 	if i.cfg.Committed {
 		isolation = kgo.ReadCommitted()
@@ -210,6 +211,7 @@ func (i *Instance) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 			case placed && place.Committed == committed:
 				at = place.Offset
 				i.position[p], i.sought[p], i.moved = at, at, true
+				delete(i.taken, p)
 			case committed < 0 && ended:
 				at = end.End
 				i.begun = append(i.begun, Place{p, at, -1})
@@ -280,8 +282,12 @@ func (i *Instance) giveUp(ctx context.Context, partitions map[string][]int32) {
 		if at := i.positions(partitions); len(at) > 0 {
 			ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 			defer cancel()
-			// Whoever gets them next begins at an older offset if this fails.
-			_ = i.Commit(ctx, at)
+			// Whoever gets them next begins at an older offset if this fails. A commit
+			// that is under way may be waiting for this to end.
+			if i.committing.TryLock() {
+				_ = i.commit(ctx, at, false)
+				i.committing.Unlock()
+			}
 		}
 	}
 	i.lose(partitions)
@@ -294,6 +300,9 @@ func (i *Instance) lose(partitions map[string][]int32) {
 	for topic, numbers := range partitions {
 		for _, n := range numbers {
 			p := TopicPartition{topic, n}
+			if _, read := i.position[p]; read {
+				i.taken[p] = true
+			}
 			delete(i.assigned, p)
 			delete(i.position, p)
 			delete(i.sought, p)
@@ -422,6 +431,7 @@ func (i *Instance) Deliver(records []*kgo.Record) {
 	for _, r := range records {
 		if p := (TopicPartition{r.Topic, r.Partition}); i.assigned[p] {
 			i.position[p], i.moved = r.Offset+1, true
+			delete(i.taken, p)
 		}
 	}
 }
@@ -437,6 +447,7 @@ func (i *Instance) Seek(ctx context.Context, at map[TopicPartition]int64) error 
 		}
 		set[p.Topic][p.Partition] = kgo.EpochOffset{Epoch: -1, Offset: offset}
 		i.position[p], i.sought[p], i.moved = offset, offset, true
+		delete(i.taken, p)
 	}
 	i.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
@@ -495,13 +506,26 @@ func (i *Instance) positions(some map[string][]int32) []Commit {
 	return at
 }
 
-// Commit commits offsets for the group, as its member if the instance is one.
+// ErrTaken says that a group has taken a partition from an instance since that has
+// read it. Its records come again, at whoever has it now.
+var ErrTaken = errors.New("the group has given the partition to another member")
+
+// Commit commits offsets for the group, as its member if the instance is one; one
+// that is still joining, or that the group has given up, commits when it is a member
+// again. Nothing is committed if the group has taken one of the partitions after it
+// was read: the error is ErrTaken then.
 func (i *Instance) Commit(ctx context.Context, at []Commit) error {
 	i.committing.Lock()
 	defer i.committing.Unlock()
 	if !i.member {
 		return i.cluster.CommitOffsets(ctx, i.cfg.Group, at)
 	}
+	return i.commit(ctx, at, true)
+}
+
+// commit is Commit for a member whose committing is held. If it is not patient, it
+// does not wait until the instance is a member again.
+func (i *Instance) commit(ctx context.Context, at []Commit, patient bool) error {
 	offsets := map[string]map[int32]kgo.EpochOffset{}
 	notes := map[TopicPartition]string{}
 	for _, o := range at {
@@ -520,17 +544,52 @@ func (i *Instance) Commit(ctx context.Context, at []Commit) error {
 				req.Topics[t].Partitions[p].Metadata = &note
 			}
 		}
-		return nil
+		// The request has its generation by now. What is taken from now on belongs to
+		// a later one, and the brokers refuse this one then.
+		return i.hasTaken(at)
 	})
 	for {
 		err := i.cluster.commit(ctx, i.client, offsets)
-		if !errors.Is(err, kerr.RebalanceInProgress) {
+		switch {
+		case errors.Is(err, kerr.RebalanceInProgress):
+		case patient && (errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.UnknownMemberID)):
+		case errors.Is(err, ErrTaken):
+			return wrapCommit(i.cfg.Group, err)
+		default:
 			return wrapCommit(i.cfg.Group, i.cluster.unreachable(err))
 		}
 		select {
 		case <-ctx.Done():
 			return wrapCommit(i.cfg.Group, err)
+		case <-i.client.Context().Done():
+			return wrapCommit(i.cfg.Group, err)
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// hasTaken returns ErrTaken if the group has taken one of the partitions.
+func (i *Instance) hasTaken(at []Commit) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, o := range at {
+		if i.taken[o.TopicPartition] {
+			return fmt.Errorf("partition %s-%d: %w", o.Topic, o.Partition, ErrTaken)
+		}
+	}
+	return nil
+}
+
+// CommitPositions commits the positions; those of partitions that the group takes
+// meanwhile are left out.
+func (i *Instance) CommitPositions(ctx context.Context) error {
+	for {
+		at := i.Positions()
+		if len(at) == 0 {
+			return nil
+		}
+		if err := i.Commit(ctx, at); !errors.Is(err, ErrTaken) {
+			return err
 		}
 	}
 }
@@ -552,11 +611,7 @@ func (i *Instance) CommitMoved(ctx context.Context) error {
 	if !moved {
 		return nil
 	}
-	at := i.Positions()
-	if len(at) == 0 {
-		return nil
-	}
-	err := i.Commit(ctx, at)
+	err := i.CommitPositions(ctx)
 	if err != nil {
 		i.mu.Lock()
 		i.moved = true

@@ -118,7 +118,7 @@ func TestFetchWaitsForTheFirstRecord(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		c.Produce(context.Background(), &kgo.Record{Topic: topic, Partition: 0, Value: []byte("late")})
 	}()
-	records, err := c.Fetch(t.Context(), topic, 0, 0, kafka.Limits{Wait: 10 * time.Second})
+	records, err := c.Fetch(t.Context(), topic, 0, 0, kafka.Limits{Wait: time.Minute})
 	if err != nil || len(records) != 1 {
 		t.Errorf("got %d records, %v; want one", len(records), err)
 	}
@@ -138,7 +138,7 @@ func TestNoBrokerIsSaidInTime(t *testing.T) {
 	if !errors.Is(err, kafka.ErrNotAcknowledged) && !errors.Is(err, kafka.ErrNoPartition) {
 		t.Errorf("produce: got %v", err)
 	}
-	if took := time.Since(start); took > 14*time.Second {
+	if took := time.Since(start); took > 40*time.Second {
 		t.Errorf("produce took %s", took)
 	}
 }
@@ -188,7 +188,7 @@ func TestATopicThatAppearsLaterIsReadFromItsBeginning(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	start := time.Now()
 	produce(t, c, topic, -1, "first")
-	if got := next(t, values, 15*time.Second); got != "first" {
+	if got := next(t, values, time.Minute); got != "first" {
 		t.Errorf("got %q, want first", got)
 	}
 	t.Logf("seen after %s", time.Since(start))
@@ -204,7 +204,7 @@ func TestStartIsCommittedOnce(t *testing.T) {
 		m.Topics = []string{topic}
 		values := join(t, c, m)
 		if m.Start != (kafka.Start{}) {
-			if got := next(t, values, 15*time.Second); got != "old" {
+			if got := next(t, values, time.Minute); got != "old" {
 				t.Errorf("%s: got %q, want old", m.Group, got)
 			}
 		}

@@ -51,8 +51,12 @@ func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records [
 		w.results[i].Record = r
 		w.results[i].Err = errPending
 	}
-	timer := time.NewTimer(c.cfg.Producing.timeout() + 2*time.Second)
-	defer timer.Stop()
+	timer := timers.Get().(*time.Timer)
+	timer.Reset(c.cfg.Producing.timeout() + 2*time.Second)
+	defer func() {
+		timer.Stop()
+		timers.Put(timer)
+	}()
 	// The caller's context does not reach kgo: when a record is cancelled, kgo
 	// fails the others that wait for the same partition with it, and those
 	// belong to other callers.
@@ -77,6 +81,9 @@ func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records [
 	}
 	return c.named(w.results)
 }
+
+// timers are used again: every request with records needs one, and hardly any ends.
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
 // Send hands over one record and returns at once; done is called with the
 // outcome, from another goroutine, exactly once. It blocks only while the

@@ -66,7 +66,7 @@ func read(t *testing.T, f *kafka.Follower) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var values []string
 	for {
@@ -116,7 +116,7 @@ func TestWriterIsFencedByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for end := time.Now().Add(20 * time.Second); len(got) < 4 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); len(got) < 4 && time.Now().Before(end); {
 		got = slices.Concat(got, read(t, f))
 	}
 	if diff := cmp.Diff([]string{"a", "b", "c", "d"}, got); diff != "" {
@@ -128,7 +128,7 @@ func TestWriterWithoutABroker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := open(t, "127.0.0.1:1").Writer(ctx, "id"); err == nil || time.Since(start) > 20*time.Second {
+	if _, err := open(t, "127.0.0.1:1").Writer(ctx, "id"); err == nil || time.Since(start) > 30*time.Second {
 		t.Errorf("got %v after %s", err, time.Since(start))
 	}
 }
@@ -151,7 +151,7 @@ func TestFollowerOfATopicThatIsCreatedAnew(t *testing.T) {
 	if err := c.CreateTopic(t.Context(), kafka.NewTopic{Name: topic, Partitions: 1}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		_, _, err := f.Next(t.Context(), 100*time.Millisecond)
 		if errors.Is(err, kafka.ErrTopicGone) {
 			return

@@ -135,7 +135,7 @@ func TestTheHolderDies(t *testing.T) {
 					act(t, instances[2*n+m])
 				}
 			})
-			if n+m == 0 && time.Since(start) > 10*time.Second {
+			if n+m == 0 && time.Since(start) > 30*time.Second {
 				t.Errorf("it took %s until another process went on", time.Since(start))
 			}
 		}
@@ -161,7 +161,7 @@ func TestAHolderThatStoodStill(t *testing.T) {
 		}
 		holder.signal(syscall.SIGSTOP)
 		start := time.Now()
-		eventually(t, 15*time.Second, "another process goes on", func() bool {
+		eventually(t, time.Minute, "another process goes on", func() bool {
 			status, said := h.call(other, "GET", c.path+"/records?max_bytes=30", "", "")
 			return status == http.StatusOK && len(h.records(said)) > 0
 		})
@@ -214,7 +214,7 @@ func TestAStopHandsOver(t *testing.T) {
 		}
 		read <- status
 	}()
-	eventually(t, 10*time.Second, "a member", func() bool {
+	eventually(t, time.Minute, "a member", func() bool {
 		g, err := h.cluster.Group(t.Context(), topic+"-waiting")
 		return err == nil && len(g.Members) == 1
 	})
@@ -230,7 +230,7 @@ func TestAStopHandsOver(t *testing.T) {
 	if got := c.some("?max_bytes=10", ""); got[0].Offset != 9 {
 		t.Errorf("got %v, want what follows the commit", got[0])
 	}
-	if took := time.Since(start); took > 4*time.Second || stopped > 10*time.Second {
+	if took := time.Since(start); took > 30*time.Second || stopped > 30*time.Second {
 		t.Errorf("stopped within %s; the next read took %s", stopped, took)
 	}
 	c.must(204, "DELETE", "", "")
@@ -251,7 +251,7 @@ func TestOrphansExpire(t *testing.T) {
 		orphans = append(orphans, c)
 	}
 	h.kill(h.all[0])
-	eventually(t, 30*time.Second, "no member is left", func() bool {
+	eventually(t, time.Minute, "no member is left", func() bool {
 		for _, c := range orphans {
 			if g, err := h.cluster.Group(t.Context(), c.group); err == nil && len(g.Members) > 0 {
 				return false
@@ -259,7 +259,7 @@ func TestOrphansExpire(t *testing.T) {
 		}
 		return true
 	})
-	eventually(t, 30*time.Second, "the definitions are gone", func() bool {
+	eventually(t, time.Minute, "the definitions are gone", func() bool {
 		ranges, err := h.cluster.Ranges(t.Context(), "__klamm_consumers")
 		return err == nil && ranges[0].End > 0 && h.gone(orphans)
 	})

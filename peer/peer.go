@@ -79,8 +79,10 @@ type Peers struct {
 	stop    context.CancelFunc // of the goroutine that renews; nil before Open
 	running sync.WaitGroup
 	now     chan struct{} // holds a token: renew at once
+	opening sync.Mutex    // held while Open works
 
 	mu     sync.Mutex // guards what follows
+	closed bool
 	table  *table.Table
 	signer *signer // nil before Open
 	// identity is how processes show each other who they are where they speak TLS;
@@ -126,9 +128,11 @@ func New(cfg Config) *Peers {
 }
 
 // Open reads the table, which it creates if there is none, and begins to look at
-// the others. While no broker answers, it tries on until ctx ends. It belongs to one
-// goroutine; when it has succeeded, it does nothing any more.
+// the others. While no broker answers, it tries on until ctx ends. When it has
+// succeeded, it does nothing any more.
 func (p *Peers) Open(ctx context.Context) error {
+	p.opening.Lock()
+	defer p.opening.Unlock()
 	if p.stop != nil {
 		return nil
 	}
@@ -150,11 +154,17 @@ func (p *Peers) Open(ctx context.Context) error {
 	p.address = p.cfg.address() // only now: brokers have been reached
 	renewing, stop := context.WithCancel(context.Background())
 	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		stop()
+		t.Close()
+		return errors.New("this process is stopping")
+	}
 	p.identity = identity
 	p.table, p.signer, p.stop = t, &signer{secret: secret, id: p.id, now: time.Now}, stop
 	p.observe()
-	p.mu.Unlock()
 	p.running.Go(func() { p.run(renewing) })
+	p.mu.Unlock()
 	return nil
 }
 
@@ -187,6 +197,7 @@ func secretOf(ctx context.Context, t *table.Table) ([]byte, error) {
 // to be over.
 func (p *Peers) Close() {
 	p.mu.Lock()
+	p.closed = true
 	t, stop, announced := p.table, p.stop, !p.renewed.IsZero()
 	p.mu.Unlock()
 	if t != nil {
@@ -374,6 +385,22 @@ func (p *Peers) Seen(id string) bool {
 	p.observe()
 	n := p.nodes[id]
 	return n != nil && n.alive()
+}
+
+// Another returns a process that lives and is not this one; "" is none. Only those
+// are known that have something that others may want.
+func (p *Peers) Another() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.table != nil {
+		p.observe()
+	}
+	for id, n := range p.nodes {
+		if id != p.id && n.alive() {
+			return id
+		}
+	}
+	return ""
 }
 
 // address returns where others reach this process.

@@ -175,6 +175,10 @@ func (h *house) topic(partitions int32, values int) string {
 	if err := h.cluster.CreateTopic(h.t.Context(), kafka.NewTopic{Name: name, Partitions: partitions, Replication: 1}); err != nil {
 		h.t.Fatal(err)
 	}
+	eventually(h.t, time.Minute, "the topic can be read", func() bool {
+		_, err := h.cluster.Ranges(h.t.Context(), name)
+		return err == nil
+	})
 	h.put(name, partitions, 0, values)
 	return name
 }
@@ -297,12 +301,12 @@ func (h *house) records(said string) []record {
 // some reads until there are records.
 func (i *instance) some(query, token string) []record {
 	i.h.t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if got := i.read(query, token); len(got) > 0 {
 			return got
 		}
 	}
-	i.h.t.Fatal("no record within 30 s")
+	i.h.t.Fatal("no record within a minute")
 	return nil
 }
 

@@ -81,7 +81,7 @@ func TestProcessesCallEachOtherOverTLS(t *testing.T) {
 			c := h.create(p, name+p.url[len(p.url)-5:], "one", earliest)
 			c.subscribe(name)
 			seen := 0
-			for end := time.Now().Add(30 * time.Second); seen < 40 && time.Now().Before(end); {
+			for end := time.Now().Add(time.Minute); seen < 40 && time.Now().Before(end); {
 				got := c.read("?max_bytes=200000", "")
 				for _, r := range got {
 					if r.Offset != int64(seen) {

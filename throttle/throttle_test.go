@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -141,43 +142,46 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// In the time of a bubble, which stands still while a caller is not delayed.
 func TestActions(t *testing.T) {
-	s := New([]Rule{
-		{Name: "delay", Match: Match{Principal: "User:d*"}, Action: "delay", DelayMax: 5 * time.Second, Requests: &Rate{100, 1}},
-		{Name: "short", Match: Match{Principal: "User:s"}, Action: "delay", DelayMax: time.Millisecond, Requests: &Rate{0.1, 1}},
-		{Name: "log", Match: Match{Principal: "User:l"}, Action: "log", Requests: &Rate{0.001, 1}, Concurrency: 1},
-	})
-	take := func(who string) *Refusal { return s.Visit().Take(t.Context(), &Call{Principal: who}, OfRequest, 0, 0) }
-	for i := range 5 {
-		if r := take("User:d1"); r != nil {
-			t.Errorf("delayed call %d: %v", i, r)
+	synctest.Test(t, func(t *testing.T) {
+		s := New([]Rule{
+			{Name: "delay", Match: Match{Principal: "User:d*"}, Action: "delay", DelayMax: 5 * time.Second, Requests: &Rate{100, 1}},
+			{Name: "short", Match: Match{Principal: "User:s"}, Action: "delay", DelayMax: time.Millisecond, Requests: &Rate{0.1, 1}},
+			{Name: "log", Match: Match{Principal: "User:l"}, Action: "log", Requests: &Rate{0.001, 1}, Concurrency: 1},
+		})
+		take := func(who string) *Refusal { return s.Visit().Take(t.Context(), &Call{Principal: who}, OfRequest, 0, 0) }
+		for i := range 5 {
+			if r := take("User:d1"); r != nil {
+				t.Errorf("delayed call %d: %v", i, r)
+			}
 		}
-	}
-	if r := take("User:s"); r != nil {
-		t.Error(r)
-	}
-	if r := take("User:s"); r == nil {
-		t.Error("waited longer than it may")
-	}
-	for range 3 {
-		if r := take("User:l"); r != nil {
+		if r := take("User:s"); r != nil {
 			t.Error(r)
 		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if r := s.Visit().Take(ctx, &Call{Principal: "User:d1"}, OfRequest, 0, 0); r == nil {
-		t.Error("waited for a caller who has gone")
-	}
-	got := map[string][3]int64{}
-	for _, r := range s.Stats().Rules {
-		got[r.Name] = [3]int64{r.Rejected, r.Delayed, r.WouldBe}
-	}
-	want := map[string][3]int64{"delay": {1, 5, 0}, "short": {1, 0, 0}, "log": {0, 0, 4}}
-	got["short"] = [3]int64{got["short"][0], 0, 0}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+		if r := take("User:s"); r == nil {
+			t.Error("waited longer than it may")
+		}
+		for range 3 {
+			if r := take("User:l"); r != nil {
+				t.Error(r)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if r := s.Visit().Take(ctx, &Call{Principal: "User:d1"}, OfRequest, 0, 0); r == nil {
+			t.Error("waited for a caller who has gone")
+		}
+		got := map[string][3]int64{}
+		for _, r := range s.Stats().Rules {
+			got[r.Name] = [3]int64{r.Rejected, r.Delayed, r.WouldBe}
+		}
+		want := map[string][3]int64{"delay": {1, 5, 0}, "short": {1, 0, 0}, "log": {0, 0, 4}}
+		got["short"] = [3]int64{got["short"][0], 0, 0}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	})
 }
 
 func TestCharge(t *testing.T) {

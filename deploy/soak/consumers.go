@@ -33,7 +33,6 @@ type consumers struct {
 
 	calls, cut, unknown, others atomic.Int64
 	done                        atomic.Int64 // reads that were answered
-	lapsed                      atomic.Int64 // commits of members that the group had given up
 	longest                     atomic.Int64 // call since the first process was ended, in nanoseconds
 	first                       sync.Map     // the first answer of each wrong kind
 }
@@ -190,7 +189,6 @@ func (c *consumers) report(t *table, groups []*group) {
 	t.tell("calls that a process broke off", c.cut.Load())
 	t.none("answers 404", int(c.unknown.Load()))
 	t.none("other answers than 200, 204", int(c.others.Load()))
-	t.tell("commits of members that Kafka had given up", c.lapsed.Load())
 	t.tell("records read", records)
 	t.none("records that were not read", missing)
 	t.none("records that came again after their commit", again)
@@ -203,9 +201,10 @@ func (c *consumers) report(t *table, groups []*group) {
 }
 
 // ask makes a call until a process answers it. A call that was cut is made again:
-// nothing of these calls does harm twice, and reads have a token.
+// nothing of these calls does harm twice, and reads have a token. What a call that was
+// cut has made is there already.
 func (c *consumers) ask(ctx context.Context, method, path, accept, body, token string) (answer, bool) {
-	begun := time.Now()
+	begun, cut := time.Now(), false
 	for ctx.Err() == nil {
 		a := c.call(ctx, method, path, accept, body, token)
 		if ctx.Err() != nil {
@@ -215,6 +214,7 @@ func (c *consumers) ask(ctx context.Context, method, path, accept, body, token s
 		switch a.status {
 		case 0:
 			c.cut.Add(1)
+			cut = true
 			_ = pause(ctx, 50*time.Millisecond)
 			continue
 		case http.StatusOK, http.StatusNoContent:
@@ -224,12 +224,9 @@ func (c *consumers) ask(ctx context.Context, method, path, accept, body, token s
 			return a, true
 		case http.StatusNotFound:
 			c.unknown.Add(1)
-		case http.StatusInternalServerError:
-			// A member that has not been heard of for the session timeout, as on a
-			// machine that is too busy, is none any more. It reads again.
-			if strings.Contains(a.body, "is not aware of this member") {
-				c.lapsed.Add(1)
-				return a, false
+		case http.StatusConflict:
+			if cut && strings.Contains(a.body, "40902") {
+				return a, true
 			}
 			c.others.Add(1)
 		default:

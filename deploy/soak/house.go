@@ -59,7 +59,8 @@ func (h *house) open() (err error) {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	// What brokers say while they are busy is no news.
-	h.cluster, err = kafka.Open(kafka.Config{Brokers: h.brokers}, slog.New(slog.DiscardHandler))
+	patient := kafka.Producing{MetadataTimeoutMs: 60_000} // the proof is of reads
+	h.cluster, err = kafka.Open(kafka.Config{Brokers: h.brokers, Producing: patient}, slog.New(slog.DiscardHandler))
 	return err
 }
 

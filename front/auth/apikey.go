@@ -33,7 +33,7 @@ type apiKeys struct {
 	env     Env
 	headers []string
 	query   string
-	macs    sync.Pool           // of hash.Hash, with the pepper
+	macs    sync.Pool           // of *keyMAC
 	file    map[string]*fileKey // by hash
 	made    *Keys
 }
@@ -64,7 +64,7 @@ func newAPIKeys(ctx context.Context, cfg *APIKeys, c *Chain) (*apiKeys, error) {
 		}
 		pepper = []byte(text)
 	}
-	a.macs.New = func() any { return hmac.New(sha256.New, pepper) }
+	a.macs.New = func() any { return &keyMAC{mac: hmac.New(sha256.New, pepper)} }
 	for i, k := range cfg.Keys {
 		if err := a.addFile(ctx, k); err != nil {
 			return nil, fmt.Errorf("auth.apikeys.keys[%d]: %w", i, err)
@@ -115,14 +115,20 @@ func keyShape(key string) bool {
 // A keyHash stands for a key wherever it is kept: an HMAC, in hexadecimal digits.
 type keyHash [2 * sha256.Size]byte
 
+// A keyMAC computes hashes with the pepper, in memory of its own.
+type keyMAC struct {
+	mac  hash.Hash
+	text [longestKey]byte
+	sum  [sha256.Size]byte
+}
+
 func (a *apiKeys) hash(key string) (digits keyHash) {
-	h := a.macs.Get().(hash.Hash)
-	defer a.macs.Put(h)
-	h.Reset()
-	var text [longestKey]byte
-	var sum [sha256.Size]byte
-	_, _ = h.Write(append(text[:0], key...))
-	hex.Encode(digits[:], h.Sum(sum[:0]))
+	m := a.macs.Get().(*keyMAC)
+	defer a.macs.Put(m)
+	m.mac.Reset()
+	_, _ = m.mac.Write(append(m.text[:0], key...))
+	hex.Encode(digits[:], m.mac.Sum(m.sum[:0]))
+	clear(m.text[:]) // a pool is no place for a secret
 	return digits
 }
 

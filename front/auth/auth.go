@@ -211,7 +211,8 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		message := "There is more than one Authorization header."
 		return gate.Principal{}, c.refused(r, "", front.RefuseAWS(gate.Invalid, http.StatusBadRequest, "BadRequestException", "message", &message))
 	}
-	for _, s := range c.schemes {
+	for i := range c.schemes {
+		s := &c.schemes[i]
 		who, err := s.authenticate(r)
 		if errors.Is(err, front.ErrNotMine) {
 			continue
@@ -235,7 +236,7 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 }
 
 // complete adds to a caller what comes beside their credentials.
-func (c *Chain) complete(r *http.Request, s scheme, who gate.Principal) (gate.Principal, error) {
+func (c *Chain) complete(r *http.Request, s *scheme, who gate.Principal) (gate.Principal, error) {
 	if c.keys != nil && s.name != gate.SchemeAPIKey {
 		// A key beside other credentials says no more than whom to count.
 		switch key, err := c.keys.authenticate(r); {

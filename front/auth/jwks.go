@@ -50,7 +50,7 @@ type keySet struct {
 	env     Env
 	http    *http.Client
 	fixed   bool   // the keys are configured, and nobody is asked
-	changed func() // is called when the keys are others than before
+	changed func() // is called when the keys are others than before, with mu held
 	ask     chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -169,14 +169,16 @@ func (s *keySet) fetch(ctx context.Context) (kept time.Duration, err error) {
 	if err == nil {
 		s.keys, s.raw, s.fetched = keys, raw, s.env.now()
 		if changed {
+			// Before anybody can see the new keys, so that no token of a removed one is
+			// taken after a token of a new one was.
 			s.count++
+			s.changed()
 		}
 	}
 	close(s.done)
 	s.done = nil
 	s.mu.Unlock()
 	if changed {
-		s.changed()
 		s.env.Log.Log(ctx, slog.LevelInfo, "keys of a token issuer fetched", "issuer", s.cfg.Name, "keys", len(keys))
 	}
 	return kept, err

@@ -294,7 +294,7 @@ func enter(c *Chain, token string) (gate.Principal, error) {
 // eventually polls until a condition holds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatal("not in time: " + what)
 		}

@@ -39,7 +39,7 @@ func testCluster(t *testing.T) *kafka.Cluster {
 
 func TestKeysMadeAtRunTime(t *testing.T) {
 	cluster := testCluster(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	open := func() (*Chain, *Keys) {
 		c := newTestChain(t, Config{APIKeys: &APIKeys{}}, func(e *Env) { e.Cluster = cluster })

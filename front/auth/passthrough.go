@@ -38,9 +38,12 @@ func (b *basic) pass(r *http.Request, name, password string) (gate.Principal, er
 }
 
 // passable gives a caller who came with a bearer token what can be shown to Kafka.
-func (c *Chain) passable(r *http.Request, s scheme, who gate.Principal) gate.Principal {
+func (c *Chain) passable(r *http.Request, s *scheme, who gate.Principal) gate.Principal {
+	if s.name != gate.SchemeJWT || c.env.Login == nil {
+		return who
+	}
 	word, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if s.name != gate.SchemeJWT || c.env.Login == nil || !strings.EqualFold(word, "Bearer") {
+	if !strings.EqualFold(word, "Bearer") {
 		return who
 	}
 	return who.WithCaller(&kafka.Caller{Principal: who.Name, Token: strings.TrimSpace(token), Expires: who.Expires})

@@ -16,7 +16,7 @@ const renewedWithin = 20 * time.Second
 
 // renewable makes who a request was let in as somebody who is asked for again while
 // it lasts: keys are revoked, groups change and people leave while streams are open.
-func (c *Chain) renewable(r *http.Request, s scheme, who gate.Principal) gate.Principal {
+func (c *Chain) renewable(r *http.Request, s *scheme, who gate.Principal) gate.Principal {
 	return who.Renewable(func(ctx context.Context) (gate.Principal, error) {
 		if err := c.stillOpen(); err != nil {
 			return gate.Principal{}, err

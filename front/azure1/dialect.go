@@ -36,18 +36,18 @@ type api struct {
 func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 	a := &api{gate: g, cfg: cfg}
 	routes := []front.Route{
-		{Name: "topics.list", Pattern: "GET /v1/metadata/topics", Serve: a.listTopics},
-		{Name: "partitions.list", Pattern: "GET /v1/metadata/topics/{topic}/partitions", Serve: a.listPartitions},
-		{Name: "partitions.get", Pattern: "GET /v1/metadata/topics/{topic}/partitions/{partition}", Serve: a.getPartition},
+		{Name: "topics.list", Pattern: "GET /v1/metadata/topics", Serve: a.listTopics, Metadata: front.TellsMetadata},
+		{Name: "partitions.list", Pattern: "GET /v1/metadata/topics/{topic}/partitions", Serve: a.listPartitions, Metadata: front.TellsMetadata},
+		{Name: "partitions.get", Pattern: "GET /v1/metadata/topics/{topic}/partitions/{partition}", Serve: a.getPartition, Metadata: front.TellsMetadata},
 		{Name: "brokers.list", Pattern: "GET /v1/metadata/brokers", Serve: a.listBrokers},
-		{Name: "topics.create", Pattern: "PUT /v1/topics/{topic}", Serve: a.createTopic},
+		{Name: "topics.create", Pattern: "PUT /v1/topics/{topic}", Serve: a.createTopic, Metadata: front.ChangesMetadata},
 		{Name: "topics.produce", Pattern: "POST /v1/producer/topics/{topic}", Serve: a.produce, Repeat: front.RepeatOnce},
 		{Name: "partitions.read", Pattern: "GET /v1/consumer/topics/{topic}/partitions/{partition}/offsets/{offset}", Serve: a.read},
 		{Name: "status", Pattern: "GET /v1/status", Serve: a.status, Public: true},
 		{Name: "openapi", Pattern: "GET /v1/openapi.json", Serve: a.openAPI, Public: true},
 	}
 	if cfg.TopicDelete {
-		routes = append(routes, front.Route{Name: "topics.delete", Pattern: "DELETE /v1/topics/{topic}", Serve: a.deleteTopic})
+		routes = append(routes, front.Route{Name: "topics.delete", Pattern: "DELETE /v1/topics/{topic}", Serve: a.deleteTopic, Metadata: front.ChangesMetadata})
 	}
 	return front.Dialect{
 		Name:       "azure/v1",

@@ -16,6 +16,7 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/peer"
 )
 
 // A consumerConfig is what the configuration says about consumer instances.
@@ -132,6 +133,9 @@ func (k consumerAPI) fail(w http.ResponseWriter, r *http.Request, media string, 
 		known = &refusal{status: http.StatusConflict, code: 40902, message: gate.ErrConsumerExists.Message}
 	case errors.Is(err, gate.ErrConsumerIdle):
 		known = &refusal{status: http.StatusInternalServerError, code: 500, message: gate.ErrConsumerIdle.Message}
+	case errors.Is(err, gate.ErrStopping), errors.Is(err, gate.ErrConsumerMoved), errors.Is(err, errUnreached):
+		w.Header()["Retry-After"] = []string{"1"}
+		known = &refusal{status: http.StatusServiceUnavailable, code: 50302, message: err.Error()}
 	case errors.As(err, &bad):
 		known = k.badRecord(bad)
 	case gate.Classify(err) == gate.Conflict && !errors.As(err, &broker):
@@ -189,6 +193,9 @@ func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Princ
 		return err
 	}
 	defer release()
+	if k.api.cfg.Peers != nil && peer.Forwarded(r) {
+		peer.Answer(w, r)
+	}
 	name, cfg, later, err := parseConsumer(body, k.habits, k.api.cfg.StrictMediaTypes)
 	switch {
 	case err != nil:
@@ -212,6 +219,10 @@ func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Princ
 		name = bridgeName()
 	}
 	name, err = k.gate.CreateConsumer(r.Context(), who, group, name, cfg)
+	var elsewhere *gate.ConsumerElsewhere
+	if errors.As(err, &elsewhere) {
+		return k.makeElsewhere(w, r, who, elsewhere.Process, body)
+	}
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -21,7 +20,7 @@ import (
 // body reads the body of a consumer request. Its type counts only if there is
 // something to have a type; all types of this API mean the same here.
 func (k consumerAPI) body(r *http.Request) ([]byte, func(), error) {
-	body, release, err := front.ReadBody(r)
+	body, release, err := k.whole(r)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -25,7 +25,7 @@ func TestInstancesAreReadAsCloudEvents(t *testing.T) {
 			ID, Type string
 			Data     json.RawMessage
 		}
-		eventually(t, 30*time.Second, "four events", func() bool {
+		eventually(t, 2*time.Minute, "four events", func() bool {
 			r := p.call(t, "GET", i.path+"/records?max_bytes=1000", accept, "")
 			if r.status != http.StatusOK || r.header.Get("Content-Type") != accept {
 				t.Fatalf("%s: %d %s %s", format, r.status, r.header.Get("Content-Type"), r.body)

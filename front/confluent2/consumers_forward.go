@@ -32,10 +32,7 @@ var errUnreached = &gate.Error{Kind: gate.Unavailable, Message: "the klamm proce
 // on. It looks again while instances move. A call that was passed on once is not
 // passed on again: who has sent it looks again.
 func (k consumerAPI) reach(w http.ResponseWriter, r *http.Request, who gate.Principal, serve func(use *gate.Consumer, body []byte) error) error {
-	body, release, err := front.ReadBody(r)
-	if errors.Is(err, peer.ErrForged) {
-		return refusedForward(err)
-	}
+	body, release, err := k.whole(r)
 	if err != nil {
 		return err
 	}
@@ -49,7 +46,7 @@ func (k consumerAPI) reach(w http.ResponseWriter, r *http.Request, who gate.Prin
 		use, err := k.gate.UseConsumer(r.Context(), who, r.PathValue("group"), r.PathValue("instance"))
 		var elsewhere *gate.ConsumerElsewhere
 		switch {
-		case errors.As(err, &elsewhere) && forwarded:
+		case forwarded && (errors.As(err, &elsewhere) || errors.Is(err, gate.ErrStopping)):
 			peer.Misdirect(w)
 			return nil
 		case errors.As(err, &elsewhere):
@@ -72,12 +69,35 @@ func (k consumerAPI) reach(w http.ResponseWriter, r *http.Request, who gate.Prin
 	}
 }
 
+// whole returns the body of a request. One that was passed on is believed only when it
+// is there as a whole.
+func (k consumerAPI) whole(r *http.Request) ([]byte, func(), error) {
+	body, release, err := front.ReadBody(r)
+	if errors.Is(err, peer.ErrForged) {
+		err = refusedForward(err)
+	}
+	return body, release, err
+}
+
+// makeElsewhere has another process make an instance, as this one is about to end.
+func (k consumerAPI) makeElsewhere(w http.ResponseWriter, r *http.Request, who gate.Principal, process string, body []byte) error {
+	if peer.Forwarded(r) {
+		peer.Misdirect(w)
+		return nil
+	}
+	err := k.forward(w, r, who, process, body)
+	if errors.Is(err, peer.ErrAgain) {
+		return gate.ErrStopping
+	}
+	return err
+}
+
 // withheld are the header fields of a request that are not passed on: credentials,
 // and what concerns the client's connection or was dealt with. Policies may ask for
 // all others.
 var withheld = []string{
 	"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Amz-Security-Token", "Idempotency-Key",
-	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Content-Length", "Accept-Encoding", "Proxy-Connection",
+	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Content-Length", "Proxy-Connection",
 }
 
 // forward has another process answer a call.

@@ -23,7 +23,7 @@ func TestFirstReadHasData(t *testing.T) {
 		&kgo.Record{Topic: topic, Partition: 0, Value: nil}, &kgo.Record{Topic: topic, Partition: 0, Key: []byte{}, Value: []byte("1.0")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	c := p.create(t, topic, "json", `"consumer.request.timeout.ms":20000`)
+	c := p.create(t, topic, "json", `"consumer.request.timeout.ms":60000`)
 	c.subscribe(topic)
 	start := time.Now()
 	r := p.call(t, "GET", c.path+"/records", mediaJSON, "")
@@ -31,7 +31,7 @@ func TestFirstReadHasData(t *testing.T) {
 	if r.status != 200 || r.body != want || r.header.Get("Content-Type") != mediaJSON || r.header.Get("Klamm-Lease") != "300" {
 		t.Errorf("got %d %s, want %s", r.status, r.body, want)
 	}
-	if took := time.Since(start); took > 12*time.Second {
+	if took := time.Since(start); took > 40*time.Second {
 		t.Errorf("took %s", took)
 	}
 	refused(t, "binary", p.call(t, "GET", c.path+"/records", "*/*", ""), 406, 40601, "embedded data format")
@@ -55,13 +55,16 @@ func TestAnEmptyReadTakesItsTime(t *testing.T) {
 	refused(t, "nothing to read", p.call(t, "GET", c.path+"/records", mediaJSON, ""), 500, 500, "not subscribed")
 	c.must(204, "POST", "/assignments", partitions(topic, 0))
 	c.read("?timeout=1")
+	long := p.create(t, topic+"-long", "json", `"consumer.request.timeout.ms":60000`)
+	long.must(204, "POST", "/assignments", partitions(topic, 0))
 	for _, step := range []struct {
-		query       string
-		least, most time.Duration
-	}{{"?timeout=60000", 2450 * time.Millisecond, 10 * time.Second}, {"?timeout=300", 290 * time.Millisecond, 2400 * time.Millisecond}, {"?timeout=0", 2450 * time.Millisecond, 10 * time.Second}} {
+		of    instance
+		query string
+		least time.Duration
+	}{{c, "?timeout=60000", 2450 * time.Millisecond}, {long, "?timeout=300", 290 * time.Millisecond}, {c, "?timeout=0", 2450 * time.Millisecond}} {
 		start := time.Now()
-		records := c.read(step.query)
-		if took := time.Since(start); len(records) != 0 || took < step.least || took > step.most {
+		records := step.of.read(step.query)
+		if took := time.Since(start); len(records) != 0 || took < step.least || took > 40*time.Second {
 			t.Errorf("%s: %d records after %s", step.query, len(records), took)
 		}
 	}
@@ -101,7 +104,7 @@ func TestDeleteEndsARead(t *testing.T) {
 	select {
 	case r := <-read:
 		refused(t, "the read", r, 404, 40403, "Consumer instance not found.")
-	case <-time.After(10 * time.Second):
+	case <-time.After(40 * time.Second):
 		t.Error("the read goes on")
 	}
 }
@@ -117,7 +120,7 @@ func TestBadRecords(t *testing.T) {
 				spoiled = `"` + strings.Repeat("x", 200_000) + `"`
 			}
 			p.put(t, topic, 0, `{"n":0}`, spoiled, `{"n":2}`)
-			c := p.create(t, topic, "json", `"consumer.request.timeout.ms":5000`)
+			c := p.create(t, topic, "json", `"consumer.request.timeout.ms":60000`)
 			c.must(204, "POST", "/assignments", partitions(topic, 0))
 			name := fmt.Sprintf("mode %d, big %v", mode, big)
 			status, code := 408, 40801
@@ -147,7 +150,7 @@ func TestBadRecords(t *testing.T) {
 				}
 				for range 2 {
 					start := time.Now()
-					if records := c.read("?max_bytes=100000"); len(records) != 0 || time.Since(start) > 4*time.Second {
+					if records := c.read("?max_bytes=100000"); len(records) != 0 || time.Since(start) > 30*time.Second {
 						t.Errorf("%s: %+v after %s", name, records, time.Since(start))
 					}
 				}
@@ -202,13 +205,27 @@ func TestFetchMinBytes(t *testing.T) {
 	p.put(t, topic, 0, numbers(0, 5)...)
 	c := p.create(t, topic, "json", `"fetch.min.bytes":5`, `"consumer.request.timeout.ms":2500`)
 	c.must(204, "POST", "/assignments", partitions(topic, 0))
-	start := time.Now()
-	if records := c.read(""); len(records) != 5 || time.Since(start) < 2450*time.Millisecond {
-		t.Errorf("with no more than the minimum: %d records after %s", len(records), time.Since(start))
+	// waits sees that each read takes its whole time; on a slow machine the records
+	// may take several.
+	waits := func(what string, c instance, want int) {
+		t.Helper()
+		for got, reads := 0, 0; got < want && reads < 10; reads++ {
+			start := time.Now()
+			got += len(c.read(""))
+			if took := time.Since(start); took < 2450*time.Millisecond || got > want {
+				t.Errorf("%s: %d records, the last of them after %s", what, got, took)
+			}
+			if reads == 9 && got < want {
+				t.Errorf("%s: %d records", what, got)
+			}
+		}
 	}
+	waits("with no more than the minimum", c, 5)
 	p.put(t, topic, 0, numbers(10, 15)...)
-	start = time.Now()
-	if records := c.read(""); len(records) < 3 || time.Since(start) > 2400*time.Millisecond { // three are six bytes
+	d := p.create(t, topic+"-more", "json", `"fetch.min.bytes":5`, `"consumer.request.timeout.ms":60000`)
+	d.must(204, "POST", "/assignments", partitions(topic, 0))
+	start := time.Now()
+	if records := d.read(""); len(records) < 6 || time.Since(start) > 40*time.Second { // six are seven bytes
 		t.Errorf("with more than the minimum: %d records after %s", len(records), time.Since(start))
 	}
 	patient := startProxy(t, Config{StrictMediaTypes: true}, consumerConfig{})
@@ -216,10 +233,7 @@ func TestFetchMinBytes(t *testing.T) {
 	patient.put(t, topic, 0, "1")
 	c = patient.create(t, topic, "json", `"consumer.request.timeout.ms":2500`)
 	c.must(204, "POST", "/assignments", partitions(topic, 0))
-	start = time.Now()
-	if records := c.read(""); len(records) != 1 || time.Since(start) < 2450*time.Millisecond {
-		t.Errorf("in strict mode: %d records after %s", len(records), time.Since(start))
-	}
+	waits("in strict mode", c, 1)
 }
 
 func TestResetNone(t *testing.T) {
@@ -228,7 +242,7 @@ func TestResetNone(t *testing.T) {
 	topic := p.topic(t, 1)
 	p.put(t, topic, 0, "1")
 	for _, member := range []bool{false, true} {
-		c := p.create(t, topic, "json", `"auto.offset.reset":"none"`, `"consumer.request.timeout.ms":5000`)
+		c := p.create(t, topic, "json", `"auto.offset.reset":"none"`, `"consumer.request.timeout.ms":60000`)
 		if member {
 			c.subscribe(topic)
 		} else {

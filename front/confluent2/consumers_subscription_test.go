@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/klamm-gateway/klamm/kafka"
 )
 
 func TestSubscriptionsAndAssignments(t *testing.T) {
@@ -61,9 +59,7 @@ func TestPatternSubscription(t *testing.T) {
 	p := startProxy(t, Config{}, consumerConfig{})
 	topic := p.topic(t, 1)
 	for _, end := range []string{"-a", "-b", "-c1"} {
-		if err := p.cluster.CreateTopic(t.Context(), kafka.NewTopic{Name: topic + end, Partitions: 1, Replication: 1}); err != nil {
-			t.Fatal(err)
-		}
+		p.server.Topic(t, topic+end, 1)
 		p.put(t, topic+end, 0, `"`+end+`"`)
 	}
 	c := p.create(t, topic, "json")
@@ -79,9 +75,7 @@ func TestPatternSubscription(t *testing.T) {
 	if testing.Short() {
 		return
 	}
-	if err := p.cluster.CreateTopic(t.Context(), kafka.NewTopic{Name: topic + "-z", Partitions: 1, Replication: 1}); err != nil {
-		t.Fatal(err)
-	}
+	p.server.Topic(t, topic+"-z", 1)
 	p.put(t, topic+"-z", 0, `"-z"`)
 	if diff := cmp.Diff([]string{`"-z"`}, c.values(1, "?timeout=300")); diff != "" {
 		t.Error(diff)

@@ -62,9 +62,7 @@ func TestConsumerTranscripts(t *testing.T) {
 func (p proxy) topic(t testing.TB, partitions int32) string {
 	t.Helper()
 	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(t.Name(), "/", "-"), time.Now().UnixNano())
-	if err := p.cluster.CreateTopic(t.Context(), kafka.NewTopic{Name: name, Partitions: partitions, Replication: 1}); err != nil {
-		t.Fatal(err)
-	}
+	p.server.Topic(t, name, partitions)
 	return name
 }
 
@@ -131,7 +129,7 @@ type instance struct {
 // itself, and has further fields as JSON members.
 func (p proxy) create(t testing.TB, group, format string, more ...string) instance {
 	t.Helper()
-	body := fmt.Sprintf(`{"format":%q,"auto.offset.reset":"earliest","auto.commit.enable":"false","consumer.request.timeout.ms":5000%s}`, format, strings.Join(append([]string{""}, more...), ","))
+	body := fmt.Sprintf(`{"format":%q,"auto.offset.reset":"earliest","auto.commit.enable":"false","consumer.request.timeout.ms":60000%s}`, format, strings.Join(append([]string{""}, more...), ","))
 	r := p.call(t, "POST", "/consumers/"+group, "", body)
 	var made struct {
 		ID  string `json:"instance_id"`
@@ -211,10 +209,10 @@ func (i instance) read(query string) []got {
 	return records
 }
 
-// values reads until it has n values or half a minute has passed.
+// values reads until it has n values or two minutes have passed.
 func (i instance) values(n int, query string) (values []string) {
 	i.t.Helper()
-	for end := time.Now().Add(30 * time.Second); len(values) < n; {
+	for end := time.Now().Add(2 * time.Minute); len(values) < n; {
 		if time.Now().After(end) {
 			i.t.Fatalf("got %v, want %d values", values, n)
 		}

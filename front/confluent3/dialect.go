@@ -12,6 +12,7 @@ package confluent3
 import (
 	_ "embed"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -139,7 +140,7 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 	for _, p := range d.Prefixes {
 		add := func(rt route, lookup bool) {
 			method, path, _ := strings.Cut(rt.pattern, " ")
-			d.Routes = append(d.Routes, front.Route{Name: rt.name, Pattern: method + " " + p + path, Serve: a.handler(p, rt, lookup), Repeat: repeats[rt.name]})
+			d.Routes = append(d.Routes, front.Route{Name: rt.name, Pattern: method + " " + p + path, Serve: a.handler(p, rt, lookup), Repeat: repeats[rt.name], Metadata: rt.metadata()})
 		}
 		add(route{"clusters.list", "GET /clusters", (*api).listClusters}, false)
 		for _, rt := range routes {
@@ -151,6 +152,20 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 		d.Routes = append(d.Routes, front.Route{Name: "openapi", Pattern: "GET " + p + "/openapi.json", Serve: serveOpenAPI, Public: true})
 	}
 	return d
+}
+
+// metadata says whether an operation is about topics, partitions or settings.
+func (r route) metadata() front.Metadata {
+	about, _, _ := strings.Cut(r.name, ".")
+	switch {
+	case !slices.Contains([]string{"topics", "partitions", "cluster", "brokers"}, about), strings.Contains(r.name, "reassignment"), r.name == "partitions.offset":
+		return front.NoMetadata
+	case !strings.HasPrefix(r.pattern, "GET "):
+		return front.ChangesMetadata
+	case about == "brokers" && !strings.Contains(r.name, ".configs."):
+		return front.NoMetadata
+	}
+	return front.TellsMetadata
 }
 
 // repeats says where an Idempotency-Key has a meaning.

@@ -252,7 +252,7 @@ func TestClientsThatVanish(t *testing.T) {
 		_ = conn.Close()
 	}
 	buf := make([]byte, 4<<20)
-	for end := time.Now().Add(15 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		stacks := string(buf[:runtime.Stack(buf, true)])
 		if !strings.Contains(stacks, "confluent3.(*stream)") {
 			return
@@ -276,7 +276,7 @@ func TestStreamWithoutABroker(t *testing.T) {
 	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects, Brokers: []string{addr}, ProduceTimeoutMs: 1000})
 	start := time.Now()
 	codes := post(t, s.URL+"/v3/clusters/any/topics/t/records", strings.NewReader(strings.Repeat(`{"value":{"type":"JSON","data":1}}`, 10)))
-	if took := time.Since(start); len(codes) != 10 || codes[0] != 50003 && codes[0] != 40401 || took > 5*time.Second {
+	if took := time.Since(start); len(codes) != 10 || codes[0] != 50003 && codes[0] != 40401 || took > 30*time.Second {
 		t.Errorf("got %v after %s", codes, took)
 	}
 }

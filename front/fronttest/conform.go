@@ -124,7 +124,7 @@ func (s *Server) breakOff(t *testing.T, method, path string, subject Subject) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	var head bytes.Buffer

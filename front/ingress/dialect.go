@@ -64,7 +64,7 @@ func Dialect(ctx context.Context, cfg Config) (front.Dialect, error) {
 			}
 		}
 		// The name is a label of metrics: what a user has chosen, and not a client.
-		d.Routes = append(d.Routes, front.Route{Name: r.Path, Pattern: "POST " + r.Path, Serve: h.serve, Public: true})
+		d.Routes = append(d.Routes, front.Route{Name: r.Path, Pattern: "POST " + r.Path, Serve: h.serve, Public: true, Own: true})
 		d.Prefixes = append(d.Prefixes, cfg.Routes[i].Path)
 	}
 	return d, nil
@@ -185,7 +185,11 @@ func (h *hook) greet(w http.ResponseWriter, header http.Header, body []byte) boo
 // produce writes a delivery unless it has come before. It says whether the record
 // is settled, so that its bytes may be used again.
 func (h *hook) produce(w http.ResponseWriter, r *http.Request, d *delivery, body []byte) (settled bool, err error) {
-	who, claim := front.InOwnStage(r, h.who), h.claim(d)
+	who, err := front.OwnCaller(w, r, h.who)
+	if err != nil {
+		return true, err
+	}
+	claim := h.claim(d)
 	if claim != nil {
 		who = who.Under(claim)
 		defer func() {

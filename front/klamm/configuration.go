@@ -17,5 +17,8 @@ func (a api) tell(answer map[string]any) map[string]any {
 			answer["configuration"] = c
 		}
 	}
+	if said := a.troubleOfCatalog(); said != nil {
+		answer["catalog"] = said
+	}
 	return answer
 }

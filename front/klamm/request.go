@@ -99,6 +99,17 @@ func (q query) text(name string) string {
 	return ""
 }
 
+// flag is a parameter that is true or false; one that is not given is false.
+func (q query) flag(name string) (bool, error) {
+	switch text := q.text(name); text {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	}
+	return false, invalid(name + ": want true or false")
+}
+
 const (
 	defaultRows = 100
 	mostRows    = 10_000

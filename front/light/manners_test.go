@@ -28,7 +28,7 @@ func (s *testServer) dial(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	return &wire{t, conn, bufio.NewReader(conn)}
 }
 

@@ -28,7 +28,7 @@ func TestClientsResumeOnAnyServer(t *testing.T) {
 	brokers := brokertest.Brokers(t)
 	servers := []*testServer{startServer(t, brokers, usual), startServer(t, brokers, usual)}
 	topic := servers[0].topic(t, partitions)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	var all sync.WaitGroup
 	var turns atomic.Int64
@@ -71,7 +71,7 @@ type resumer struct {
 
 // turn is one connection, until enough was seen or the client loses its patience.
 func (r *resumer) turn(ctx context.Context, s *testServer, topic string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	c, err := s.tryListen(ctx, "/stream/"+topic+"?from=earliest", r.id)
 	if err != nil {

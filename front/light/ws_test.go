@@ -63,7 +63,7 @@ func (c *wsClient) until(op string, id ...string) map[string]any {
 	c.t.Helper()
 	for i := 0; ; i++ {
 		if i == len(c.seen) {
-			m, err := c.read(20 * time.Second)
+			m, err := c.read(time.Minute)
 			if err != nil {
 				c.t.Fatalf("no %s %v in %v: %v", op, id, c.seen, err)
 			}
@@ -80,7 +80,7 @@ func (c *wsClient) until(op string, id ...string) map[string]any {
 func (c *wsClient) closed() websocket.StatusCode {
 	c.t.Helper()
 	for {
-		if _, err := c.read(20 * time.Second); err != nil {
+		if _, err := c.read(time.Minute); err != nil {
 			return websocket.CloseStatus(err)
 		}
 	}
@@ -257,7 +257,7 @@ func TestWebSocketCloses(t *testing.T) {
 		{"too large", usual, "", func(c *wsClient) { _ = c.conn.Write(t.Context(), websocket.MessageText, make([]byte, maxMessage+2)) }, 1009},
 		{"idle", quick(func(t *times) { t.idle = 50 * time.Millisecond }), "", func(*wsClient) {}, 1000},
 		{"old", quick(func(t *times) { t.life = 50 * time.Millisecond; t.silent = 20 * time.Millisecond }), "", func(*wsClient) {}, 1001},
-		{"pinged and answering", func() times { q := quickly; q.life = 500 * time.Millisecond; return q }(), "", func(*wsClient) {}, 1001},
+		{"pinged and answering", quick(func(t *times) { t.silent, t.life = 50*time.Millisecond, 500*time.Millisecond }), "", func(*wsClient) {}, 1001},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := startServer(t, brokers, test.times)
