@@ -18,20 +18,21 @@ import (
 
 func accessCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "access",
-		Short: "Say who may do what",
-		RunE:  needSubcommand("access", "explain"),
+		Use:     "access",
+		Short:   "Say who may do what",
+		Example: "  klamm access explain --as User:alice --action kafka-cluster:WriteData --resource topic:orders",
+		Args:    cobra.NoArgs,
+		RunE:    needSubcommand("access", "explain"),
 	}
 	cmd.AddCommand(accessExplainCommand())
 	return cmd
 }
 
 func accessExplainCommand() *cobra.Command {
-	var f clientFlags
 	var ask gate.Question
-	var context []string
+	var values []string
 	var file string
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:   "explain --as CALLER --action ACTION --resource RESOURCE",
 		Short: "Say whether a caller may do something, and by which statement",
 		Long: "Says what the policies decide, with the policy's name and the statement's Sid. The exit status is 0 if it is allowed and 1 if it is denied.\n\n" +
@@ -42,39 +43,34 @@ func accessExplainCommand() *cobra.Command {
 			"  klamm access explain --as User:app --group ingest --action kafka-cluster:ReadData --resource topic:orders --context aws:SourceIp=192.0.2.7\n" +
 			"  klamm access explain --config klamm.yaml --as User:alice --action execute-api:Invoke --resource 'execute-api:/$default/POST/topics/orders'",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if ask.Action == "" || ask.Resource == "" {
-				return usage("give --action and --resource")
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var e gate.Explanation
-			if file != "" {
-				e, err = explainFile(ctx, file, ask, context)
-			} else {
-				e, err = c.explain(ctx, ask, context)
-			}
-			if err != nil {
-				return failed(err)
-			}
-			if err := c.showExplanation(e); err != nil {
-				return failed(err)
-			}
-			if !e.Allowed() {
-				return &exitError{code: 1}
-			}
-			return nil
-		},
-	}
-	f.add(cmd)
+	}, func(ctx context.Context, c *client, _ []string) error {
+		if ask.Action == "" || ask.Resource == "" {
+			return usage("give --action and --resource")
+		}
+		var e gate.Explanation
+		var err error
+		if file != "" {
+			e, err = explainFile(ctx, file, ask, values)
+		} else {
+			e, err = c.explain(ctx, ask, values)
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.showExplanation(e); err != nil {
+			return err
+		}
+		if !e.Allowed() {
+			return &exitError{code: 1}
+		}
+		return nil
+	})
 	flags := cmd.Flags()
 	flags.StringVar(&ask.As, "as", "", "the caller")
 	flags.StringArrayVar(&ask.Groups, "group", nil, "a group of the caller, beside those that klamm knows; may be repeated")
 	flags.StringVar(&ask.Action, "action", "", "such as kafka-cluster:WriteData")
 	flags.StringVar(&ask.Resource, "resource", "", "such as topic:orders")
-	flags.StringArrayVar(&context, "context", nil, "value of a condition key, KEY=VALUE; may be repeated")
+	flags.StringArrayVar(&values, "context", nil, "value of a condition key, KEY=VALUE; may be repeated")
 	flags.StringVar(&file, "config", "", "configuration file to decide by, instead of a running klamm")
 	return cmd
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,17 +79,20 @@ func (c *client) planned(ctx context.Context, all map[string]json.RawMessage, pr
 	}
 	slices.Sort(names)
 	var plans []planDoc
-	var wrong []error
+	var wrong []string
 	for _, name := range names {
 		p, err := c.plan(ctx, name, all[name])
-		if err != nil {
-			wrong = append(wrong, fmt.Errorf("pipe %s: %w", name, err))
+		if isRefused(err) { // of the others more is to be told
+			wrong = append(wrong, fmt.Sprintf("pipe %s: %v", name, err))
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		plans = append(plans, p)
 	}
 	if len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
+		return nil, errors.New(strings.Join(wrong, "; "))
 	}
 	if !prune {
 		return plans, nil
@@ -109,9 +111,7 @@ func (c *client) planned(ctx context.Context, all map[string]json.RawMessage, pr
 
 // definitions asks for all definitions.
 func (c *client) definitions(ctx context.Context) ([]definitionDoc, error) {
-	var list struct{ Definitions []definitionDoc }
-	err := c.call(ctx, request{method: http.MethodGet, path: []string{"definitions"}, within: readTime}, "definitions", &list)
-	return list.Definitions, err
+	return list[definitionDoc](ctx, c, "definitions")
 }
 
 // showPlans prints what is or would be done.
@@ -125,43 +125,46 @@ func (c *client) showPlans(plans []planDoc) error {
 	})
 }
 
-func applyCommand() *cobra.Command {
-	var f clientFlags
+// withDefinitions makes a command that works on the definitions of files.
+func withDefinitions(cmd *cobra.Command, run func(ctx context.Context, c *client, all map[string]json.RawMessage) error) *cobra.Command {
 	var from string
+	cmd.Args = cobra.NoArgs
+	asking(cmd, func(ctx context.Context, c *client, _ []string) error {
+		if from == "" {
+			return usage("give the directory or the file with --file")
+		}
+		all, err := definitionsOf(from)
+		if err != nil {
+			return &exitError{2, err}
+		}
+		return run(ctx, c, all)
+	})
+	cmd.Flags().StringVarP(&from, "file", "f", "", "directory with .yaml, .yml and .json files, or one file")
+	return cmd
+}
+
+func applyCommand() *cobra.Command {
 	var dryRun, prune bool
-	cmd := &cobra.Command{
+	cmd := withDefinitions(&cobra.Command{
 		Use:   "apply",
 		Short: "Make pipes as the files of a directory define them",
 		Long: "Makes, replaces and, with --prune, deletes pipes so that klamm has those that the files define: each file is {pipes: [...]} as in a\n" +
 			"configuration file. All are checked before the first is stored. What is the same already is left alone.",
 		Example: "  klamm apply -f pipes/ --dry-run\n  klamm apply -f pipes/ --prune",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := definitionsOf(from)
-			if err != nil {
-				return &exitError{2, err}
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
+	}, func(ctx context.Context, c *client, all map[string]json.RawMessage) error {
+		plans, err := c.planned(ctx, all, prune)
+		if err != nil {
+			return err
+		}
+		if !dryRun {
+			if err := c.apply(ctx, plans); err != nil {
 				return err
 			}
-			plans, err := c.planned(ctx, all, prune)
-			if err != nil {
-				return failed(err)
-			}
-			if !dryRun {
-				if err := c.apply(ctx, plans); err != nil {
-					return failed(err)
-				}
-			}
-			return failed(c.showPlans(plans))
-		},
-	}
-	f.add(cmd)
-	cmd.Flags().StringVarP(&from, "file", "f", "", "directory with .yaml, .yml and .json files, or one file")
+		}
+		return c.showPlans(plans)
+	})
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	cmd.Flags().BoolVar(&prune, "prune", false, "delete pipes that were made at run time and that no file defines")
-	_ = cmd.MarkFlagRequired("file")
 	return cmd
 }
 
@@ -185,42 +188,26 @@ func (c *client) apply(ctx context.Context, plans []planDoc) error {
 }
 
 func diffCommand() *cobra.Command {
-	var f clientFlags
-	var from string
-	cmd := &cobra.Command{
+	return withDefinitions(&cobra.Command{
 		Use:   "diff",
 		Short: "Say how pipes differ from what the files of a directory define",
 		Long: "Prints the pipes that klamm apply would make, replace or, with --prune, delete, and for each that differs both definitions. The exit\n" +
 			"status is 0 if nothing differs, and 1 if something does.",
 		Example: "  klamm diff -f pipes/",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := definitionsOf(from)
-			if err != nil {
-				return &exitError{2, err}
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			plans, err := c.planned(ctx, all, true)
-			if err != nil {
-				return failed(err)
-			}
-			plans = slices.DeleteFunc(plans, func(p planDoc) bool { return p.Change == "none" })
-			if err := c.showDiff(plans); err != nil {
-				return failed(err)
-			}
-			if len(plans) > 0 {
-				return &exitError{code: 1}
-			}
-			return nil
-		},
-	}
-	f.add(cmd)
-	cmd.Flags().StringVarP(&from, "file", "f", "", "directory with .yaml, .yml and .json files, or one file")
-	_ = cmd.MarkFlagRequired("file")
-	return cmd
+	}, func(ctx context.Context, c *client, all map[string]json.RawMessage) error {
+		plans, err := c.planned(ctx, all, true)
+		if err != nil {
+			return err
+		}
+		plans = slices.DeleteFunc(plans, func(p planDoc) bool { return p.Change == "none" })
+		if err := c.showDiff(plans); err != nil {
+			return err
+		}
+		if len(plans) > 0 {
+			return &exitError{code: 1}
+		}
+		return nil
+	})
 }
 
 // showDiff prints both definitions of what differs, line by line.
@@ -262,28 +249,21 @@ func indented(raw json.RawMessage) []string {
 }
 
 func exportCommand() *cobra.Command {
-	var f clientFlags
 	var to string
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:   "export",
 		Short: "Write the pipes that were made while klamm runs as klamm apply reads them",
 		Long: "Writes the definitions of pipes that were made while klamm runs: to standard output as one document, or into a directory as one file\n" +
 			"for each pipe. Pipes of the EventBridge Pipes API are left to the tools of that API.",
 		Example: "  klamm export > pipes.json\n  klamm export --to pipes/",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			all, err := c.definitions(ctx)
-			if err != nil {
-				return failed(err)
-			}
-			return failed(c.export(all, to))
-		},
-	}
-	f.add(cmd)
+	}, func(ctx context.Context, c *client, _ []string) error {
+		all, err := c.definitions(ctx)
+		if err != nil {
+			return err
+		}
+		return c.export(all, to)
+	})
 	cmd.Flags().StringVar(&to, "to", "", "directory to write into; it must exist")
 	return cmd
 }

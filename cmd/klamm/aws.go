@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -21,70 +20,41 @@ type awsAnswer struct {
 	body   []byte
 }
 
-// An awsError is a refusal by one of the AWS APIs.
-type awsError struct {
-	kind, message string
-	status        int
-}
-
-func (e *awsError) Error() string { return e.kind + ": " + printable(e.message) }
-
-// isMissing says whether what was asked for is not there.
-func isMissing(err error) bool {
-	var e *awsError
-	return errors.As(err, &e) && e.status == http.StatusNotFound
-}
-
-// aws asks one of the AWS APIs, with a document if there is one.
+// aws asks one of the AWS APIs, with a document if there is one. The path may have a
+// query.
 func (c *client) aws(ctx context.Context, method, path string, doc any) (awsAnswer, error) {
-	var body []byte
-	if doc != nil {
-		var err error
-		if body, err = json.Marshal(doc); err != nil {
-			return awsAnswer{}, err
-		}
-	}
-	return c.awsRaw(ctx, method, path, body, nil)
+	return c.awsAs(ctx, method, path, doc, nil)
 }
 
 // awsRaw is aws for a body that is there already.
 func (c *client) awsRaw(ctx context.Context, method, path string, body []byte, headers map[string]string) (awsAnswer, error) {
-	bounded, cancel := context.WithTimeout(ctx, longestInvocation)
-	defer cancel()
-	rel, err := url.Parse(path)
+	return c.awsAs(ctx, method, path, body, headers)
+}
+
+// answersAsAWS says whether a success can be one of an AWS API: nothing, what a function
+// has answered, or an object.
+func answersAsAWS(a answer) bool {
+	return a.StatusCode == http.StatusNoContent || a.Header.Get("X-Amzn-Requestid") != "" || json.Valid(a.text) && bytes.HasPrefix(bytes.TrimSpace(a.text), []byte("{"))
+}
+
+func (c *client) awsAs(ctx context.Context, method, path string, body any, headers map[string]string) (awsAnswer, error) {
+	at, err := url.Parse(path)
 	if err != nil {
 		return awsAnswer{}, err
 	}
-	u := c.base.JoinPath(rel.EscapedPath())
-	u.RawQuery = rel.RawQuery
-	req, err := http.NewRequestWithContext(bounded, method, u.String(), bytes.NewReader(body))
-	if err != nil {
-		return awsAnswer{}, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	for name, value := range headers {
-		req.Header.Set(name, value)
-	}
-	resp, err := c.do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return awsAnswer{}, errInterrupted
+	r := request{method: method, other: true, query: at.Query(), header: headers, body: body, within: longestInvocation}
+	for part := range strings.SplitSeq(strings.TrimPrefix(at.EscapedPath(), "/"), "/") {
+		if part, err = url.PathUnescape(part); err != nil {
+			return awsAnswer{}, err
 		}
+		r.path = append(r.path, part)
+	}
+	a, err := c.ask(ctx, r)
+	if err != nil {
 		return awsAnswer{}, err
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))
-	if err != nil {
-		return awsAnswer{}, c.broken(err)
+	if !answersAsAWS(a) {
+		return awsAnswer{}, c.wrongServer(a.Response)
 	}
-	if resp.StatusCode/100 == 2 {
-		return awsAnswer{resp.Header, text}, nil
-	}
-	refusal := &awsError{kind: resp.Header.Get("X-Amzn-Errortype"), status: resp.StatusCode}
-	var said struct{ Message string } // or message
-	if refusal.kind == "" || json.Unmarshal(text, &said) != nil {
-		return awsAnswer{}, c.wrongServer(resp)
-	}
-	refusal.message = said.Message
-	return awsAnswer{}, refusal
+	return awsAnswer{a.Header, a.text}, nil
 }

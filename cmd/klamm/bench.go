@@ -34,16 +34,18 @@ func benchCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, true) },
 	}
 	front := &cobra.Command{
-		Use:   "front",
-		Short: "Measure only the HTTP APIs: requests that become records, and records that are read",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, false) },
+		Use:     "front",
+		Short:   "Measure only the HTTP APIs: requests that become records, and records that are read",
+		Example: "  klamm bench front",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return measure(cmd, true, false) },
 	}
 	pipe := &cobra.Command{
-		Use:   "pipe",
-		Short: "Measure only records that are read and become requests",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return measure(cmd, false, true) },
+		Use:     "pipe",
+		Short:   "Measure only records that are read and become requests",
+		Example: "  klamm bench pipe",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return measure(cmd, false, true) },
 	}
 	for _, c := range []*cobra.Command{cmd, front, pipe} {
 		benchFlags(c, &o, &output)
@@ -51,9 +53,10 @@ func benchCommand() *cobra.Command {
 	flags := front.Flags()
 	flags.BoolVar(&o.SSE, "sse", false, "measure Server-Sent Events, and nothing else")
 	flags.StringVar(&o.Auth, "auth", "", "measure callers who show who they are by apikey, jwt or sigv4, and nothing else")
+	flags.BoolVar(&o.Policies, "policies", false, "measure a token, a group, limits and a JSON Schema together, with 10 and 10,000 rules, and nothing else")
 	flags.IntVar(&o.SSEClients, "clients", o.SSEClients, "with --sse: clients that listen at once")
 	flags.IntVar(&o.SSERate, "rate", o.SSERate, "with --sse: records a second, each of which goes to all clients")
-	cmd.AddCommand(front, pipe, benchLimitsCommand(), benchRulesCommand(), benchRoleCommand())
+	cmd.AddCommand(front, pipe, benchLimitsCommand(), benchRulesCommand(), benchFunctionCommand(), benchRoleCommand())
 	return cmd
 }
 
@@ -121,6 +124,37 @@ func benchRulesCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&o.Runs, "runs", o.Runs, "how often each set is measured, in turn")
 	flags.IntVar(&o.Millis, "millis", o.Millis, "how many milliseconds one measurement lasts")
+	flags.StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+// benchFunctionCommand measures functions.
+func benchFunctionCommand() *cobra.Command {
+	o := bench.DefaultFunctions()
+	var output string
+	cmd := &cobra.Command{
+		Use:   "function",
+		Short: "Measure what it costs to run functions",
+		Long: "Compares invocations of a function that does nothing with requests to an HTTP server that does nothing, starts functions\n" +
+			"cold, and watches idle ones. docs/functions.md says more.",
+		Example: "  klamm bench function\n  klamm bench function --directory build --runtime python3.13 --handler app.handle --clients /srv/clients",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Progress = cmd.ErrOrStderr()
+			return report(cmd, output, o.Validate(), func(ctx context.Context) (tableWriter, error) { return bench.Functions(ctx, o) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&o.Calls, "calls", o.Calls, "calls in a round")
+	flags.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each side is measured, in turn")
+	flags.IntVar(&o.Records, "records", o.Records, "records in the large event")
+	flags.IntVar(&o.Starts, "starts", o.Starts, "cold starts of each function")
+	flags.IntVar(&o.Resident, "resident", o.Resident, "idle instances")
+	flags.IntVar(&o.Seconds, "seconds", o.Seconds, "how long they are watched")
+	flags.StringVar(&o.Directory, "directory", "", "code of a function of yours, to be started cold, too")
+	flags.StringVar(&o.Runtime, "runtime", "", "its runtime, such as python3.13")
+	flags.StringVar(&o.Handler, "handler", "", "its handler, such as app.handle")
+	flags.StringSliceVar(&o.Clients, "clients", nil, "where its runtime client lies, if not beside the code")
 	flags.StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
 }

@@ -21,7 +21,8 @@ func checkCommand() *cobra.Command {
 		Short: "Report every problem of a configuration file",
 		Long: "Loads a configuration file exactly as serve does and prints every problem with its line and column on standard error.\n" +
 			"The exit status is 1 if there is one.",
-		Args: cobra.NoArgs,
+		Example: "  klamm check --config klamm.yaml",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, problems, err := readConfig(file)
 			if err != nil {

@@ -29,8 +29,7 @@ import (
 // status, with the error's line as main prints it.
 func operate(t *testing.T, args ...string) (out, errs string, status int) {
 	t.Helper()
-	root := &cobra.Command{Use: "klamm", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(statusCommand(), pipeCommand(), deliveryCommand(), dlqCommand(), replayCommand(), keyCommand(), policyCommand(), accessCommand())
+	root := rootCommand()
 	var o, e bytes.Buffer
 	root.SetOut(&o)
 	root.SetErr(&e)
@@ -75,6 +74,7 @@ func serveAPI(t *testing.T, status int, media, body string) *apiServer {
 const (
 	onePipeJSON = `{"pipe":"p","topics":["a","b"],"group":"g","target":"webhook","state":"halted","reason":"offsets\nvanished","since":"2026-01-31T12:00:00Z","members":0,"lag":5,` +
 		`"partitions":[{"topic":"a","partition":0,"committed":-1,"start":0,"end":3,"lag":3},{"topic":"b","partition":1,"committed":7,"start":0,"end":9,"lag":2,"member":"m"}]}`
+	oneMemberJSON   = `{"id":"x","address":"h:1","self":true,"version":"v1","started":"2026-01-31T12:00:00Z","pipes":["p","q"]}`
 	oneLetterJSON   = `{"id":"0-7","pipe":"p","topic":"a","partition":2,"offset":17,"attempts":3,"status":422,"reason":"HTTP status 422","response":"<no>","key":"k\u001b[31m","bytes":12,"at":"2026-01-31T12:00:00.5Z"}`
 	oneDeliveryJSON = `{"delivery_id":"p:a:2:17:x","pipe":"p","topic":"a","partition":2,"offset":17,"attempts":2,"status":0,"last_offset":17,"count":1,"outcome":"failed","next":"2026-01-31T12:00:09Z","at":"2026-01-31T12:00:00Z"}`
 	shownJSON       = `{"delivery_id":"p:a:2:17:x","pipe":"p","topic":"a","partition":2,"offset":17,"status":200,"last_offset":19,"count":3,"outcome":"delivered","at":"2026-01-31T12:00:00Z",` +
@@ -176,7 +176,7 @@ func TestClientCommands(t *testing.T) {
 func TestClientCallsThatAreWrong(t *testing.T) {
 	t.Setenv("KLAMM_SERVER", "http://127.0.0.1:1") // nothing may be asked
 	for _, c := range []struct{ name, args, want string }{
-		{"no subcommand of pipe", "pipe", "list, show, lag, create, edit, delete, pause, resume or seek"},
+		{"no subcommand of pipe", "pipe", "list, show, lag, tail, create, edit, delete, pause, resume or seek"},
 		{"no subcommand of dlq", "dlq", "list, redrive or discard"},
 		{"no subcommand of delivery", "delivery", "list, show, retry or tail"},
 		{"an unknown subcommand", "dlq purge", "unknown command"},
@@ -266,10 +266,13 @@ func TestStatusCommand(t *testing.T) {
 			t.Error("no key")
 		}
 		if ready.Load() {
-			_, _ = io.WriteString(w, `{"ready":true,"problems":[],"version":"v1","brokers":["a:1","b:2"]}`)
+			_, _ = io.WriteString(w, `{"ready":true,"problems":[],"version":"v1","brokers":["a:1","b:2"],"states":{"halted":1},"wrong":[{"pipe":"p","state":"halted","reason":"offsets\nvanished"}]}`)
 		} else {
 			_, _ = io.WriteString(w, `{"ready":false,"problems":["a:1 is gone","b:2 is gone"],"brokers":["a:1","b:2"]}`)
 		}
+	})
+	mux.HandleFunc("GET /prefix/klamm/v1/members", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"members":[`+oneMemberJSON+`,{"id":"y","address":"h:2","pipes":[],"problem":"it has not answered"}]}`)
 	})
 	mux.HandleFunc("GET /prefix/klamm/v1/pipes", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"pipes":[`+onePipeJSON+`]}`)
@@ -285,13 +288,15 @@ func TestStatusCommand(t *testing.T) {
 	}
 	ready.Store(true)
 	out, errs, exit = operate(t, "status")
-	want = lines("server   URL/prefix/", "ready    yes", "version  v1", "brokers  a:1,b:2", "",
+	want = lines("server   URL/prefix/", "ready    yes", "wrong    pipe p is halted: offsets\ufffdvanished", "version  v1", "brokers  a:1,b:2", "pipes    1 halted", "lag      5", "",
+		"MEMBER  VERSION  STARTED               RUNS  PIPES", "h:1     v1       2026-01-31T12:00:00Z  2     p,q", "h:2     -        -                     -     it has not answered", "",
 		"PIPE  STATE   LAG  MEMBERS  TARGET   TOPICS  REASON", "p     halted  5    0        webhook  a,b     offsets\ufffdvanished")
 	if diff := cmp.Diff(want, strings.ReplaceAll(out, s.URL, "URL")); diff != "" || exit != 0 || errs != "" {
 		t.Errorf("exit %d %q (-want +got):\n%s", exit, errs, diff)
 	}
 	out, _, _ = operate(t, "status", "-o", "json")
-	want = `{"server":"URL/prefix/","ready":true,"problems":[],"version":"v1","brokers":["a:1","b:2"],"pipes":[` + onePipeJSON + "]}\n"
+	want = `{"server":"URL/prefix/","ready":true,"problems":[],"version":"v1","brokers":["a:1","b:2"],"states":{"halted":1},"wrong":[{"pipe":"p","state":"halted","reason":"offsets\nvanished"}],"lag":5,"members":[` +
+		oneMemberJSON + `,{"id":"y","address":"h:2","pipes":[],"problem":"it has not answered"}],"pipes":[` + onePipeJSON + "]}\n"
 	if diff := cmp.Diff(want, strings.ReplaceAll(out, s.URL, "URL")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -313,15 +318,16 @@ func openClient(t *testing.T, url string) (*client, *bytes.Buffer) {
 }
 
 func TestAServerThatIsSlowOrLeft(t *testing.T) {
-	left := make(chan struct{}, 10)
+	var came, left atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		came.Add(1)
+		defer left.Add(1)
 		if r.Method == http.MethodPost {
 			w.Header().Set("Content-Type", "application/x-ndjson")
 			_, _ = io.WriteString(w, `{"read":3,"records":3,"delivered":1,"dead_lettered":0}`+"\n")
 			_ = http.NewResponseController(w).Flush()
 		}
 		<-r.Context().Done()
-		left <- struct{}{}
 	}))
 	t.Cleanup(s.Close)
 	c, _ := openClient(t, s.URL)
@@ -335,19 +341,19 @@ func TestAServerThatIsSlowOrLeft(t *testing.T) {
 	if !errors.Is(err, errInterrupted) {
 		t.Error(err)
 	}
-	ctx, cancel = context.WithCancel(t.Context())
-	time.AfterFunc(100*time.Millisecond, cancel)
-	err = c.redrive(ctx, "p", nil)
-	if !errors.Is(err, errInterrupted) || !strings.Contains(err.Error(), "1 of 3 letters were delivered") {
-		t.Error(err)
-	}
-	for range 3 {
-		select {
-		case <-left:
-		case <-time.After(10 * time.Second):
-			t.Fatal("the server is still at it")
+	// How soon the first line is here depends on the machine.
+	for after := 100 * time.Millisecond; ; after *= 4 {
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(after, cancel)
+		err = c.redrive(ctx, "p", nil)
+		if errors.Is(err, errInterrupted) && strings.Contains(err.Error(), "1 of 3 letters were delivered") {
+			break
+		}
+		if after > 10*time.Second {
+			t.Fatal(err)
 		}
 	}
+	within(t, "the server is not at it any more", func() bool { return came.Load() == left.Load() })
 }
 
 func TestTablesHaveColoursOnlyOnTerminals(t *testing.T) {
@@ -491,8 +497,8 @@ func startConfigured(t *testing.T, cfg *config.Config) *app.App {
 	t.Cleanup(func() { cancel(); <-done })
 	select {
 	case <-ready:
-	case <-time.After(30 * time.Second):
-		t.Fatal("klamm is not ready within 30 s")
+	case <-time.After(2 * time.Minute):
+		t.Fatal("klamm is not ready within two minutes")
 	}
 	return a
 }
@@ -500,9 +506,9 @@ func startConfigured(t *testing.T, cfg *config.Config) *app.App {
 // within polls a condition.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within two minutes: %s", what)
 		}
 	}
 }

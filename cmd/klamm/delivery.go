@@ -64,37 +64,30 @@ func deliveryCommand() *cobra.Command {
 const logHelp = "The log keeps what delivery.log of the pipe says (failed attempts by default) for seven days."
 
 func deliveryListCommand() *cobra.Command {
-	var f clientFlags
 	var pipe, since string
 	var limit int
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:     "list",
 		Short:   "List the newest deliveries of a pipe",
 		Long:    "Lists the newest deliveries of a pipe that the delivery log knows, the newest first. " + logHelp,
 		Example: "  klamm delivery list --pipe orders-to-hook --since 15m\n  klamm delivery list --pipe orders-to-hook --since 7d --limit 1000 -o json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := needPipe(pipe, args)
-			if err != nil {
-				return err
-			}
-			if limit < 1 || limit > mostRows {
-				return usage("--limit %d: want a number from 1 to %d", limit, mostRows)
-			}
-			from, err := parseTime("--since", since, time.Now())
-			if err != nil {
-				return &exitError{2, err}
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			query := url.Values{"pipe": {name}, "since": {from.UTC().Format(time.RFC3339Nano)}, "limit": {strconv.Itoa(limit)}}
-			return failed(c.listDeliveries(ctx, query))
-		},
-	}
-	f.add(cmd)
-	pipeFlag(cmd, &f, &pipe, "the pipe")
+	}, func(ctx context.Context, c *client, args []string) error {
+		name, err := needPipe(pipe, args)
+		if err != nil {
+			return err
+		}
+		if limit < 1 || limit > mostRows {
+			return usage("--limit %d: want a number from 1 to %d", limit, mostRows)
+		}
+		from, err := parseTime("--since", since, time.Now())
+		if err != nil {
+			return &exitError{2, err}
+		}
+		query := url.Values{"pipe": {name}, "since": {from.UTC().Format(time.RFC3339Nano)}, "limit": {strconv.Itoa(limit)}}
+		return c.listDeliveries(ctx, query)
+	})
+	pipeFlag(cmd, &pipe, "the pipe")
 	cmd.Flags().StringVar(&since, "since", "1d", "from which time on: how long ago (15m, 1h, 7d) or an RFC 3339 time")
 	cmd.Flags().IntVar(&limit, "limit", 100, fmt.Sprintf("the most to list, up to %d", mostRows))
 	return cmd
@@ -115,31 +108,23 @@ func (c *client) listDeliveries(ctx context.Context, query url.Values) error {
 }
 
 func deliveryShowCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
+	return asking(&cobra.Command{
 		Use:     "show ID",
 		Short:   "Show a delivery with its attempts",
 		Long:    "Shows a delivery with the attempts that the delivery log has kept. Its id is what the receiver gets as Klamm-Delivery-Id.\n" + logHelp,
 		Example: "  klamm delivery show orders-to-hook:orders:0:17:1a2b3c4d",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := deliveryID(args[0])
-			if err != nil {
-				return err
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var d deliveryShown
-			if err := c.call(ctx, request{method: http.MethodGet, path: []string{"deliveries", id}, within: changeTime}, "delivery_id", &d); err != nil {
-				return failed(err)
-			}
-			return failed(c.showDelivery(d))
-		},
-	}
-	f.add(cmd)
-	return cmd
+	}, func(ctx context.Context, c *client, args []string) error {
+		id, err := deliveryID(args[0])
+		if err != nil {
+			return err
+		}
+		var d deliveryShown
+		if err := c.call(ctx, request{method: http.MethodGet, path: []string{"deliveries", id}, within: changeTime}, "delivery_id", &d); err != nil {
+			return err
+		}
+		return c.showDelivery(d)
+	})
 }
 
 // deliveryID checks an argument.
@@ -185,28 +170,20 @@ func millis(ms float64) string {
 }
 
 func deliveryRetryCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
+	return asking(&cobra.Command{
 		Use:   "retry ID",
 		Short: "Deliver the records of a delivery once more",
 		Long: "Delivers the records of a delivery once more, with the same delivery id, and waits until they are delivered or given up, as the\n" +
 			"pipe's attempts say. The exit status is 1 if they are given up. Ctrl-C ends it.",
 		Example: "  klamm delivery retry orders-to-hook:orders:0:17:1a2b3c4d",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := deliveryID(args[0])
-			if err != nil {
-				return err
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			return failed(c.retry(ctx, id))
-		},
-	}
-	f.add(cmd)
-	return cmd
+	}, func(ctx context.Context, c *client, args []string) error {
+		id, err := deliveryID(args[0])
+		if err != nil {
+			return err
+		}
+		return c.retry(ctx, id)
+	})
 }
 
 func (c *client) retry(ctx context.Context, id string) error {
@@ -229,32 +206,25 @@ func (c *client) retry(ctx context.Context, id string) error {
 }
 
 func deliveryTailCommand() *cobra.Command {
-	var f clientFlags
 	var pipe string
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:     "tail",
 		Short:   "Follow the delivery log",
 		Long:    "Prints attempts as they are logged, of one pipe or of all, until Ctrl-C. " + logHelp,
 		Example: "  klamm delivery tail --pipe orders-to-hook\n  klamm delivery tail -o json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			if cmd.Flags().Changed("pipe") {
-				name, err := needPipe(pipe, nil)
-				if err != nil {
-					return err
-				}
-				query.Set("pipe", name)
-			}
-			c, ctx, err := f.open(cmd)
+	}, func(ctx context.Context, c *client, _ []string) error {
+		query := url.Values{}
+		if c.cmd.Flags().Changed("pipe") {
+			name, err := needPipe(pipe, nil)
 			if err != nil {
 				return err
 			}
-			return failed(c.tail(ctx, query))
-		},
-	}
-	f.add(cmd)
-	pipeFlag(cmd, &f, &pipe, "only of this pipe")
+			query.Set("pipe", name)
+		}
+		return c.tail(ctx, query)
+	})
+	pipeFlag(cmd, &pipe, "only of this pipe")
 	return cmd
 }
 
@@ -288,7 +258,7 @@ func (c *client) tail(ctx context.Context, query url.Values) error {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("%s has ended the stream", c.base.Redacted())
+		err = c.endedStream()
 	}
 	return err
 }

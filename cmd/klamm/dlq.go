@@ -43,32 +43,25 @@ func dlqCommand() *cobra.Command {
 }
 
 func dlqListCommand() *cobra.Command {
-	var f clientFlags
 	var pipe string
 	var limit int
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:     "list",
 		Short:   "List the dead letters of a pipe that are neither redriven nor discarded",
 		Long:    "Lists the dead letters of a pipe that are neither redriven nor discarded, with topic, partition and offset of the original record.",
 		Example: "  klamm dlq list --pipe orders-to-hook\n  klamm dlq list --pipe orders-to-hook --limit 10000 -o json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := needPipe(pipe, args)
-			if err != nil {
-				return err
-			}
-			if limit < 1 || limit > mostRows {
-				return usage("--limit %d: want a number from 1 to %d", limit, mostRows)
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			return failed(c.listLetters(ctx, name, limit))
-		},
-	}
-	f.add(cmd)
-	pipeFlag(cmd, &f, &pipe, "the pipe")
+	}, func(ctx context.Context, c *client, args []string) error {
+		name, err := needPipe(pipe, args)
+		if err != nil {
+			return err
+		}
+		if limit < 1 || limit > mostRows {
+			return usage("--limit %d: want a number from 1 to %d", limit, mostRows)
+		}
+		return c.listLetters(ctx, name, limit)
+	})
+	pipeFlag(cmd, &pipe, "the pipe")
 	cmd.Flags().IntVar(&limit, "limit", 1000, fmt.Sprintf("the most to list, up to %d", mostRows))
 	return cmd
 }
@@ -100,7 +93,7 @@ type lettersFlags struct {
 
 func (l *lettersFlags) add(cmd *cobra.Command, f *clientFlags, all string) {
 	f.add(cmd)
-	pipeFlag(cmd, f, &l.pipe, "the pipe")
+	pipeFlag(cmd, &l.pipe, "the pipe")
 	cmd.Flags().StringSliceVar(&l.letters, "letter", nil, "only this letter, by its id in the list; may be given several times")
 	cmd.Flags().BoolVar(&l.all, "all", false, all)
 }

@@ -159,9 +159,10 @@ func pack(directory string) ([]byte, error) {
 func functionListCommand() *cobra.Command {
 	var f clientFlags
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List all functions",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List all functions",
+		Example: "  klamm function list -o json",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, ctx, err := f.open(cmd)
 			if err != nil {
@@ -243,9 +244,10 @@ func functionInvokeCommand() *cobra.Command {
 func functionDeleteCommand() *cobra.Command {
 	var f clientFlags
 	cmd := &cobra.Command{
-		Use:   "delete NAME",
-		Short: "Delete a function and its code",
-		Args:  oneArgument("the name of the function"),
+		Use:     "delete NAME",
+		Short:   "Delete a function and its code",
+		Example: "  klamm function delete orders",
+		Args:    oneArgument("the name of the function"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, ctx, err := f.open(cmd)
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -33,41 +34,40 @@ type keyDoc struct {
 
 func keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "key",
-		Short: "Make, rotate, revoke and list API keys",
+		Use:     "key",
+		Example: "  klamm key create sensors-17 --group sensors\n  klamm key list",
+		Args:    cobra.NoArgs,
+		Short:   "Make, rotate, revoke and list API keys",
 		Long: "Makes the API keys by which callers show who they are, in the header X-Api-Key. klamm keeps hashes: a key is shown once, when it\n" +
 			"is made. Keys of the configuration file are listed, and changed there.",
-		RunE: needSubcommand("klamm key", "create, rotate, revoke, import or list"),
+		RunE: needSubcommand("key", "create, rotate, revoke, import or list"),
 	}
 	cmd.AddCommand(keyCreateCommand(), keyRotateCommand(), keyRevokeCommand(), keyImportCommand(), keyListCommand())
 	return cmd
 }
 
 func keyCreateCommand() *cobra.Command {
-	var f clientFlags
 	var principal, description, notBefore, notAfter string
 	var groups, sources []string
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:     "create NAME",
 		Short:   "Make a key under a new name",
 		Example: "  klamm key create sensors-17 --principal User:sensors-17 --group sensors\n  klamm key create partner --source 192.0.2.0/24 --not-after 2027-01-01T00:00:00Z -o json",
 		Args:    oneArgument("the name of the new key"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			body := map[string]any{"name": args[0], "principal": principal, "description": description, "groups": groups, "sources": sources}
-			for member, text := range map[string]string{"not_before": notBefore, "not_after": notAfter} {
-				if text == "" {
-					continue
-				}
-				at, err := time.Parse(time.RFC3339, text)
-				if err != nil {
-					return usage("--%s %q: want a time such as 2027-01-01T00:00:00Z", strings.ReplaceAll(member, "_", "-"), text)
-				}
-				body[member] = at
+	}, func(ctx context.Context, c *client, args []string) error {
+		body := map[string]any{"name": args[0], "principal": principal, "description": description, "groups": groups, "sources": sources}
+		for member, text := range map[string]string{"not_before": notBefore, "not_after": notAfter} {
+			if text == "" {
+				continue
 			}
-			return f.makeKey(cmd, request{method: http.MethodPost, path: []string{"keys"}, body: body, within: changeTime})
-		},
-	}
-	f.add(cmd)
+			at, err := time.Parse(time.RFC3339, text)
+			if err != nil {
+				return usage("--%s %q: want a time such as 2027-01-01T00:00:00Z", strings.ReplaceAll(member, "_", "-"), text)
+			}
+			body[member] = at
+		}
+		return c.makeKey(ctx, request{method: http.MethodPost, path: []string{"keys"}, body: body, within: changeTime})
+	})
 	flags := cmd.Flags()
 	flags.StringVar(&principal, "principal", "", "who comes with the key, User:NAME; the default is User: and the key's name")
 	flags.StringVar(&description, "description", "", "what it is for")
@@ -79,32 +79,25 @@ func keyCreateCommand() *cobra.Command {
 }
 
 func keyRotateCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
-		Use:   "rotate NAME",
-		Short: "Make a second key under a name",
-		Long:  "Makes a second key under a name. Both are taken until one of them is revoked: klamm key list shows their ids.",
-		Args:  oneArgument("the name of the key"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.makeKey(cmd, request{method: http.MethodPost, path: []string{"keys", args[0], "rotate"}, within: changeTime})
-		},
-	}
-	f.add(cmd)
-	return cmd
+	return completed(asking(&cobra.Command{
+		Use:     "rotate NAME",
+		Short:   "Make a second key under a name",
+		Long:    "Makes a second key under a name. Both are taken until one of them is revoked: klamm key list shows their ids.",
+		Example: "  klamm key rotate sensors-17",
+		Args:    oneArgument("the name of the key"),
+	}, func(ctx context.Context, c *client, args []string) error {
+		return c.makeKey(ctx, request{method: http.MethodPost, path: []string{"keys", args[0], "rotate"}, within: changeTime})
+	}), keyNames)
 }
 
 // makeKey asks for a new key and shows it, this once.
-func (f *clientFlags) makeKey(cmd *cobra.Command, r request) error {
-	c, ctx, err := f.open(cmd)
-	if err != nil {
-		return err
-	}
+func (c *client) makeKey(ctx context.Context, r request) error {
 	var made keyDoc
 	if err := c.call(ctx, r, "key", &made); err != nil {
-		return failed(err)
+		return err
 	}
 	if c.output == "json" {
-		return failed(c.json(made))
+		return c.json(made)
 	}
 	t := &table{}
 	t.add("name", made.Name)
@@ -113,62 +106,36 @@ func (f *clientFlags) makeKey(cmd *cobra.Command, r request) error {
 	t.add("groups", strings.Join(made.Groups, ","))
 	t.add("key", made.Key)
 	if err := t.write(c.out); err != nil {
-		return failed(err)
+		return err
 	}
 	fmt.Fprintln(c.errs, "The key is not shown again.")
 	return nil
 }
 
 func keyRevokeCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
-		Use:   "revoke ID",
-		Short: "Take a key from circulation, at once and for good",
-		Args:  oneArgument("the id of the key; klamm key list shows the ids"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Revoked keyDoc `json:"revoked"`
-			}
-			if err := c.call(ctx, request{method: http.MethodDelete, path: []string{"keys", args[0]}, within: changeTime}, "revoked", &answer); err != nil {
-				return failed(err)
-			}
-			if c.output == "json" {
-				return failed(c.json(answer.Revoked))
-			}
-			fmt.Fprintf(c.out, "revoked key %s of %s\n", printable(answer.Revoked.ID), printable(answer.Revoked.Name))
-			return nil
-		},
-	}
-	f.add(cmd)
-	return cmd
+	return completed(asking(&cobra.Command{
+		Use:     "revoke ID",
+		Short:   "Take a key from circulation, at once and for good",
+		Example: "  klamm key revoke 0f3k2b7q",
+		Args:    oneArgument("the id of the key; klamm key list shows the ids"),
+	}, func(ctx context.Context, c *client, args []string) error {
+		var answer struct {
+			Revoked keyDoc `json:"revoked"`
+		}
+		if err := c.call(ctx, request{method: http.MethodDelete, path: []string{"keys", args[0]}, within: changeTime}, "revoked", &answer); err != nil {
+			return err
+		}
+		return c.show(answer.Revoked, "revoked key %s of %s", printable(answer.Revoked.ID), printable(answer.Revoked.Name))
+	}), keyIDs)
+}
+
+// keys asks for all keys.
+func (c *client) keys(ctx context.Context) ([]keyDoc, error) {
+	return list[keyDoc](ctx, c, "keys")
 }
 
 func keyListCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the keys, without their secrets",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Keys []keyDoc `json:"keys"`
-			}
-			if err := c.call(ctx, request{method: http.MethodGet, path: []string{"keys"}, within: readTime}, "keys", &answer); err != nil {
-				return failed(err)
-			}
-			return failed(rows(c, answer.Keys, keyTable(), keyRow))
-		},
-	}
-	f.add(cmd)
-	return cmd
+	return listing("List the keys, without their secrets", "  klamm key list\n  klamm key list -o json", (*client).keys, keyTable, keyRow)
 }
 
 func keyTable() *table {
@@ -193,34 +160,28 @@ func keyRow(k keyDoc) []any {
 const largestImport = 1 << 20
 
 func keyImportCommand() *cobra.Command {
-	var f clientFlags
 	var groups []string
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:   "import CSV",
 		Short: "Take over keys that were made elsewhere",
 		Long: "Takes over the keys of a CSV file, as API Gateway exports them, all of them or none. The columns Name and Key are required;\n" +
 			"Description, Enabled and UsagePlanIds count too, in any order, and others are left aside. - reads standard input.",
-		Args: oneArgument("the file with the keys"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := readKeys(cmd, args[0], groups)
-			if err != nil {
-				return err
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Keys []keyDoc `json:"keys"`
-			}
-			r := request{method: http.MethodPost, path: []string{"keys", "import"}, body: map[string]any{"keys": list}, within: changeTime}
-			if err := c.call(ctx, r, "keys", &answer); err != nil {
-				return failed(err)
-			}
-			return failed(rows(c, answer.Keys, keyTable(), keyRow))
-		},
-	}
-	f.add(cmd)
+		Example: "  klamm key import keys.csv --group partners",
+		Args:    oneArgument("the file with the keys"),
+	}, func(ctx context.Context, c *client, args []string) error {
+		list, err := readKeys(c.cmd, args[0], groups)
+		if err != nil {
+			return err
+		}
+		var answer struct {
+			Keys []keyDoc `json:"keys"`
+		}
+		r := request{method: http.MethodPost, path: []string{"keys", "import"}, body: map[string]any{"keys": list}, within: changeTime}
+		if err := c.call(ctx, r, "keys", &answer); err != nil {
+			return err
+		}
+		return rows(c, answer.Keys, keyTable(), keyRow)
+	})
 	cmd.Flags().StringArrayVar(&groups, "group", nil, "a group that all of these callers are in; may be given again")
 	return cmd
 }

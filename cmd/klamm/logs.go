@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -14,13 +11,17 @@ import (
 	"github.com/klamm-gateway/klamm/target/log"
 )
 
-// A logRecord is a line of a log: a record of its topic.
+// A logRecord is a line of a log: what counts of a record of its topic.
 type logRecord struct {
 	Partition int32           `json:"partition"`
 	Offset    int64           `json:"offset"`
 	Timestamp int64           `json:"timestamp"`
 	Key       json.RawMessage `json:"key"`
 	Value     json.RawMessage `json:"value"`
+}
+
+func logRecordOf(r recordDoc) logRecord {
+	return logRecord{r.Partition, r.Offset, r.Timestamp, r.Key, r.Value}
 }
 
 // logFlags are those of everything that shows a log.
@@ -53,10 +54,11 @@ func logsCommand() *cobra.Command {
 func functionLogsCommand() *cobra.Command {
 	var f logFlags
 	cmd := &cobra.Command{
-		Use:   "logs NAME",
-		Short: "Show what a function has written, on every klamm that runs it",
-		Args:  oneArgument("the name of the function"),
-		RunE:  func(cmd *cobra.Command, args []string) error { return f.show(cmd, "/aws/lambda/"+args[0]) },
+		Use:     "logs NAME",
+		Short:   "Show what a function has written, on every klamm that runs it",
+		Example: "  klamm function logs orders --since 15m\n  klamm function logs orders --follow",
+		Args:    oneArgument("the name of the function"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.show(cmd, "/aws/lambda/"+args[0]) },
 	}
 	f.add(cmd)
 	return cmd
@@ -79,7 +81,7 @@ func (f *logFlags) show(cmd *cobra.Command, name string) error {
 		}
 	}
 	for {
-		records, next, err := c.records(ctx, log.Topic(name), query)
+		records, next, err := c.records(ctx, request{path: []string{"topics", log.Topic(name), "records"}, query: query, within: readTime})
 		if err != nil {
 			if ctx.Err() != nil && f.follow {
 				return nil
@@ -87,7 +89,7 @@ func (f *logFlags) show(cmd *cobra.Command, name string) error {
 			return failed(fmt.Errorf("log %s: %w", name, err))
 		}
 		for _, r := range records {
-			if err := c.logLine(r); err != nil {
+			if err := c.logLine(logRecordOf(r)); err != nil {
 				return failed(err)
 			}
 		}
@@ -99,37 +101,6 @@ func (f *logFlags) show(cmd *cobra.Command, name string) error {
 			query.Set("wait", "10s")
 		}
 	}
-}
-
-// records asks for records of a topic, and where to go on.
-func (c *client) records(ctx context.Context, topic string, query url.Values) ([]logRecord, string, error) {
-	u := c.base.JoinPath("topics", url.PathEscape(topic), "records")
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, "", err
-	}
-	resp, err := c.do(req)
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))
-	if err != nil {
-		return nil, "", c.broken(err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var said struct{ Message string }
-		if json.Unmarshal(text, &said) != nil || said.Message == "" {
-			return nil, "", c.wrongServer(resp)
-		}
-		return nil, "", fmt.Errorf("%s (topic %s)", printable(said.Message), topic)
-	}
-	var records []logRecord
-	if err := json.Unmarshal(text, &records); err != nil {
-		return nil, "", c.wrongServer(resp)
-	}
-	return records, resp.Header.Get("Klamm-Next"), nil
 }
 
 // logLine prints one record of a log.

@@ -6,61 +6,75 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// run carries out one command line and returns its exit status: 0 well, 1 the
-// thing asked for failed or the answer is no, 2 the call itself was wrong.
-func run(args []string) int {
+// rootCommand is the whole command line.
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "klamm",
-		Short:         "One program between Apache Kafka and everything that does not speak Kafka",
+		Use:   "klamm",
+		Short: "One program between Apache Kafka and everything that does not speak Kafka",
+		Long: "One program between Apache Kafka and everything that does not speak Kafka.\n\n" +
+			"klamm dev is a whole klamm with a broker of its own, klamm serve one beside Apache Kafka. Most other commands ask one that runs: the\n" +
+			"server is --server, else KLAMM_SERVER, else " + defaultServer + ", and KLAMM_KEY is the API key. They print tables for people and,\n" +
+			"with -o json, one document or one object a line for scripts. The exit status is 0 if all went well, 1 if what was asked for failed\n" +
+			"or the answer is no, and 2 if the call itself was wrong.",
+		Example:       "  klamm dev\n  klamm status\n  klamm topic tail orders --follow\n  klamm pipe list -o json",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(
-		devCommand(),
-		serveCommand(),
-		checkCommand(),
-		versionCommand(),
-		ruleCommand(),
-		transformCommand(),
-		schemaCommand(),
-		benchCommand(),
-		statusCommand(),
-		pipeCommand(),
-		applyCommand(),
-		diffCommand(),
-		exportCommand(),
-		deliveryCommand(),
-		dlqCommand(),
-		replayCommand(),
-		keyCommand(),
-		usageCommand(),
-		policyCommand(),
-		accessCommand(),
-		functionCommand(),
-		functionGuardCommand(),
-		logsCommand(),
-	)
+	root.AddGroup(&cobra.Group{ID: running, Title: "Running klamm:"}, &cobra.Group{ID: asked, Title: "Asking a klamm that runs:"}, &cobra.Group{ID: trying, Title: "Trying things out, without a klamm:"})
+	for group, commands := range map[string][]*cobra.Command{
+		running: {devCommand(), serveCommand(), checkCommand(), doctorCommand(), benchCommand()},
+		asked: {
+			statusCommand(), topicCommand(), pipeCommand(), applyCommand(), diffCommand(), exportCommand(), deliveryCommand(), dlqCommand(), replayCommand(),
+			keyCommand(), usageCommand(), policyCommand(), accessCommand(), functionCommand(), logsCommand(),
+		},
+		trying: {ruleCommand(), transformCommand(), schemaCommand(), openapiCommand()},
+	} {
+		for _, cmd := range commands {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(completionCommand(), versionCommand(), functionGuardCommand())
+	return root
+}
+
+// The groups of commands in klamm help.
+const (
+	running = "running"
+	asked   = "asked"
+	trying  = "trying"
+)
+
+// run carries out one command line and returns its exit status: 0 well, 1 the
+// thing asked for failed or the answer is no, 2 the call itself was wrong.
+func run(args []string) int {
+	root := rootCommand()
 	root.SetArgs(args)
-	err := root.Execute()
+	return finish(root.Execute(), os.Stderr)
+}
+
+// finish says what is wrong, in one line, and returns the exit status.
+func finish(err error, errs io.Writer) int {
 	var exit *exitError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &exit):
 		if exit.err != nil {
-			fmt.Fprintln(os.Stderr, "klamm:", exit.err)
+			fmt.Fprintln(errs, "klamm:", exit.err)
 		}
 		return exit.code
 	default: // cobra's own: an unknown command or flag
-		fmt.Fprintf(os.Stderr, "klamm: %v; see klamm --help\n", err)
+		fmt.Fprintf(errs, "klamm: %s; see klamm --help\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
 		return 2
 	}
 }

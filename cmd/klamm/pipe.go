@@ -54,22 +54,19 @@ type moveDoc struct {
 
 func pipeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "pipe",
-		Short: "Look at pipes, make, change, pause and move them",
-		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("pipe", "list, show, lag, create, edit, delete, pause, resume or seek"),
+		Use:     "pipe",
+		Short:   "Look at pipes, make, change, pause and move them",
+		Example: "  klamm pipe list\n  klamm pipe lag orders-to-hook --follow",
+		Args:    cobra.NoArgs,
+		RunE:    needSubcommand("pipe", "list, show, lag, tail, create, edit, delete, pause, resume or seek"),
 	}
-	cmd.AddCommand(pipeListCommand(), pipeShowCommand(), pipeLagCommand(), pipeCreateCommand(), pipeEditCommand(), pipeDeleteCommand(), pipePauseCommand(), pipeResumeCommand(), pipeSeekCommand())
+	cmd.AddCommand(pipeListCommand(), pipeShowCommand(), pipeLagCommand(), pipeTailCommand(), pipeCreateCommand(), pipeEditCommand(), pipeDeleteCommand(), pipePauseCommand(), pipeResumeCommand(), pipeSeekCommand())
 	return cmd
 }
 
 // pipes asks for all pipes.
-func (c *client) pipes(ctx context.Context, within time.Duration) ([]pipeDoc, error) {
-	var list struct {
-		Pipes []pipeDoc `json:"pipes"`
-	}
-	err := c.call(ctx, request{method: http.MethodGet, path: []string{"pipes"}, within: within}, "pipes", &list)
-	return list.Pipes, err
+func (c *client) pipes(ctx context.Context) ([]pipeDoc, error) {
+	return list[pipeDoc](ctx, c, "pipes")
 }
 
 // pipe asks for something that one pipe is the answer to.
@@ -81,48 +78,22 @@ func (c *client) pipe(ctx context.Context, r request) (p pipeDoc, err error) {
 // onePipe makes a command for one pipe, which is named by --pipe or as the only
 // argument.
 func onePipe(cmd *cobra.Command, run func(ctx context.Context, c *client, pipe string) error) *cobra.Command {
-	var f clientFlags
 	var pipe string
 	cmd.Use += " PIPE"
 	cmd.Args = cobra.MaximumNArgs(1)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	asking(cmd, func(ctx context.Context, c *client, args []string) error {
 		name, err := needPipe(pipe, args)
 		if err != nil {
 			return err
 		}
-		c, ctx, err := f.open(cmd)
-		if err != nil {
-			return err
-		}
-		return failed(run(ctx, c, name))
-	}
-	f.add(cmd)
-	pipeFlag(cmd, &f, &pipe, "the pipe, instead of the argument")
-	cmd.ValidArgsFunction = f.completePipes
-	return cmd
+		return run(ctx, c, name)
+	})
+	pipeFlag(cmd, &pipe, "the pipe, instead of the argument")
+	return completed(cmd, pipeNames)
 }
 
 func pipeListCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List the pipes, what they do and how far they lag",
-		Example: "  klamm pipe list\n  klamm pipe list -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			list, err := c.pipes(ctx, readTime)
-			if err != nil {
-				return failed(err)
-			}
-			return failed(rows(c, list, pipeTable(), pipeRow))
-		},
-	}
-	f.add(cmd)
-	return cmd
+	return listing("List the pipes, what they do and how far they lag", "  klamm pipe list\n  klamm pipe list -o json", (*client).pipes, pipeTable, pipeRow)
 }
 
 func pipeTable() *table {
@@ -190,58 +161,6 @@ func committedOf(offset int64) string {
 		return ""
 	}
 	return fmt.Sprint(offset)
-}
-
-func pipeLagCommand() *cobra.Command {
-	var f clientFlags
-	var pipe string
-	cmd := &cobra.Command{
-		Use:     "lag [PIPE]",
-		Short:   "List the lag of each partition, of one pipe or of all",
-		Example: "  klamm pipe lag\n  klamm pipe lag orders-to-hook -o json",
-		Args:    cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name := ""
-			if pipe != "" || len(args) > 0 {
-				var err error
-				if name, err = needPipe(pipe, args); err != nil {
-					return err
-				}
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			return failed(c.lag(ctx, name))
-		},
-	}
-	f.add(cmd)
-	pipeFlag(cmd, &f, &pipe, "the pipe, instead of the argument")
-	cmd.ValidArgsFunction = f.completePipes
-	return cmd
-}
-
-// lag prints the lag of the partitions of one pipe, or of all.
-func (c *client) lag(ctx context.Context, name string) error {
-	list := make([]pipeDoc, 1)
-	var err error
-	if name == "" {
-		list, err = c.pipes(ctx, readTime)
-	} else {
-		list[0], err = c.pipe(ctx, request{method: http.MethodGet, path: []string{"pipes", name}, within: readTime})
-	}
-	if err != nil {
-		return err
-	}
-	var all []lagRow
-	for _, p := range list {
-		for _, q := range p.Partitions {
-			all = append(all, lagRow{p.Pipe, q})
-		}
-	}
-	return rows(c, all, newTable("PIPE", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"), func(r lagRow) []any {
-		return []any{r.Pipe, r.Topic, r.Partition, committedOf(r.Committed), r.End, r.Lag, r.Member}
-	})
 }
 
 func pipePauseCommand() *cobra.Command {

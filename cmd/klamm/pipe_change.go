@@ -76,46 +76,39 @@ func pipeOf(text []byte) (name string, definition json.RawMessage, err error) {
 }
 
 func pipeCreateCommand() *cobra.Command {
-	var f clientFlags
 	var file string
 	var dryRun bool
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:   "create",
 		Short: "Make a pipe while klamm runs",
 		Long: "Makes a pipe of a document (DOC), YAML or JSON, as it stands in the pipes of a configuration file: inline, as @FILE, or as - for\n" +
 			"standard input. All processes take it up within a second.",
 		Example: "  klamm pipe create --definition @orders.yaml\n  klamm pipe create --definition @orders.yaml --dry-run",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := documentFlag(cmd, "definition", file)
-			if err != nil {
-				return &exitError{2, err}
-			}
-			_, definition, err := pipeOf(text)
-			if err != nil {
-				return &exitError{2, err}
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
+	}, func(ctx context.Context, c *client, _ []string) error {
+		text, err := documentFlag(c.cmd, "definition", file)
+		if err != nil {
+			return &exitError{2, err}
+		}
+		_, definition, err := pipeOf(text)
+		if err != nil {
+			return &exitError{2, err}
+		}
+		ask := request{method: http.MethodPost, path: []string{"pipes"}, body: definition, within: changeTime}
+		if dryRun {
+			ask.query = url.Values{"dry_run": {"true"}}
+			var p planDoc
+			if err := c.call(ctx, ask, "change", &p); err != nil {
 				return err
 			}
-			ask := request{method: http.MethodPost, path: []string{"pipes"}, body: definition, within: changeTime}
-			if dryRun {
-				ask.query = url.Values{"dry_run": {"true"}}
-				var p planDoc
-				if err := c.call(ctx, ask, "change", &p); err != nil {
-					return failed(err)
-				}
-				return failed(c.show(p, "pipe %s can be made; nothing was done", p.Pipe))
-			}
-			var d definitionDoc
-			if err := c.call(ctx, ask, "version", &d); err != nil {
-				return failed(err)
-			}
-			return failed(c.show(d, "pipe %s is made, version %d", d.Pipe, d.Version))
-		},
-	}
-	f.add(cmd)
+			return c.show(p, "pipe %s can be made; nothing was done", p.Pipe)
+		}
+		var d definitionDoc
+		if err := c.call(ctx, ask, "version", &d); err != nil {
+			return err
+		}
+		return c.show(d, "pipe %s is made, version %d", d.Pipe, d.Version)
+	})
 	cmd.Flags().StringVar(&file, "definition", "", "DOC: the pipe")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only check it")
 	_ = cmd.MarkFlagRequired("definition")

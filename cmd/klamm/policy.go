@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,38 +20,29 @@ import (
 
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "policy",
-		Short: "Change who may do what, while klamm runs",
+		Use:     "policy",
+		Example: "  klamm policy list\n  klamm policy put ingest --who group:ingest --can produce --topic 'iot.*'",
+		Args:    cobra.NoArgs,
+		Short:   "Change who may do what, while klamm runs",
 		Long: "Lists, makes, replaces and removes policies and rules, which are kept in Kafka and count in every klamm process within a second.\n" +
 			"Those of the configuration file are listed, and changed there; of two with the same name, the file's counts.",
-		RunE: needSubcommand("klamm policy", "list, show, put or delete"),
+		RunE: needSubcommand("policy", "list, show, put or delete"),
 	}
-	cmd.AddCommand(policyListCommand(), policyShowCommand(), policyPutCommand(), policyDeleteCommand())
+	cmd.AddCommand(policyListCommand(), completed(policyShowCommand(), policyNames), completed(policyPutCommand(), policyNames), completed(policyDeleteCommand(), policyNames))
 	return cmd
 }
 
+// policies asks for all policies and rules.
+func (c *client) policies(ctx context.Context) ([]gate.KeptPolicy, error) {
+	return list[gate.KeptPolicy](ctx, c, "policies")
+}
+
 func policyListCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List policies and rules",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Policies []gate.KeptPolicy `json:"policies"`
-			}
-			if err := c.call(ctx, request{method: http.MethodGet, path: []string{"policies"}, within: readTime}, "policies", &answer); err != nil {
-				return failed(err)
-			}
-			return failed(rows(c, answer.Policies, newTable("NAME", "KIND", "ATTACHED TO", "VERSION", "CHANGED", "BY"), policyRow))
-		},
-	}
-	f.add(cmd)
-	return cmd
+	return listing("List policies and rules", "  klamm policy list\n  klamm policy list -o json", (*client).policies, policyTable, policyRow)
+}
+
+func policyTable() *table {
+	return newTable("NAME", "KIND", "ATTACHED TO", "VERSION", "CHANGED", "BY")
 }
 
 func policyRow(p gate.KeptPolicy) []any {
@@ -68,25 +60,18 @@ func policyRow(p gate.KeptPolicy) []any {
 }
 
 func policyShowCommand() *cobra.Command {
-	var f clientFlags
-	cmd := &cobra.Command{
-		Use:   "show NAME",
-		Short: "Show a policy as JSON, as klamm policy put takes it",
-		Args:  oneArgument("the name of the policy"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var one gate.KeptPolicy
-			if err := c.call(ctx, request{method: http.MethodGet, path: []string{"policies", args[0]}, within: readTime}, "kind", &one); err != nil {
-				return failed(err)
-			}
-			return failed(c.json(one))
-		},
-	}
-	f.add(cmd)
-	return cmd
+	return asking(&cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show a policy as JSON, as klamm policy put takes it",
+		Example: "  klamm policy show readers",
+		Args:    oneArgument("the name of the policy"),
+	}, func(ctx context.Context, c *client, args []string) error {
+		var one gate.KeptPolicy
+		if err := c.call(ctx, request{method: http.MethodGet, path: []string{"policies", args[0]}, within: readTime}, "kind", &one); err != nil {
+			return err
+		}
+		return c.json(one)
+	})
 }
 
 // changeFlags are the flags of a change.
@@ -112,12 +97,11 @@ func (f *changeFlags) query() url.Values {
 }
 
 func policyPutCommand() *cobra.Command {
-	var f clientFlags
 	var change changeFlags
 	var file, kind string
 	var attach []string
 	var rule gate.Rule
-	cmd := &cobra.Command{
+	cmd := asking(&cobra.Command{
 		Use:   "put NAME",
 		Short: "Make or replace a policy or a rule",
 		Long: "Makes or replaces a policy. The file holds what klamm policy show prints, or, with --attach, the policy document alone; - is\n" +
@@ -126,28 +110,22 @@ func policyPutCommand() *cobra.Command {
 			"  klamm policy put readers --attach group:readers --file document.json\n" +
 			"  klamm policy show readers | klamm policy put readers --file -",
 		Args: oneArgument("the name of the policy"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := policyOf(cmd, file, kind, attach, rule)
-			if err != nil {
-				return err
-			}
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var one gate.KeptPolicy
-			r := request{method: http.MethodPut, path: []string{"policies", args[0]}, query: change.query(), body: body, within: changeTime}
-			if err := c.call(ctx, r, "version", &one); err != nil {
-				return failed(err)
-			}
-			if c.output == "json" {
-				return failed(c.json(one))
-			}
-			fmt.Fprintf(c.out, "%s is at version %d\n", printable(one.Name), one.Version)
-			return nil
-		},
-	}
-	f.add(cmd)
+	}, func(ctx context.Context, c *client, args []string) error {
+		body, err := policyOf(c.cmd, file, kind, attach, rule)
+		if err != nil {
+			return err
+		}
+		var one gate.KeptPolicy
+		r := request{method: http.MethodPut, path: []string{"policies", args[0]}, query: change.query(), body: body, within: changeTime}
+		if err := c.call(ctx, r, "version", &one); err != nil {
+			return err
+		}
+		if c.output == "json" {
+			return c.json(one)
+		}
+		fmt.Fprintf(c.out, "%s is at version %d\n", printable(one.Name), one.Version)
+		return nil
+	})
 	change.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&file, "file", "", "the file with the policy or, with --attach, with its document")
@@ -203,32 +181,26 @@ func policyOf(cmd *cobra.Command, file, kind string, attach []string, rule gate.
 }
 
 func policyDeleteCommand() *cobra.Command {
-	var f clientFlags
 	var change changeFlags
-	cmd := &cobra.Command{
-		Use:   "delete NAME",
-		Short: "Remove a policy or a rule",
-		Args:  oneArgument("the name of the policy"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, ctx, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Deleted string `json:"deleted"`
-			}
-			r := request{method: http.MethodDelete, path: []string{"policies", args[0]}, query: change.query(), within: changeTime}
-			if err := c.call(ctx, r, "deleted", &answer); err != nil {
-				return failed(err)
-			}
-			if c.output == "json" {
-				return failed(c.json(answer))
-			}
-			fmt.Fprintf(c.out, "deleted %s\n", printable(answer.Deleted))
-			return nil
-		},
-	}
-	f.add(cmd)
+	cmd := asking(&cobra.Command{
+		Use:     "delete NAME",
+		Short:   "Remove a policy or a rule",
+		Example: "  klamm policy delete readers",
+		Args:    oneArgument("the name of the policy"),
+	}, func(ctx context.Context, c *client, args []string) error {
+		var answer struct {
+			Deleted string `json:"deleted"`
+		}
+		r := request{method: http.MethodDelete, path: []string{"policies", args[0]}, query: change.query(), within: changeTime}
+		if err := c.call(ctx, r, "deleted", &answer); err != nil {
+			return err
+		}
+		if c.output == "json" {
+			return c.json(answer)
+		}
+		fmt.Fprintf(c.out, "deleted %s\n", printable(answer.Deleted))
+		return nil
+	})
 	change.add(cmd)
 	return cmd
 }

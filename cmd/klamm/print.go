@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 )
 
 // A table is rows of cells below a title, printed in columns.
@@ -19,6 +22,8 @@ type table struct {
 	// paint returns the terminal's code for a cell, such as "31" for red; "" is
 	// as usual. Nil paints nothing.
 	paint func(column int, text string) string
+	// headless says that there is no title.
+	headless bool
 }
 
 func newTable(titles ...string) *table { return &table{rows: [][]string{titles}} }
@@ -35,7 +40,9 @@ func (t *table) add(cells ...any) {
 }
 
 // write prints the table, in colours if the output is a terminal.
-func (t *table) write(w io.Writer) error {
+func (t *table) write(w io.Writer) error { return t.writeAs(w, coloured(w)) }
+
+func (t *table) writeAs(w io.Writer, colours bool) error {
 	var widths []int
 	for _, row := range t.rows {
 		for i, cell := range row {
@@ -45,7 +52,6 @@ func (t *table) write(w io.Writer) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	colours := t.paint != nil && isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	var b bytes.Buffer
 	for n, row := range t.rows {
 		for i, cell := range row {
@@ -53,7 +59,7 @@ func (t *table) write(w io.Writer) error {
 			if i == len(row)-1 {
 				gap = 0
 			}
-			if code := ""; colours && n > 0 {
+			if code := ""; colours && t.paint != nil && (n > 0 || t.headless) {
 				if code = t.paint(i, cell); code != "" {
 					cell = "\x1b[" + code + "m" + cell + "\x1b[0m"
 				}
@@ -64,6 +70,11 @@ func (t *table) write(w io.Writer) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// coloured says whether an output takes colours.
+func coloured(w io.Writer) bool {
+	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 func isTerminal(w io.Writer) bool {
@@ -82,7 +93,7 @@ func stateColour(text string) string {
 		return "32"
 	case "paused", "failed":
 		return "33"
-	case "halted", "dead_lettered", "no":
+	case "halted", "disabled", "undefined", "dead_lettered", "no":
 		return "31"
 	}
 	return ""
@@ -129,6 +140,82 @@ func rows[T any](c *client, list []T, t *table, row func(T) []any) error {
 		return nil
 	}
 	return t.write(c.out)
+}
+
+// A live is a table on a terminal that is kept up to date in place.
+type live struct {
+	c     *client
+	lines int // that were printed last
+}
+
+// liveTable returns nil where lines have to follow each other: not on a terminal, and
+// for scripts.
+func (c *client) liveTable() *live {
+	if c.output == "json" || !isTerminal(c.out) || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	return &live{c: c}
+}
+
+// show replaces what was shown. The terminal's last lines are kept: what has more
+// lines than that is cut, with a line that says so.
+func (l *live) show(tables ...*table) error {
+	var b bytes.Buffer
+	for i, t := range tables {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		if err := t.writeAs(&b, coloured(l.c.out)); err != nil {
+			return err
+		}
+	}
+	text := bytes.SplitAfter(b.Bytes(), []byte("\n"))
+	if text = text[:len(text)-1]; len(text) > liveLines {
+		more := fmt.Sprintf("... and %d lines more\n", len(text)-liveLines+1)
+		text = append(text[:liveLines-1:liveLines-1], []byte(more))
+	}
+	if l.lines > 0 {
+		fmt.Fprintf(l.c.out, "\x1b[%dA\x1b[J", l.lines)
+	}
+	l.lines = len(text)
+	_, err := l.c.out.Write(bytes.Join(text, nil))
+	return err
+}
+
+// liveLines is how many lines a terminal surely has.
+const liveLines = 22
+
+// A listDoc is a document whose member of a name is a list.
+type listDoc[T any] struct {
+	name string
+	all  []T
+}
+
+// UnmarshalJSON reads the list.
+func (d *listDoc[T]) UnmarshalJSON(text []byte) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return err
+	}
+	return json.Unmarshal(members[d.name], &d.all)
+}
+
+// list asks for the list that is found below a path, as the member of that name.
+func list[T any](ctx context.Context, c *client, name string) ([]T, error) {
+	d := listDoc[T]{name: name}
+	err := c.call(ctx, request{method: http.MethodGet, path: []string{name}, within: readTime}, name, &d)
+	return d.all, err
+}
+
+// listing makes the command that lists all things of a kind.
+func listing[T any](what, example string, find func(*client, context.Context) ([]T, error), titles func() *table, row func(T) []any) *cobra.Command {
+	return asking(&cobra.Command{Use: "list", Short: what, Example: example, Args: cobra.NoArgs}, func(ctx context.Context, c *client, _ []string) error {
+		all, err := find(c, ctx)
+		if err != nil {
+			return err
+		}
+		return rows(c, all, titles(), row)
+	})
 }
 
 // clock formats a time for a table; the zero time is nothing.
@@ -183,10 +270,9 @@ func (c *client) bar(noun string) *bar {
 }
 
 func (b *bar) at(p progressDoc) {
-	if b.w == nil || time.Since(b.shown) < 200*time.Millisecond {
+	if b.w == nil {
 		return
 	}
-	b.shown = time.Now()
 	text := fmt.Sprintf("%d of %d %s delivered", p.Delivered, p.Records, b.noun)
 	if p.DeadLettered > 0 {
 		text += fmt.Sprintf(", %d given up", p.DeadLettered)
@@ -198,6 +284,15 @@ func (b *bar) at(p progressDoc) {
 		filled := max(0, min(int(done*width), width))
 		text = fmt.Sprintf("[%s%s] %3.0f %%  %s", strings.Repeat("=", filled), strings.Repeat(" ", width-filled), 100*min(done, 1), text)
 	}
+	b.text(text)
+}
+
+// text shows how far it is, unless that was just shown.
+func (b *bar) text(text string) {
+	if b.w == nil || time.Since(b.shown) < 200*time.Millisecond {
+		return
+	}
+	b.shown = time.Now()
 	fmt.Fprintf(b.w, "\r\x1b[K%s", text)
 }
 

@@ -37,7 +37,7 @@ func replayCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return failed(call.run(cmd)) },
 	}
 	call.flags.add(cmd)
-	pipeFlag(cmd, &call.flags, &call.pipe, "the pipe")
+	pipeFlag(cmd, &call.pipe, "the pipe")
 	flags := cmd.Flags()
 	flags.StringVar(&call.from, "from", "", "from which time on: RFC 3339, or how long ago (15m, 1h, 7d)")
 	flags.StringVar(&call.to, "to", "", "before which time, as --from")

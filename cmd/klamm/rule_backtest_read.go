@@ -283,7 +283,7 @@ func (r *topicReader) get(ctx context.Context, query url.Values, path ...string)
 		if errors.As(err, &outer) {
 			err = outer.Err
 		}
-		return nil, fmt.Errorf("no klamm answers at %s: %w; start one with klamm dev, or name another with --server or KLAMM_SERVER", r.base.Redacted(), err)
+		return nil, (&client{base: r.base, http: r.client}).unreached(err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
