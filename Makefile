@@ -63,6 +63,10 @@ test-kafka: ## the integration tests on Apache Kafka, started for them
 test-clients: build ## clients of the original APIs, unmodified, against klamm (needs Node and npm)
 	deploy/clients/run $(BIN)
 
+.PHONY: examples
+examples: build ## the examples, by copy and paste from their READMEs
+	deploy/examples/run $(BIN)
+
 .PHONY: kafka
 kafka: ## Apache Kafka on 127.0.0.1:9092 until Ctrl-C
 	deploy/kafka/run --port 9092
@@ -91,9 +95,25 @@ chaos-backlog: build bin/chaos ## klamm's memory while 5 GB wait for a target th
 chaos-endpoints: build bin/chaos ## what 500 dead endpoints of 10,000 cost the others; ENDPOINTS, DEAD
 	deploy/kafka/run -- bin/chaos endpoints $(if $(ENDPOINTS),-endpoints $(ENDPOINTS)) $(if $(DEAD),-dead $(DEAD)) $(CHAOS)
 
+.PHONY: chaos-changes
+chaos-changes: build bin/chaos ## 50 pipes changed at random on three processes, one of which is killed each minute; LASTING, SEED
+	deploy/kafka/run --nodes 3 -- bin/chaos changes $(if $(LASTING),-lasting $(LASTING)) $(if $(SEED),-seed $(SEED)) $(CHAOS)
+
+.PHONY: chaos-definitions
+chaos-definitions: build bin/chaos ## 10,000 definitions: start, memory, and how fast a new and a changed one act; DEFINED, ACTIVE
+	deploy/kafka/run -- bin/chaos definitions $(if $(DEFINED),-defined $(DEFINED)) $(if $(ACTIVE),-active $(ACTIVE)) $(CHAOS)
+
 .PHONY: bin/chaos
 bin/chaos:
 	$(GO) build -trimpath -o $@ ./deploy/chaos
+
+.PHONY: siege
+siege: build bin/siege ## what attackers do, and what it costs the others; limits and quotas held to their bounds (minutes); SIEGE='-only bombs'
+	bin/siege -klamm $(BIN) $(SIEGE)
+
+.PHONY: bin/siege
+bin/siege:
+	$(GO) build -trimpath -o $@ ./deploy/siege
 
 .PHONY: soak
 soak: build bin/soak ## reading over HTTP on several processes: killed, added, removed, left, broken off (minutes; needs Java); SOAK="streams"

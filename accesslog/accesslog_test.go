@@ -204,7 +204,7 @@ func lines(t *testing.T, path string) int {
 
 func waitLines(t *testing.T, path string, want int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); lines(t, path) != want; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); lines(t, path) != want; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%s has %d lines, want %d", path, lines(t, path), want)
 		}

@@ -27,14 +27,14 @@ func (a *App) guard(metrics prometheus.Registerer) (err error) {
 		policies = append(policies, a.law)
 	}
 	a.gate = gate.New(a.cluster, policies...)
-	if protection := gate.NewProtection(a.cfg.Adaptive, metrics); protection != nil {
-		a.gate.Protect(protection)
-		a.cluster.WatchPauses(protection.Pause)
-	}
-	if a.cfg.Audit.File == "" {
+	a.gate.Bound(a.cfg.Sizes.RecordsPerRequest())
+	a.protection = gate.NewProtection(a.cfg.Adaptive, metrics)
+	a.gate.Protect(a.protection)
+	a.cluster.WatchPauses(a.protection.Pause)
+	if a.cfg.Audit == (gate.AuditConfig{}) {
 		return nil
 	}
-	if a.audit, err = gate.NewAudit(a.cfg.Audit, metrics, a.log); err != nil {
+	if a.audit, err = gate.NewAudit(a.cfg.Audit, a.cluster, metrics, a.log); err != nil {
 		return err
 	}
 	a.gate.Record(a.audit)

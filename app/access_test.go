@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,8 @@ type spelling struct {
 	same   bool
 }
 
+const inCapitals = "in capitals"
+
 var spellings = []spelling{
 	{"plain", func(target, topic, _ string) string { return strings.ReplaceAll(target, "%s", topic) }, nil, true},
 	{"every byte escaped", func(target, topic, _ string) string { return strings.ReplaceAll(target, "%s", escaped(topic)) }, nil, true},
@@ -228,7 +231,7 @@ var spellings = []spelling{
 		return strings.ReplaceAll(target, "%s", strings.ReplaceAll(escaped(topic), "%", "%25"))
 	}, nil, false},
 	{"double slash", func(target, topic, _ string) string { return strings.ReplaceAll(target, "%s", "/"+topic) }, nil, false},
-	{"in capitals", func(target, topic, _ string) string { return strings.ReplaceAll(target, "%s", strings.ToUpper(topic)) }, nil, false},
+	{inCapitals, func(target, topic, _ string) string { return strings.ReplaceAll(target, "%s", strings.ToUpper(topic)) }, nil, false},
 	{"path in capitals", func(target, topic, _ string) string {
 		return strings.ReplaceAll(strings.ToUpper(target[:3])+target[3:], "%s", topic)
 	}, nil, false},
@@ -248,13 +251,16 @@ func done(status int, text string) bool {
 	if status/100 != 2 {
 		return false
 	}
-	for _, sign := range []string{`"error_code":403`, `"error_code":404`, `"error_code":40301`, `"error_code":40401`, `"error_code":40403`} {
-		if strings.Contains(strings.ReplaceAll(text, " ", ""), sign) {
+	// Answers about single records have their errors inside; 200 is none.
+	for _, code := range errorCode.FindAllStringSubmatch(text, -1) {
+		if code[1] != "200" {
 			return false
 		}
 	}
 	return true
 }
+
+var errorCode = regexp.MustCompile(`"error_code": *([0-9]+)`)
 
 // overWebSocket sends one message and returns the answer to it.
 func (r *running) overWebSocket(caller, target, message string) (int, string) {
@@ -350,6 +356,9 @@ policies:
 				method = w.method
 			}
 			allowed := may(all, caller, callers[caller], w.deed, topic, method+path)
+			if s.name == inCapitals { // which is a topic of its own, that policies may allow
+				allowed = allowed || may(all, caller, callers[caller], w.deed, strings.ToUpper(topic), method+strings.ReplaceAll(path, topic, strings.ToUpper(topic)))
+			}
 			var status int
 			var text string
 			if w.method == "WS" {

@@ -78,11 +78,13 @@ type App struct {
 	claims       *gate.Claims
 	invalid      *prometheus.CounterVec // counts records that break the rules of their topics
 	limits       *gate.Limits           // nil: there are none
+	protection   *gate.Protection       // of the cluster
 	peers        *peer.Peers
 	server       *front.Server
 	runner       *pipe.Runner
 	defined      defined
 	functions    functions
+	objects      objects
 	registry     *prometheus.Registry
 	frontMetrics *front.Metrics
 	logMetrics   *accesslog.Metrics
@@ -93,6 +95,7 @@ type App struct {
 	loaded       stamp      // of the configuration file
 	reloads      *reloads
 	retired      sync.WaitGroup // parts that were replaced, until they are freed
+	started      time.Time      // when New was called
 	stopping     atomic.Bool
 	stop         chan struct{} // closed when klamm begins to stop
 }
@@ -105,7 +108,7 @@ var ErrOpenDoor = errors.New("no authentication is configured")
 // embedded broker. It does not wait for brokers. A part that fails undoes the
 // others.
 func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err error) {
-	a := &App{cfg: cfg, opts: opts, log: opts.Log, stop: make(chan struct{})}
+	a := &App{cfg: cfg, opts: opts, log: opts.Log, started: time.Now().UTC().Truncate(time.Second), stop: make(chan struct{})}
 	if opts.Source != nil {
 		a.loaded = stampOf(opts.Source.Path)
 	}
@@ -133,21 +136,22 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	}
 	registry := prometheus.NewRegistry()
 	a.registry = registry
-	if limit := a.doors[0].limit; limit != nil {
-		registry.MustRegister(limit)
-	}
+	registry.MustRegister(a.doors[0].limit)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	egress, err := target.NewEgress(cfg.Egress.Allow, opts.Broker != nil)
 	if err != nil {
 		return nil, err
 	}
 	a.egress = egress
+	if err := a.openObjects(ctx); err != nil {
+		return nil, err
+	}
 	if opts.Trace.Endpoint != "" {
 		a.tracer = trace.Open(opts.Trace, trace.NewMetrics(registry), a.log)
 	}
 	a.runner, err = pipe.New(pipe.Config{
-		Cluster: a.cluster, Clusters: a.further, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
-		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, Invoke: a.invoke, Tracer: a.tracer,
+		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
+		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, Invoke: a.invoke, PutObject: a.putObject(), Tracer: a.tracer,
 	}, cfg.Pipes)
 	if err != nil {
 		return nil, err
@@ -205,7 +209,7 @@ func (a *App) dialects(g generation) []front.Dialect {
 		light.Dialect(a.gate),
 		klamm.Dialect(klamm.Config{
 			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, Policies: a.policies,
-			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain,
+			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain, Started: a.started, Peers: a.peers,
 		}),
 	}
 }
@@ -255,6 +259,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	})
 	parts.Go(func() { a.announce(pipesCtx) })
+	parts.Go(func() { a.join(pipesCtx) })
 	a.follow(pipesCtx, &parts)
 	parts.Go(func() { a.watch(pipesCtx) })
 	for _, d := range a.doors {
@@ -350,6 +355,7 @@ func (a *App) announce(ctx context.Context) {
 // close frees what New made, in reverse order.
 func (a *App) close() {
 	a.closeFunctions(stopped()) // nothing is left to do if Run has returned
+	a.closeObjects()
 	if a.defined.aws != nil {
 		a.defined.aws.Close()
 	}

@@ -69,8 +69,8 @@ func start(t *testing.T, text, data string) *running {
 	t.Cleanup(r.stop)
 	select {
 	case <-ready:
-	case <-time.After(30 * time.Second):
-		t.Fatal("not ready within 30 s")
+	case <-time.After(2 * time.Minute):
+		t.Fatal("not ready within two minutes")
 	}
 	return r
 }
@@ -163,9 +163,9 @@ func (r *receiver) calls() []call {
 // eventually polls a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(40 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 40 s", what)
+			t.Fatalf("%s: not within two minutes", what)
 		}
 	}
 }

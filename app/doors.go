@@ -31,7 +31,7 @@ const largestFile = 64 << 20
 // A door is one address that klamm listens on.
 type door struct {
 	net.Listener                        // as clients see it
-	limit        *front.ConnectionLimit // of all doors; nil: there is none
+	limit        *front.ConnectionLimit // of all doors
 	tls          *secured               // nil: it serves plain HTTP
 	asks         bool                   // clients may log in with a certificate
 }

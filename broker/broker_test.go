@@ -48,7 +48,7 @@ func TestRecordsSurviveARestart(t *testing.T) {
 	}
 	b = start(t, dir)
 	cl = client(t, b, kgo.ConsumeTopics("kept"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	got := map[string]bool{}
 	for len(got) < 2 {

@@ -47,7 +47,7 @@ func committed(t *testing.T, b *Broker) []string {
 	if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "t-1", Key: []byte("k"), Value: []byte("end")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var values []string
 	for len(values) == 0 || values[len(values)-1] != "end" {

@@ -25,12 +25,14 @@ import (
 	"github.com/klamm-gateway/klamm/cloudevent"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/auth"
+	"github.com/klamm-gateway/klamm/front/aws"
 	"github.com/klamm-gateway/klamm/front/azure1"
 	"github.com/klamm-gateway/klamm/front/confluent2"
 	"github.com/klamm-gateway/klamm/front/confluent3"
 	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/objectstore"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/throttle"
@@ -113,6 +115,10 @@ type Config struct {
 	// Functions are programs that klamm runs, as targets and enrichments of pipes and
 	// behind the Lambda API; more of them can be deployed at run time.
 	Functions []catalog.Function `yaml:"functions"`
+	// ObjectStores are where functions keep objects.
+	ObjectStores objectstore.Stores `yaml:"object_stores"`
+	// ESM says how event source mappings differ from those of AWS.
+	ESM aws.MappingConfig `yaml:"esm"`
 	// FunctionRuntime says how functions are run.
 	FunctionRuntime function.Settings `yaml:"function_runtime"`
 	// Egress says which addresses targets may have.
@@ -130,6 +136,8 @@ type Config struct {
 	TrustRequestID bool `yaml:"trust_request_id"`
 	// Compression says which answers are compressed.
 	Compression front.Compression `yaml:"compression"`
+	// Cache says which answers about topics and settings are kept for a while.
+	Cache front.Cache `yaml:"cache"`
 }
 
 // AWS names klamm in the terms of AWS.

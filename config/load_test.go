@@ -42,7 +42,7 @@ func TestProblemsOfFiles(t *testing.T) {
 			}
 			start := time.Now()
 			_, problems := config.Load(text, all.Kinds())
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("took %s", took)
 			}
 			var got strings.Builder
@@ -205,7 +205,7 @@ func TestHostileFiles(t *testing.T) {
 		for _, unit := range units {
 			start := time.Now()
 			_, problems := config.Load([]byte(begin+strings.Repeat(unit, size/len(unit))), all.Kinds())
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("%q, then %q: %s", begin, unit, took)
 			}
 			if len(problems) == 0 && begin+unit != "\n" && begin+unit != "\r\n" {

@@ -100,7 +100,7 @@ func TestHostileEventsAreBounded(t *testing.T) {
 			if got != c.want || inSet != c.want {
 				t.Errorf("got %v, in a set %v; want %v", got, inSet, c.want)
 			}
-			if took > 20*time.Second {
+			if took > time.Minute {
 				t.Errorf("took %s", took)
 			}
 			if most := uint64(1<<20 + 2*c.perByte*float64(len(event))); allocated > most {
@@ -128,7 +128,7 @@ func TestEffortIsBounded(t *testing.T) {
 			t.Errorf("got %v, %v; want no match, or ErrEffort", got, err)
 		}
 	})
-	if took > 30*time.Second || allocated > 1<<30 {
+	if took > time.Minute || allocated > 1<<30 {
 		t.Errorf("took %s and %d bytes", took, allocated)
 	}
 }
@@ -169,7 +169,7 @@ func TestHostilePatternsAreRefused(t *testing.T) {
 			case c.want != "" && (!errors.As(err, &syntax) || syntax.Reason != c.want):
 				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if took > 20*time.Second || allocated > 256<<20 {
+			if took > time.Minute || allocated > 256<<20 {
 				t.Errorf("took %s and %d bytes", took, allocated)
 			}
 		})

@@ -170,7 +170,7 @@ func TestBrokerAwayAndRestart(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	_, err = table.Put(ctx, "kept", []byte("3"), Any)
-	if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnknown) || took > 2*time.Second {
+	if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnknown) || took > 30*time.Second {
 		t.Errorf("put without a broker: %v after %s, want the error of its context, and nothing written", err, took)
 	}
 	if err := table.Sync(ctx); err == nil {
@@ -233,7 +233,7 @@ func lost(t *testing.T, happens func(*kafka.Cluster, string)) {
 		if !errors.Is(err, ErrLost) {
 			t.Errorf("alarm: %v, want ErrLost", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no alarm")
 	}
 	if err := table.Health(); !errors.Is(err, ErrLost) {
@@ -342,7 +342,7 @@ func compacting(t *testing.T) (addresses []string, compact func(topic string)) {
 		table := open(t, b, topic, Options{})
 		e, _ := table.Get("k4")
 		put(t, table, "k4", string(e.Value), Any)
-		for end := time.Now().Add(60 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); ; time.Sleep(500 * time.Millisecond) {
 			records, err := c.Fetch(t.Context(), topic, 0, 0, kafka.Limits{})
 			if err != nil {
 				t.Fatal(err)

@@ -258,7 +258,7 @@ func TestCollectorThatIsBusyGetsThemAgain(t *testing.T) {
 	tracer, got := collect(t, nil, http.StatusServiceUnavailable)
 	span, _ := tracer.Start(Context{}, "x", Internal)
 	span.End()
-	for end := time.Now().Add(30 * time.Second); len(got()) == 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); len(got()) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the spans were not sent again")
 		}

@@ -405,28 +405,28 @@ func TestAMQPBrokerComesBack(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	r := newRabbit(t)
 	tg := started(t, r.config(), "")
-	deliver := func(n int64) error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	deliver := func(n int64, within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
 		return tg.Deliver(ctx, []*event.Event{targettest.Event(n, "k", "1")})
 	}
-	if err := deliver(1); err != nil {
+	if err := deliver(1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	at := r.listener.Addr().String()
 	r.stop()
-	if err := deliver(2); err == nil || target.FailureOf(err).Final {
+	if err := deliver(2, time.Second); err == nil || target.FailureOf(err).Final {
 		t.Errorf("without a broker: got %v", err)
 	}
 	r.listen(at)
-	await(t, "the connection", func() bool { return deliver(2) == nil })
+	await(t, "the connection", func() bool { return deliver(2, time.Minute) == nil })
 	if got := r.bodies(); len(got) != 2 {
 		t.Errorf("%d messages", len(got))
 	}
 	if err := tg.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := deliver(3); err == nil {
+	if err := deliver(3, time.Minute); err == nil {
 		t.Error("a closed target accepts events")
 	}
 	r.stop()

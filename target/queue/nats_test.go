@@ -54,10 +54,10 @@ func (s *natsServer) start() {
 		s.t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		s.t.Fatal("the server does not start")
 	}
-	if s.conn, err = nats.Connect(s.ClientURL(), nats.UserInfo("klamm", "secret")); err != nil {
+	if s.conn, err = nats.Connect(s.ClientURL(), nats.UserInfo("klamm", "secret"), nats.Timeout(time.Minute)); err != nil {
 		s.t.Fatal(err)
 	}
 	if s.js, err = jetstream.New(s.conn); err != nil {
@@ -81,7 +81,7 @@ func (s *natsServer) config() Config {
 
 // messages are those in the stream.
 func (s *natsServer) messages() (all []*jetstream.RawStreamMsg) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	stream, err := s.js.Stream(ctx, "ORDERS")
 	if err != nil {
@@ -219,23 +219,23 @@ func TestNATSRefusals(t *testing.T) {
 func TestNATSServerComesBack(t *testing.T) {
 	s := newNATSServer(t)
 	tg := started(t, s.config(), "")
-	deliver := func(i int64) error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	deliver := func(i int64, within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
 		return tg.Deliver(ctx, []*event.Event{targettest.Event(i, "k", "1")})
 	}
-	if err := deliver(1); err != nil {
+	if err := deliver(1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	s.opts.Port = s.Addr().(*net.TCPAddr).Port
 	s.conn.Close()
 	s.Shutdown()
 	s.WaitForShutdown()
-	if err := deliver(2); err == nil || target.FailureOf(err).Final {
+	if err := deliver(2, time.Second); err == nil || target.FailureOf(err).Final {
 		t.Errorf("without a server: got %v", err)
 	}
 	s.start()
-	await(t, "the connection", func() bool { return deliver(2) == nil })
+	await(t, "the connection", func() bool { return deliver(2, time.Minute) == nil })
 	if got := len(s.messages()); got != 2 {
 		t.Errorf("%d messages", got)
 	}

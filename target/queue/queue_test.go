@@ -40,7 +40,7 @@ func batch(keys ...string) (all []*event.Event) {
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); {
+	for end := time.Now().Add(time.Minute); !done(); {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain for %s", what)
 		}

@@ -127,7 +127,7 @@ func Run(t *testing.T, s Subject) {
 		if err := tg.Deliver(ctx, []*event.Event{Event(1, "k", "1")}); err == nil {
 			t.Error("no error")
 		}
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("it took %s", took)
 		}
 	})

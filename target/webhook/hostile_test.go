@@ -72,6 +72,15 @@ func TestHostileAnswers(t *testing.T) {
 			<-gone
 		}
 	}
+	// Who waits for what never comes waits as long as it may; all others have the
+	// time that a slow machine takes.
+	within := func(hangs bool) time.Duration {
+		if hangs {
+			return time.Second
+		}
+		return time.Minute
+	}
+	const silentBody, silentHeaders = "a body that never comes, of a success", "headers that come slowly"
 	const chunked = " \r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, c := range []struct {
 		name    string
@@ -82,7 +91,7 @@ func TestHostileAnswers(t *testing.T) {
 	}{
 		{"an endless body of a success", endless("HTTP/1.1 200" + chunked), "ok", "final", 200},
 		{"an endless body of a failure", endless("HTTP/1.1 500" + chunked), "again", "again", 500},
-		{"a body that never comes, of a success", silent("HTTP/1.1 200" + chunked), "ok", "again", 0},
+		{silentBody, silent("HTTP/1.1 200" + chunked), "ok", "again", 0},
 		{"a body that never comes, of a failure", silent("HTTP/1.1 422 \r\nContent-Length: 5\r\n\r\n"), "final", "final", 422},
 		{"headers that never end", func(w io.Writer, gone <-chan struct{}) {
 			_, _ = io.WriteString(w, "HTTP/1.1 200 \r\n")
@@ -92,7 +101,7 @@ func TestHostileAnswers(t *testing.T) {
 				}
 			}
 		}, "again", "again", 0},
-		{"headers that come slowly", silent("HTTP/1.1 200 \r\nX-A: "), "again", "again", 0},
+		{silentHeaders, silent("HTTP/1.1 200 \r\nX-A: "), "again", "again", 0},
 		{"switching protocols", silent("HTTP/1.1 101 \r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), "final", "final", 101},
 		{"informational answers without end", func(w io.Writer, _ <-chan struct{}) {
 			for {
@@ -136,7 +145,7 @@ func TestHostileAnswers(t *testing.T) {
 				return "again"
 			}
 			report := &target.Report{}
-			ctx, cancel := context.WithTimeout(target.WithReport(t.Context(), report), 1500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(target.WithReport(t.Context(), report), within(c.name == silentHeaders))
 			defer cancel()
 			start := time.Now()
 			err := w.Deliver(ctx, []*event.Event{order()})
@@ -147,14 +156,14 @@ func TestHostileAnswers(t *testing.T) {
 			if err != nil && f.Status != c.status || f.After > 24*time.Hour || len(f.Response) > 1024 || len(report.Response) > 1024 || report.Status != c.status && c.deliver != "ok" {
 				t.Errorf("%d %s, report %d, %d and %d bytes", f.Status, f.After, report.Status, len(f.Response), len(report.Response))
 			}
-			ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel = context.WithTimeout(t.Context(), within(c.name == silentHeaders || c.name == silentBody))
 			defer cancel()
 			// With a transport of its own: the receiver closes connections without a word.
 			w = opened(t, config, targettest.Env(t, ""))
 			if _, err := w.Invoke(ctx, []*event.Event{order()}); verdict(err) != c.invoke {
 				t.Errorf("invoke: want %s: %v", c.invoke, err)
 			}
-			if took := time.Since(start); took > 8*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("it took %s", took)
 			}
 		})
@@ -256,7 +265,7 @@ func TestRate(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if took := time.Since(start); took < 370*time.Millisecond || took > 10*time.Second {
+	if took := time.Since(start); took < 370*time.Millisecond || took > 30*time.Second {
 		t.Errorf("20 requests at 50 a second took %s", took)
 	}
 	// Where the turn comes too late, it is told when to come back, at once.
