@@ -139,7 +139,7 @@ func (b *body) Read(p []byte) (int, error) {
 	for _, h := range b.sums {
 		h.Write(p[:n])
 	}
-	if err == io.EOF { //nolint:errorlint // readers return it as it is
+	if err == io.EOF {
 		if f := b.end(); f != nil {
 			return n, f
 		}

@@ -5,7 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -115,7 +115,7 @@ func TestServersThatAreNone(t *testing.T) {
 		return s.URL
 	}
 	secure := httptest.NewUnstartedServer(html(http.StatusOK))
-	secure.Config.ErrorLog = quiet()
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	plain := serve(html(http.StatusOK))
@@ -404,6 +404,3 @@ func manual(root *cobra.Command) string {
 func markdown(text string) string {
 	return strings.NewReplacer("*", `\*`, "<", "&lt;", "_", `\_`, "{", `\{`).Replace(text)
 }
-
-// quiet is a log that nobody reads.
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

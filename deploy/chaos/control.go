@@ -77,7 +77,9 @@ func (c *control) ask(ctx context.Context, at, method, path, operation string, b
 // destination makes an API destination and its connection, and returns its ARN.
 func (c *control) destination(ctx context.Context, at, name, url string) (string, error) {
 	var connection struct{ ConnectionArn string }
-	var destination struct{ ApiDestinationArn string }
+	var destination struct {
+		ARN string `json:"ApiDestinationArn"`
+	}
 	auth := doc{"ApiKeyAuthParameters": doc{"ApiKeyName": "X-Key", "ApiKeyValue": "chaos"}}
 	if status, text := c.ask(ctx, at, http.MethodPost, "/", "CreateConnection", doc{"Name": name, "AuthorizationType": "API_KEY", "AuthParameters": auth}, &connection); status != http.StatusOK {
 		return "", fmt.Errorf("make a connection: %d %s", status, text)
@@ -86,7 +88,7 @@ func (c *control) destination(ctx context.Context, at, name, url string) (string
 	if status, text := c.ask(ctx, at, http.MethodPost, "/", "CreateApiDestination", ask, &destination); status != http.StatusOK {
 		return "", fmt.Errorf("make an API destination: %d %s", status, text)
 	}
-	return destination.ApiDestinationArn, nil
+	return destination.ARN, nil
 }
 
 const anyRole = "arn:aws:iam::000000000000:role/chaos"
