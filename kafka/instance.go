@@ -450,11 +450,14 @@ func (i *Instance) Seek(ctx context.Context, at map[TopicPartition]int64) error 
 		delete(i.taken, p)
 	}
 	i.mu.Unlock()
+	if !i.member {
+		i.restart(at)
+	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	for {
+	for i.member {
 		i.client.SetOffsets(set)
-		if !i.member || i.settled(at) {
+		if i.settled(at) {
 			break
 		}
 		// The group is still being asked where it is on these partitions;
@@ -472,6 +475,22 @@ func (i *Instance) Seek(ctx context.Context, at map[TopicPartition]int64) error 
 		return moved
 	})
 	return nil
+}
+
+// restart reads partitions of an instance that is no member anew. kgo takes no other
+// offset for partitions whose first one it is still finding out, and forgets that it
+// was asked to.
+func (i *Instance) restart(at map[TopicPartition]int64) {
+	gone, start := map[string][]int32{}, map[string]map[int32]kgo.Offset{}
+	for p, offset := range at {
+		if start[p.Topic] == nil {
+			start[p.Topic] = map[int32]kgo.Offset{}
+		}
+		gone[p.Topic] = append(gone[p.Topic], p.Partition)
+		start[p.Topic][p.Partition] = kgo.NewOffset().At(offset)
+	}
+	i.client.RemoveConsumePartitions(gone)
+	i.client.AddConsumePartitions(start)
 }
 
 // settled says whether kgo has taken the offsets of those partitions that the
