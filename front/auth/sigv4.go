@@ -23,7 +23,7 @@ import (
 const (
 	stampForm = "20060102T150405Z"
 	// derivedKeys and derivedFor bound the signing keys that are remembered.
-	derivedKeys = 10_000
+	derivedKeys = 50_000
 	derivedFor  = 24 * time.Hour
 	// seenSignatures bounds those that are remembered against replay.
 	seenSignatures = 100_000
