@@ -12,6 +12,7 @@ import (
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // guard makes the gate, with the policies and the audit log that the configuration
@@ -23,7 +24,7 @@ func (a *App) guard(metrics prometheus.Registerer) (err error) {
 		if a.law, err = gate.NewAuthority(a.lawOf(a.cfg), a.cluster, metrics, a.log); err != nil {
 			return err
 		}
-		a.policies = gate.NewPolicies(a.law, a.cluster, a.log)
+		a.policies = gate.NewPolicies(a.law, a.cluster, a.cfg.Kafka.Identity == kafka.IdentityPassthrough, a.log)
 		policies = append(policies, a.law)
 	}
 	a.gate = gate.New(a.cluster, policies...)

@@ -141,6 +141,9 @@ type Policies struct {
 	authority *Authority
 	cluster   *kafka.Cluster
 	log       *slog.Logger
+	optional  bool
+	settled   chan struct{} // closed when it is known which policies count
+	settle    func()
 	opened    chan struct{} // closed when table is set and its content counts
 	table     *table.Table  // nil until opened is closed
 	cancel    context.CancelFunc
@@ -153,12 +156,15 @@ type Policies struct {
 }
 
 // NewPolicies makes an authority decide also by what is kept in a cluster. It
-// returns at once; until the table has been read, nobody may do anything. The
-// policies have to be closed.
-func NewPolicies(a *Authority, cluster *kafka.Cluster, log *slog.Logger) *Policies {
+// returns at once; until the table has been read, nobody may do anything. Optional
+// says that the cluster decides on calls by the callers' own credentials: where its
+// ACLs do not let klamm itself have the table, the policies of the file count alone.
+// The policies have to be closed.
+func NewPolicies(a *Authority, cluster *kafka.Cluster, optional bool, log *slog.Logger) *Policies {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Policies{authority: a, cluster: cluster, log: log, opened: make(chan struct{}), cancel: cancel,
+	p := &Policies{authority: a, cluster: cluster, log: log, optional: optional, settled: make(chan struct{}), opened: make(chan struct{}), cancel: cancel,
 		kept: map[string]*madePolicy{}, bad: map[string]bool{}, moved: make(chan struct{})}
+	p.settle = sync.OnceFunc(func() { close(p.settled) })
 	a.blind.Store(true)
 	p.done.Go(func() { p.run(ctx) })
 	return p
@@ -171,10 +177,10 @@ func (p *Policies) Close() {
 	p.done.Wait()
 }
 
-// Await returns when the policies have been read, or with ctx's error.
+// Await returns when it is known which policies count, or with ctx's error.
 func (p *Policies) Await(ctx context.Context) error {
 	select {
-	case <-p.opened:
+	case <-p.settled:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -186,13 +192,7 @@ func (p *Policies) run(ctx context.Context) {
 	for told := false; ctx.Err() == nil; {
 		t, err := table.Open(ctx, p.cluster, policiesTopic, table.Options{Log: p.log})
 		if err != nil {
-			var broker *kerr.Error
-			if refused := errors.As(err, &broker) && !broker.Retriable; refused && !told {
-				told = true
-				p.log.Error("the policies cannot be read, so nobody may do anything; klamm's own user needs all rights to their topic", "topic", policiesTopic, "err", err)
-			} else {
-				p.log.Debug("the policies cannot be read yet", "err", err)
-			}
+			told = p.tell(err, told)
 			select {
 			case <-ctx.Done():
 			case <-time.After(reopenPolicies):
@@ -202,6 +202,26 @@ func (p *Policies) run(ctx context.Context) {
 		p.serve(ctx, t)
 		return
 	}
+}
+
+// tell says why the table cannot be opened, once where that is not expected to change.
+func (p *Policies) tell(err error, told bool) bool {
+	denied := errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed)
+	if denied && p.optional {
+		p.authority.blind.Store(false)
+		p.settle()
+	}
+	var broker *kerr.Error
+	switch {
+	case told, !errors.As(err, &broker), broker.Retriable:
+		p.log.Debug("the policies cannot be read yet", "err", err)
+		return told
+	case denied && p.optional:
+		p.log.Warn("klamm's own user may not have the topic of policies: those of the file count alone, and the cluster's ACLs", "topic", policiesTopic, "err", err)
+	default:
+		p.log.Error("the policies cannot be read, so nobody may do anything; klamm's own user needs all rights to their topic", "topic", policiesTopic, "err", err)
+	}
+	return true
 }
 
 // serve lets the content of the table count.
@@ -224,6 +244,7 @@ func (p *Policies) serve(ctx context.Context, t *table.Table) {
 	p.table = t
 	p.look(nil)
 	close(p.opened)
+	p.settle()
 	ticker := time.NewTicker(lookPolicies)
 	defer ticker.Stop()
 	healthy := time.Now()
@@ -522,8 +543,10 @@ func (p *Policies) counts(ctx context.Context, name string, before table.Version
 func (p *Policies) open(ctx context.Context) (*table.Table, error) {
 	ctx, cancel := context.WithTimeout(ctx, openPoliciesWithin)
 	defer cancel()
-	if p.Await(ctx) != nil {
+	select {
+	case <-p.opened:
+		return p.table, nil
+	case <-ctx.Done():
 		return nil, errBlind
 	}
-	return p.table, nil
 }

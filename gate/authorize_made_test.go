@@ -26,7 +26,7 @@ func process(t *testing.T, c *kafka.Cluster, law gate.Law) (*gate.Authority, *ga
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := gate.NewPolicies(a, c, slog.New(slog.DiscardHandler))
+	p := gate.NewPolicies(a, c, false, slog.New(slog.DiscardHandler))
 	t.Cleanup(p.Close)
 	return a, p
 }
