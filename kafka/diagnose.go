@@ -421,17 +421,16 @@ func (d *diagnosis) mayCreate(ctx context.Context, c *Cluster, name string) {
 // group asks whether klamm may be a member of a group.
 func (d *diagnosis) group(ctx context.Context, c *Cluster, group string) {
 	at := d.name + " group " + group
-	req := kmsg.NewPtrOffsetFetchRequest()
-	req.Group = group
-	one := kmsg.NewOffsetFetchRequestGroup()
-	one.Group = group
-	req.Groups = append(req.Groups, one)
-	resp, err := req.RequestWith(ctx, c.reader)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.ErrorCode)
-		for _, g := range resp.Groups {
-			err = errors.Join(err, kerr.ErrorForCode(g.ErrorCode))
+	err := c.askGroup(ctx, group)
+	// A cluster that is new, or moves its coordinators, needs a moment.
+	for errors.Is(err, kerr.CoordinatorNotAvailable) || errors.Is(err, kerr.CoordinatorLoadInProgress) || errors.Is(err, kerr.NotCoordinator) {
+		select {
+		case <-ctx.Done():
+			d.problem("metadata", at, err.Error(), "the coordinator of the group does not answer: look at the brokers")
+			return
+		case <-time.After(200 * time.Millisecond):
 		}
+		err = c.askGroup(ctx, group)
 	}
 	switch {
 	case err == nil, errors.Is(err, kerr.GroupIDNotFound):
@@ -441,4 +440,22 @@ func (d *diagnosis) group(ctx context.Context, c *Cluster, group string) {
 	default:
 		d.problem("metadata", at, err.Error(), "the coordinator of the group does not answer: look at the brokers")
 	}
+}
+
+// askGroup asks for what a group has committed.
+func (c *Cluster) askGroup(ctx context.Context, group string) error {
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group = group
+	one := kmsg.NewOffsetFetchRequestGroup()
+	one.Group = group
+	req.Groups = append(req.Groups, one)
+	resp, err := req.RequestWith(ctx, c.reader)
+	if err != nil {
+		return err
+	}
+	err = kerr.ErrorForCode(resp.ErrorCode)
+	for _, g := range resp.Groups {
+		err = errors.Join(err, kerr.ErrorForCode(g.ErrorCode))
+	}
+	return err
 }
