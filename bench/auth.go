@@ -26,21 +26,11 @@ const manyPrincipals = 10_000
 // record a request, without it, with one caller, and with thousands of callers and
 // policies.
 func (c *conductor) auth(ctx context.Context) ([]Case, error) {
-	bare, bareAddr, err := c.crew.serving(ctx, "yardstick-front", frontYardstick{Brokers: c.brokers})
+	sides, stop, err := c.openSides(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer bare.kill()
-	yardstick := contender{"yardstick", true, c.requests(bare, bareAddr, mediaPlain, 1)}
-	if _, err := c.turn(ctx, c.run+"warm", yardstick); err != nil {
-		return nil, fmt.Errorf("warm up: %w", err)
-	}
-	open, openAddr, err := c.startKlamm(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	defer open.kill()
-	sides := []contender{yardstick, {"klamm raw", false, c.requests(open, openAddr, mediaPlain, 1)}}
+	defer stop()
 	for _, principals := range []int{1, manyPrincipals} {
 		load := authLoad{Scheme: c.Auth, Principals: principals}
 		file, err := c.authFile(load)

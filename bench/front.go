@@ -161,6 +161,26 @@ func (c *conductor) requestsOf(server *child, addr, media string, records int, a
 	}
 }
 
+// openSides are what callers who show who they are are measured beside: the yardstick,
+// warm, and a klamm that lets everybody in. Stop ends both.
+func (c *conductor) openSides(ctx context.Context) (_ []contender, stop func(), err error) {
+	bare, bareAddr, err := c.crew.serving(ctx, "yardstick-front", frontYardstick{Brokers: c.brokers})
+	if err != nil {
+		return nil, nil, err
+	}
+	yardstick := contender{"yardstick", true, c.requests(bare, bareAddr, mediaPlain, 1)}
+	if _, err := c.turn(ctx, c.run+"warm", yardstick); err != nil {
+		bare.kill()
+		return nil, nil, fmt.Errorf("warm up: %w", err)
+	}
+	open, openAddr, err := c.startKlamm(ctx, "")
+	if err != nil {
+		bare.kill()
+		return nil, nil, err
+	}
+	return []contender{yardstick, {"klamm raw", false, c.requests(open, openAddr, mediaPlain, 1)}}, func() { open.kill(); bare.kill() }, nil
+}
+
 // callerWarmUp is what each caller adds to the time before a measurement: proofs of who
 // somebody is are checked once and then remembered.
 const callerWarmUp = 500 * time.Microsecond

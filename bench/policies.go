@@ -14,21 +14,11 @@ const manyRules = 10_000
 // policies measures everything that stands before a record at once: a token, a group
 // that may write, a limit and a JSON Schema; with few rules of each kind, and with many.
 func (c *conductor) policies(ctx context.Context) ([]Case, error) {
-	bare, bareAddr, err := c.crew.serving(ctx, "yardstick-front", frontYardstick{Brokers: c.brokers})
+	sides, stop, err := c.openSides(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer bare.kill()
-	yardstick := contender{"yardstick", true, c.requests(bare, bareAddr, mediaPlain, 1)}
-	if _, err := c.turn(ctx, c.run+"warm", yardstick); err != nil {
-		return nil, fmt.Errorf("warm up: %w", err)
-	}
-	open, openAddr, err := c.startKlamm(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	defer open.kill()
-	sides := []contender{yardstick, {"klamm raw", false, c.requests(open, openAddr, mediaPlain, 1)}}
+	defer stop()
 	load := authLoad{Scheme: "jwt", Principals: 1}
 	for _, rules := range []int{10, manyRules} {
 		file, err := c.policiesFile(load, rules)

@@ -20,9 +20,7 @@ func openapiCommand() *cobra.Command {
 		Use:   "openapi",
 		Short: "Move API Gateway definitions to klamm",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return &exitError{2, errors.New("openapi needs a subcommand: import")}
-		},
+		RunE:  needSubcommand("openapi", "import"),
 	}
 	cmd.AddCommand(openapiImportCommand())
 	return cmd

@@ -15,9 +15,7 @@ func schemaCommand() *cobra.Command {
 		Use:   "schema",
 		Short: "Try JSON Schemas on values",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return &exitError{2, errors.New("schema needs a subcommand: test")}
-		},
+		RunE:  needSubcommand("schema", "test"),
 	}
 	cmd.AddCommand(schemaTestCommand())
 	return cmd

@@ -26,9 +26,7 @@ func transformCommand() *cobra.Command {
 		Use:   "transform",
 		Short: "Try transforms without a server",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return &exitError{2, errors.New("transform needs a subcommand: test")}
-		},
+		RunE:  needSubcommand("transform", "test"),
 	}
 	cmd.AddCommand(transformTestCommand())
 	return cmd
