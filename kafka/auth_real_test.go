@@ -1,10 +1,18 @@
 package kafka_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +51,7 @@ func TestLoginToApacheKafka(t *testing.T) {
 	ca := &kafka.Source{File: filepath.Join(dir, "ca.pem")}
 	other := newAuthority(t)
 	badCert, badKey := other.issue(t, "klamm")
+	oldCert, oldKey := expired(t, dir)
 	topic := unique(t)
 	for _, test := range []struct {
 		name string
@@ -57,6 +66,9 @@ func TestLoginToApacheKafka(t *testing.T) {
 		{name: "oauth", cfg: kafka.Config{Brokers: []string{address}, Auth: "oauth", OAuth: token("klamm", time.Hour), RootCA: ca}},
 		{name: "mtls", cfg: kafka.Config{Brokers: []string{mutual}, Auth: "mtls", Credentials: certificate("klamm"), RootCA: ca}},
 		{name: "wrong password of plain", cfg: kafka.Config{Brokers: []string{address}, Auth: "plain", Credentials: user("klamm", "wr0ng"), RootCA: ca}, want: kerr.SaslAuthenticationFailed},
+		{name: "wrong password of scram-256", cfg: kafka.Config{Brokers: []string{address}, Auth: "scram-256", Credentials: user("klamm", "wr0ng"), RootCA: ca}, want: kerr.SaslAuthenticationFailed},
+		{name: "user whom nobody knows", cfg: kafka.Config{Brokers: []string{address}, Auth: "scram-512", Credentials: user("nobody", "wr0ng"), RootCA: ca}, want: kerr.SaslAuthenticationFailed},
+		{name: "expired certificate", cfg: kafka.Config{Brokers: []string{mutual}, Credentials: &kafka.Credentials{Certificate: oldCert, Key: secret.Ref{Value: oldKey}}, RootCA: ca}, want: kafka.ErrLogin, text: "certificate"},
 		{name: "wrong password of scram", cfg: kafka.Config{Brokers: []string{address}, Auth: "scram-512", Credentials: user("klamm", "wr0ng"), RootCA: ca}, want: kerr.SaslAuthenticationFailed},
 		{name: "expired token", cfg: kafka.Config{Brokers: []string{address}, Auth: "oauth", OAuth: token("klamm", -30*time.Second), RootCA: ca}, want: kerr.SaslAuthenticationFailed},
 		{name: "certificate of nobody", cfg: kafka.Config{Brokers: []string{mutual}, Credentials: &kafka.Credentials{Certificate: badCert, Key: secret.Ref{Value: badKey}}, RootCA: ca}, want: kafka.ErrLogin, text: "certificate"},
@@ -85,6 +97,26 @@ func TestLoginToApacheKafka(t *testing.T) {
 	}
 
 	admin := openWith(t, kafka.Config{Brokers: []string{os.Getenv("KLAMM_TEST_BROKERS")}})
+	t.Run("the rights of a certificate", func(t *testing.T) {
+		own := topic + "-own"
+		if err := admin.EnsureTopic(t.Context(), own, 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		c := openWith(t, kafka.Config{Brokers: []string{mutual}, Credentials: certificate("reader"), RootCA: ca})
+		record := func() error {
+			return c.Produce(t.Context(), &kgo.Record{Topic: own, Partition: 0, Value: []byte("v")}).FirstErr()
+		}
+		if err := record(); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+			t.Errorf("CN=reader writes: %v, want TOPIC_AUTHORIZATION_FAILED", err)
+		}
+		for _, operation := range []string{"WRITE", "READ"} {
+			if err := admin.CreateACLs(t.Context(), kafka.ACL{ResourceType: "TOPIC", ResourceName: own, PatternType: "LITERAL", Principal: "User:CN=reader", Host: "*", Operation: operation, Permission: "ALLOW"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, record)
+		eventually(t, func() error { return reads(t, c, own, "v") })
+	})
 	t.Run("the rights of a caller", func(t *testing.T) {
 		own := openWith(t, kafka.Config{Brokers: []string{address}, Auth: "scram-512", Credentials: user("klamm", "klamm-secret"), RootCA: ca})
 		i := own.Identities()
@@ -116,6 +148,31 @@ func TestLoginToApacheKafka(t *testing.T) {
 		defer done()
 		eventually(t, func() error { return reads(t, c, topic, "plain") })
 	})
+}
+
+// expired is a certificate of klamm's that the brokers knew until an hour ago, and its
+// key, PEM.
+func expired(t *testing.T, dir string) (cert, key string) {
+	t.Helper()
+	ca, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "klamm"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.Leaf, &private.PublicKey, ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
 }
 
 // reads looks for a value in the partitions of a topic.

@@ -21,7 +21,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -56,7 +55,7 @@ type Config struct {
 	// Mapped are the credentials of identity: mapped. The first entry that names the
 	// caller counts; without one the call is refused.
 	Mapped []Mapped `yaml:"mapped"`
-	// Clusters are further clusters, which targets name.
+	// Clusters are further clusters, which targets and stages name.
 	Clusters []Further `yaml:"clusters"`
 
 	// Producing is given beside this section, as are Secrets, which finds secrets that
@@ -125,8 +124,11 @@ func (f Further) Config(of Config) Config {
 
 func (f Further) login() Login { return f.Config(Config{}).login() }
 
-// arnForm is that of the resources of MSK that stand for a cluster.
-var arnForm = regexp.MustCompile(`^arn:[a-z0-9-]+:kafka:[a-z0-9-]*:[0-9]*:(cluster|vpc-connection)/[^\s]{1,1000}$`)
+// arnForm is that of the resources of MSK that stand for a cluster, and maxARN how long
+// one may be, in bytes.
+var arnForm = regexp.MustCompile(`^arn:[a-z0-9-]+:kafka:[a-z0-9-]*:[0-9]*:(cluster|vpc-connection)/[^\s]+$`)
+
+const maxARN = 1100
 
 // Validate reports each problem with the field it lies in.
 func (c Config) Validate(report func(path, problem string)) {
@@ -150,7 +152,7 @@ func (c Config) Validate(report func(path, problem string)) {
 		f.login().validate(at)
 		for j, arn := range f.ARNs {
 			switch path := fmt.Sprintf("arns[%d]", j); {
-			case !arnForm.MatchString(arn):
+			case len(arn) > maxARN, !arnForm.MatchString(arn):
 				at(path, fmt.Sprintf("%.200q is not the ARN of a cluster or of a VPC connection", arn))
 			case arns[arn]:
 				at(path, fmt.Sprintf("another cluster has the ARN %s already", arn))
@@ -158,6 +160,14 @@ func (c Config) Validate(report func(path, problem string)) {
 			arns[arn] = true
 		}
 	}
+}
+
+// Names are those of the further clusters.
+func (c Config) Names() (names []string) {
+	for _, f := range c.Clusters {
+		names = append(names, f.Name)
+	}
+	return names
 }
 
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -196,7 +206,7 @@ type Cluster struct {
 	login    *login
 	tails    func() *Tails // of Identities.As
 	limit    deadline      // of records that are being produced
-	pauses   atomic.Pointer[func(time.Duration)]
+	pauses   pauses
 	large    *kgo.Client
 	alone    chan struct{} // held while a large record is written
 

@@ -31,6 +31,7 @@ type Member struct {
 	ID         string
 	InstanceID *string // nil: not a static member
 	ClientID   string
+	Host       string           // as its broker sees it, such as "/10.0.0.7"
 	Assigned   []TopicPartition // by topic and partition
 }
 
@@ -162,7 +163,7 @@ func firstShard(err error) error {
 func fromClassic(d kadm.DescribedGroup) Group {
 	g := Group{ID: d.Group, Type: classicGroup, State: stateName(d.State), Simple: d.ProtocolType == "", Assignor: d.Protocol, Coordinator: d.Coordinator.NodeID}
 	for _, m := range d.Members {
-		member := Member{ID: m.MemberID, InstanceID: m.InstanceID, ClientID: m.ClientID}
+		member := Member{ID: m.MemberID, InstanceID: m.InstanceID, ClientID: m.ClientID, Host: m.ClientHost}
 		if assigned, ok := m.Assigned.AsConsumer(); ok {
 			for _, t := range assigned.Topics {
 				for _, p := range t.Partitions {
@@ -199,7 +200,7 @@ func (c *Cluster) describeConsumer(ctx context.Context, ids []string) ([]Group, 
 					return nil, err
 				}
 				g.Mixed = g.Mixed || m.MemberType == 0
-				g.Members = append(g.Members, Member{m.MemberID, m.InstanceID, m.ClientID, assigned})
+				g.Members = append(g.Members, Member{m.MemberID, m.InstanceID, m.ClientID, m.ClientHost, assigned})
 			}
 			g.sort()
 			groups = append(groups, g)

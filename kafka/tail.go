@@ -76,8 +76,25 @@ type Gap struct {
 // An Entry is a record that several subscriptions may hold at the same time. It
 // must not be changed.
 type Entry struct {
-	Record *kgo.Record
-	forms  [4]atomic.Pointer[[]byte]
+	Record  *kgo.Record
+	forms   [4]atomic.Pointer[[]byte]
+	decoded atomic.Pointer[Entry]
+}
+
+// Decoded returns the entry of the record that decode makes of this one's. It is
+// made once for all who hold the entry; where decode returns the record itself, it
+// is the entry itself.
+func (e *Entry) Decoded(decode func(*kgo.Record) *kgo.Record) *Entry {
+	if made := e.decoded.Load(); made != nil {
+		return made
+	}
+	r := decode(e.Record)
+	if r == e.Record {
+		return e
+	}
+	made := &Entry{Record: r}
+	e.decoded.Store(made)
+	return made
 }
 
 // Form returns what make makes of the record. It is made once for all who hold

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 	transactionTimeout = 10 * time.Second
 	// writerRecords bounds the records of one transaction.
 	writerRecords = 50_000
+	// learnInterval is how often a new writer looks whether it knows the topic.
+	learnInterval = 500 * time.Microsecond
 )
 
 // A Writer writes transactions under a transactional id that it alone holds,
@@ -75,33 +78,51 @@ func (w *Writer) Write(ctx context.Context, records ...*kgo.Record) error {
 	if err := w.client.BeginTransaction(); err != nil {
 		return w.explain("begin a transaction of", err)
 	}
-	var mu sync.Mutex // guards failed, which outlives this call when ctx ends
-	var failed error
+	var once sync.Once
+	var failure error
+	failed := make(chan struct{}) // closed when failure is set
+	var to []TopicPartition       // noted first: a record that was given to the client is the client's
 	for _, r := range records {
+		if p := (TopicPartition{r.Topic, r.Partition}); !slices.Contains(to, p) {
+			to = append(to, p)
+		}
 		w.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if failed == nil {
-				failed = err
+			if err != nil {
+				once.Do(func() { failure = err; close(failed) })
 			}
 		})
 	}
+	w.learn(ctx, failed, to)
 	err := w.client.Flush(ctx)
-	if err == nil {
-		// The client ends a transaction by the partitions that it knows it has
-		// written to, and learns them from metadata. The goroutine that brings
-		// the metadata sends the records before it stores the partitions: a
-		// commit that comes in between finds none and aborts, without an error
-		// (franz-go 1.22.2). The store happens under a lock that this call
-		// takes; there is nothing left that it could abort.
-		err = w.client.AbortBufferedRecords(ctx)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if failed != nil {
-		err = failed
+	select {
+	case <-failed:
+		err = failure
+	default:
 	}
 	return w.explain("write as", err)
+}
+
+// learn waits until the client knows the partitions, or has given a record up. A
+// new client keeps records until metadata arrives; the goroutine that brings it
+// then takes them one by one, and stores the partitions after that (franz-go
+// 1.22.2). A Flush that comes in between sends the first ones in a batch of their
+// own, or overlooks them all and waits for ever, and a commit finds no partition
+// written to and aborts, without an error.
+func (w *Writer) learn(ctx context.Context, failed <-chan struct{}, to []TopicPartition) {
+	for _, p := range to {
+		for {
+			if leader, _, _ := w.client.PartitionLeader(p.Topic, p.Partition); leader >= 0 {
+				break
+			}
+			select {
+			case <-failed:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(learnInterval):
+			}
+		}
+	}
 }
 
 // Commit ends the transaction that Write began. When it returns nil, the records
