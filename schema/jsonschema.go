@@ -1,14 +1,9 @@
 package schema
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -42,8 +37,8 @@ type JSONOptions struct {
 	Draft string
 	// AssertFormat makes format refuse values in every draft.
 	AssertFormat bool
-	// Resources are the schemas that $ref may name, by their URLs. Nothing else
-	// is ever loaded.
+	// Resources are the schemas that $ref may name, by their URLs, absolute or
+	// relative. Nothing else is ever loaded.
 	Resources map[string][]byte
 }
 
@@ -79,25 +74,15 @@ func CompileJSON(text []byte, o JSONOptions) (*JSONSchema, error) {
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(draft)
-	c.UseLoader(noLoader{})
+	c.UseLoader(resources(o.Resources))
 	c.UseRegexpEngine(compilePattern)
 	if o.AssertFormat {
 		c.AssertFormat()
-	}
-	for url, text := range o.Resources {
-		doc, err := decode(text)
-		if err == nil {
-			err = c.AddResource(url, doc)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("schema %s: %w", url, err)
-		}
 	}
 	doc, err := decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("the schema is not JSON: %w", err)
 	}
-	const self = "klamm:schema"
 	if err := c.AddResource(self, doc); err != nil {
 		return nil, err
 	}
@@ -122,7 +107,7 @@ func explain(err error) error {
 			return fmt.Errorf("invalid schema at %s: %s", all[0].Pointer, all[0].Detail)
 		}
 	}
-	text := strings.ReplaceAll(err.Error(), "klamm:schema", "")
+	text := strings.ReplaceAll(strings.ReplaceAll(err.Error(), self, ""), base, "")
 	return errors.New("invalid schema: " + strings.Join(strings.Fields(text), " "))
 }
 
@@ -134,11 +119,32 @@ func deepest(err *jsonschema.ValidationError) *jsonschema.ValidationError {
 	return err
 }
 
-// noLoader refuses to fetch what a schema refers to.
-type noLoader struct{}
+// A schema without a URL of its own has this one, and what it refers to by a
+// relative URL lies beside it.
+const (
+	base = "klamm:///"
+	self = base + "schema"
+)
 
-func (noLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("%s is not among the known schemas, and nothing is fetched", url)
+// resources are the schemas that another one may refer to, by their URLs, of which
+// relative ones count whatever the base is. Nothing else is loaded.
+type resources map[string][]byte
+
+// Load implements the library's loader.
+func (r resources) Load(url string) (any, error) {
+	text, ok := r[url]
+	if !ok {
+		longest := ""
+		for name, one := range r {
+			if !strings.Contains(name, ":") && len(name) > len(longest) && strings.HasSuffix(url, "/"+strings.TrimLeft(name, "./")) {
+				longest, text, ok = name, one, true
+			}
+		}
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s is not among the known schemas, and nothing is fetched", strings.TrimPrefix(url, base))
+	}
+	return decode(text)
 }
 
 // Check returns what is wrong with a JSON value: nothing if it fits. The first
@@ -170,70 +176,6 @@ func (s *JSONSchema) checkDecoded(doc any) (violations []Violation, more bool) {
 		return violations[:MaxViolations], true
 	}
 	return violations, false
-}
-
-// decode reads a JSON value and bounds what would be costly to look at.
-func decode(text []byte) (any, error) {
-	if err := bounded(text); err != nil {
-		return nil, err
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, notJSON(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("the value is not JSON: something follows it")
-	}
-	return v, nil
-}
-
-// notJSON says where a text stops being JSON, without repeating it.
-func notJSON(err error) error {
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("the value is not JSON: error at byte %d", syntax.Offset)
-	case errors.Is(err, io.EOF):
-		return errors.New("the value is empty, which is not JSON")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the value is not JSON: it ends too early")
-	}
-	return errors.New("the value is not JSON")
-}
-
-// number finds the numbers of a JSON text, and what merely looks like one.
-var number = regexp.MustCompile(`[0-9][0-9.]*(?:[eE][+-]?[0-9]+)?`)
-
-// bounded refuses what is nested too deep, and numbers that would take a
-// machine's memory to write out: 1e999999999.
-func bounded(text []byte) error {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("the value is nested deeper than %d levels", maxDepth)
-			}
-		case c == '}' || c == ']':
-			depth--
-		case c >= '0' && c <= '9':
-			n := number.Find(text[i:])
-			mantissa, exponent, _ := bytes.Cut(bytes.ToLower(n), []byte("e"))
-			e, err := strconv.Atoi(string(exponent))
-			if len(mantissa) > maxDigits || len(exponent) > 0 && (err != nil || e > maxExponent || e < -maxExponent) {
-				return errors.New("a number in the value has too many digits")
-			}
-			i += len(n) - 1
-		}
-	}
-	return nil
 }
 
 // collect lists the violations that an error is made of.

@@ -1,0 +1,295 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	"github.com/klamm-gateway/klamm/schema"
+)
+
+// A Request is a schema that is to be registered, looked up or tried.
+type Request struct {
+	schema.Definition
+	// ID and Version are those that the schema has elsewhere, for the mode Import; zero
+	// is none.
+	ID, Version int
+	// Normalize stores the schema in a form in which the order of what has none does
+	// not matter.
+	Normalize bool
+	// Metadata and RuleSet are kept with the schema; two that differ in them are
+	// different schemas.
+	Metadata, RuleSet json.RawMessage
+}
+
+// A draft is a request that has been read.
+type draft struct {
+	schemaValue
+	parsed   parsed
+	identity identity
+}
+
+// read reads a request for a subject.
+func (r *Registry) read(subject string, q Request) (d draft, err error) {
+	context, _ := split(subject)
+	if len(q.Text) > longestText {
+		return d, refuse(codeTooLarge, "The schema has %d bytes, more than %d.", len(q.Text), longestText)
+	}
+	if q.Text == "" {
+		return d, refuse(codeInvalidSchema, "Empty schema")
+	}
+	switch q.Format {
+	case "", schema.Avro, schema.JSON, schema.Protobuf:
+	default:
+		return d, refuse(codeInvalidSchema, "Invalid schema type %s", clip(string(q.Format)))
+	}
+	for i, ref := range q.References {
+		if ref.Version == schema.Latest {
+			v := r.index.version(inContext(context, ref.Subject), schema.Latest, active)
+			if v == nil {
+				return d, refuse(codeInvalidSchema, "Invalid schema: no schema reference found for subject %s", quoted(ref.Subject))
+			}
+			q.References = slices.Clone(q.References)
+			q.References[i].Version = v.Version
+		}
+	}
+	s, err := r.source(context, q.Definition)
+	if err == nil {
+		d.parsed, err = r.parsed(s)
+	}
+	if err != nil {
+		return d, refuse(codeInvalidSchema, "Invalid schema of type %s: %s", s.format, clipLong(err.Error()))
+	}
+	if text := d.parsed.text(s, q.Normalize || r.normalizes(subject)); text != q.Text {
+		s.text = text
+		if d.parsed, err = r.parsed(s); err != nil {
+			return d, refuse(codeInvalidSchema, "Invalid schema of type %s: %s", s.format, clipLong(err.Error()))
+		}
+	}
+	d.schemaValue = schemaValue{Subject: subject, Type: s.format, References: q.References, Text: s.text, Metadata: compactJSON(q.Metadata), RuleSet: compactJSON(q.RuleSet)}
+	d.identity = d.parsed.identity(d.References, d.Metadata, d.RuleSet)
+	return d, nil
+}
+
+// compactJSON is a JSON value without whitespace; nothing for null and {}.
+func compactJSON(raw json.RawMessage) json.RawMessage {
+	n, err := parseNode(raw)
+	if err != nil || n.is("null") || n.object && len(n.members) == 0 {
+		return nil
+	}
+	return n.append(nil)
+}
+
+// clipLong shortens a message that names what is wrong with a schema.
+func clipLong(s string) string {
+	if len(s) > 500 {
+		return s[:500] + "..."
+	}
+	return s
+}
+
+// find returns the version of a subject that is this schema, or nil: the latest one.
+func (r *Registry) find(subject string, d draft, w which) *version {
+	list := r.index.versions(subject, w)
+	for _, v := range slices.Backward(list) {
+		if v.Type == d.Type && r.identityOf(v) == d.identity {
+			return v
+		}
+	}
+	return nil
+}
+
+// RegisterSchema makes a schema the latest version of a subject, unless the subject has
+// it already, and returns the version that is it. The refusals are 42201 for what is no
+// schema, 409 for one that does not get along with earlier versions, 42205 where the
+// mode does not allow it and 42207 for an id that is another schema's.
+func (r *Registry) RegisterSchema(ctx context.Context, subject string, q Request) (Schema, error) {
+	subject, err := named(subject)
+	if err != nil {
+		return Schema{}, err
+	}
+	var out Schema
+	err = r.change(ctx, func() ([]write, error) {
+		if r.index.modeFor(subject).readOnly() {
+			context, name := split(subject)
+			return nil, refuse(codeNotPermitted, "Subject %s in context %s is in read-only mode", clip(name), clip(context))
+		}
+		d, err := r.read(subject, q)
+		if err != nil {
+			return nil, err
+		}
+		if same := r.find(subject, d, active); same != nil && (q.ID == 0 || q.ID == same.ID) && (q.Version == 0 || q.Version == same.Version) {
+			out = r.index.shown(same)
+			return nil, nil
+		}
+		if q.ID != 0 {
+			err = r.imported(&d, q)
+		} else {
+			err = r.next(&d)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = Schema{Subject: subject, Version: d.Version, ID: d.ID, Type: d.Type, References: d.References, Text: d.Text, Metadata: d.Metadata, RuleSet: d.RuleSet}
+		stored := d.schemaValue
+		if stored.Type == schema.Avro {
+			stored.Type = ""
+		}
+		return []write{{schemaKey(subject, d.Version), encode(stored)}}, nil
+	})
+	return out, err
+}
+
+// next gives a new version its number and its id, if it gets along with the others.
+func (r *Registry) next(d *draft) error {
+	context, name := split(d.Subject)
+	if mode := r.index.modeFor(d.Subject); mode != ReadWrite {
+		return refuse(codeNotPermitted, "Subject %s in context %s is not in read-write mode", clip(name), clip(context))
+	}
+	config := r.index.configFor(d.Subject)
+	if problems := r.against(*d, config.Level, r.index.versions(d.Subject, active)); len(problems) > 0 {
+		return refuse(codeIncompatible, "Schema being registered is incompatible with an earlier schema for subject %q, details: [%s]", name, listed(problems))
+	}
+	d.Version = 1
+	if list := r.index.versions(d.Subject, all); len(list) > 0 {
+		d.Version = list[len(list)-1].Version + 1
+	}
+	d.ID = 0
+	for _, v := range r.index.of(context) {
+		if v.Type == d.Type && (d.ID == 0 || v.ID < d.ID) && r.identityOf(v) == d.identity {
+			d.ID = v.ID
+		}
+	}
+	if d.ID == 0 {
+		d.ID = r.index.top(context) + 1
+	}
+	return nil
+}
+
+// imported takes over the number and id that a schema has elsewhere.
+func (r *Registry) imported(d *draft, q Request) error {
+	context, name := split(d.Subject)
+	if r.index.modeFor(d.Subject) != Import {
+		return refuse(codeNotPermitted, "Subject %s in context %s is not in import mode", clip(name), clip(context))
+	}
+	if q.ID < 1 || q.Version < 0 {
+		return refuse(codeInvalidSchema, "An id and a version are above zero.")
+	}
+	for _, v := range r.index.withID(context, q.ID, all) {
+		if v.Type != d.Type || r.identityOf(v) != d.identity {
+			return refuse(codeOtherID, "Overwrite new schema with id %d is not permitted.", q.ID)
+		}
+	}
+	d.ID, d.Version = q.ID, q.Version
+	list := r.index.versions(d.Subject, all)
+	if d.Version == 0 {
+		d.Version = 1
+		if len(list) > 0 {
+			d.Version = list[len(list)-1].Version + 1
+		}
+	}
+	for _, v := range list {
+		if v.Version == d.Version && v.ID != d.ID {
+			return refuse(codeOtherID, "Overwrite version %d of the subject, which has the id %d, is not permitted.", d.Version, v.ID)
+		}
+	}
+	return nil
+}
+
+// against says what keeps a schema from following versions at a level.
+func (r *Registry) against(d draft, level Level, versions []*version) []string {
+	if level == None || len(versions) == 0 {
+		return nil
+	}
+	if !level.transitive() {
+		versions = versions[len(versions)-1:]
+	}
+	for _, v := range slices.Backward(versions) {
+		if problems := r.pair(d, level, v); len(problems) > 0 {
+			return problems
+		}
+	}
+	return nil
+}
+
+// pair says what keeps a schema from following one version, with the version itself at
+// the end, as clients of Confluent's registry know it.
+func (r *Registry) pair(d draft, level Level, v *version) []string {
+	old, err := r.stored(v)
+	if err != nil {
+		return []string{"The earlier version cannot be read: " + clipLong(err.Error())}
+	}
+	var problems []string
+	if level.backward() {
+		problems = append(reserved(d.Metadata, v.Metadata, d.parsed, false), incompatibilities(d.parsed, old, false)...)
+	}
+	if level.forward() {
+		problems = append(problems, reserved(v.Metadata, d.Metadata, old, true)...)
+		problems = append(problems, incompatibilities(old, d.parsed, true)...)
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	if len(problems) > mostDifferences {
+		problems = problems[:mostDifferences]
+	}
+	return append(problems, "{oldSchemaVersion: "+itoa(v.Version)+"}", "{oldSchema: '"+clipLong(v.Text)+"'}", "{compatibility: '"+string(level)+"'}")
+}
+
+// LookUp returns the version of a subject that is this schema; deleted says that it may
+// be a deleted one. The refusals are 40401, 40403 and 42201.
+func (r *Registry) LookUp(ctx context.Context, subject string, q Request, deleted bool) (Schema, error) {
+	subject, err := named(subject)
+	if err != nil {
+		return Schema{}, err
+	}
+	w := active
+	if deleted {
+		w = all
+	}
+	return read(ctx, r, func() (Schema, error) {
+		if len(r.index.versions(subject, w)) == 0 {
+			return Schema{}, noSubject(subject)
+		}
+		d, err := r.read(subject, q)
+		if err != nil {
+			return Schema{}, err
+		}
+		if v := r.find(subject, d, w); v != nil {
+			return r.index.shown(v), nil
+		}
+		return Schema{}, refuse(codeSchemaNotFound, "Schema not found")
+	})
+}
+
+// Try says what keeps a schema from following a version of a subject: nothing if it can.
+// The version is a number, schema.Latest, or zero for all that the subject's level is
+// about. A subject that has no version lets everything follow.
+func (r *Registry) Try(ctx context.Context, subject string, number int, q Request) ([]string, error) {
+	subject, err := named(subject)
+	if err != nil {
+		return nil, err
+	}
+	return read(ctx, r, func() ([]string, error) {
+		d, err := r.read(subject, q)
+		if err != nil {
+			return nil, err
+		}
+		level := r.index.configFor(subject).Level
+		if number == 0 {
+			return r.against(d, level, r.index.versions(subject, active)), nil
+		}
+		v := r.index.version(subject, number, active)
+		switch {
+		case v == nil && number == schema.Latest:
+			return nil, nil
+		case v == nil && len(r.index.versions(subject, active)) == 0:
+			return nil, noSubject(subject)
+		case v == nil:
+			return nil, noVersion(number)
+		case level == None:
+			return nil, nil
+		}
+		return r.pair(d, level, v), nil
+	})
+}
