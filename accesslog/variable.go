@@ -152,6 +152,18 @@ var variables = map[string]variable{
 	"tls.sni":          text(func(e *Entry) string { return e.TLS.SNI }),
 }
 
+// Value returns the value of a variable, without the $context before its name; empty
+// where it is missing or there is no such variable.
+func Value(name string, e *Entry) string {
+	v, ok := variables[name]
+	if !ok {
+		if v, ok = named(name); !ok {
+			return ""
+		}
+	}
+	return string(v(nil, e))
+}
+
 func text(of func(*Entry) string) variable {
 	return func(b []byte, e *Entry) []byte { return append(b, of(e)...) }
 }

@@ -15,6 +15,9 @@ import (
 type Event struct {
 	// Record is the record as read; it is never modified.
 	Record *kgo.Record
+	// Decoded is the record with JSON in the place of a key or value that is framed
+	// for a schema registry, as patterns and templates see it; nil: nothing is.
+	Decoded *kgo.Record
 	// Body is what is delivered: nil stands for the record's own value, byte
 	// for byte; a transform replaces it.
 	Body json.RawMessage
@@ -27,6 +30,14 @@ type Event struct {
 	ID string
 	// Attempt counts the attempts at delivering this event, from 1.
 	Attempt int
+}
+
+// Seen returns the record as patterns and templates see it.
+func (e *Event) Seen() *kgo.Record {
+	if e.Decoded != nil {
+		return e.Decoded
+	}
+	return e.Record
 }
 
 // IsJSON says whether the payload is JSON text.

@@ -39,29 +39,37 @@ func AppendMappingRecord(dst []byte, r *kgo.Record) []byte {
 
 // AppendMappingDocument appends what the filters of an event source mapping see of a
 // record (event-source-mapping.md 11.2), and returns the forms of its key and value:
-// JSON stands as it is, UTF-8 as a string, other bytes as their base64. Headers are
-// {NAME: [values as strings]}.
-func AppendMappingDocument(dst []byte, r *kgo.Record) (doc []byte, key, value Form) {
+// JSON objects and arrays stand as they are, other UTF-8 as a string, other bytes as
+// their base64 (event-patterns.md 11). What a schema has decoded is JSON in any case.
+// Headers are {NAME: [values as strings]}.
+func AppendMappingDocument(dst []byte, r *kgo.Record, decoded BySchema) (doc []byte, key, value Form) {
 	dst = appendMappingPlace(dst, r)
-	member := func(name string, b []byte) (form Form) {
+	member := func(name string, b []byte, decoded bool) (form Form) {
 		if b == nil {
 			return Null
 		}
 		dst = append(dst, ',', '"')
 		dst = append(dst, name...)
 		dst = append(dst, '"', ':')
+		if !decoded && pipesForm(b) == Text {
+			dst = scan.AppendString(dst, string(b))
+			return Text
+		}
 		dst, form = appendData(dst, b)
 		if form == JSON && !utf8.Valid(b) {
 			form = Binary
 		}
 		return form
 	}
-	key = member("key", r.Key)
-	value = member("value", r.Value)
+	key = member("key", r.Key, decoded.Key)
+	value = member("value", r.Value, decoded.Value)
 	dst = append(dst, `,"headers":`...)
 	dst = appendHeaders(dst, r.Headers)
 	return append(dst, '}'), key, value
 }
+
+// BySchema says which of a record's key and value a schema has decoded to JSON.
+type BySchema struct{ Key, Value bool }
 
 // appendMappingPlace begins the object of a record.
 func appendMappingPlace(dst []byte, r *kgo.Record) []byte {

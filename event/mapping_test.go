@@ -16,15 +16,24 @@ func TestMappingDocument(t *testing.T) {
 		in         *kgo.Record
 		want       string
 		key, value Form
+		decoded    BySchema
 	}{
 		{"JSON", &kgo.Record{Topic: "t", Partition: 2, Offset: 7, Timestamp: at, Key: []byte("k"), Value: []byte(`{"a":1}`)},
-			`{"topic":"t","partition":2,"offset":7,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"k","value":{"a":1},"headers":{}}`, Text, JSON},
-		{"nothing", &kgo.Record{Topic: "t", Timestamp: at}, `{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","headers":{}}`, Null, Null},
-		{"empty", &kgo.Record{Topic: "t", Timestamp: at, Key: []byte{}, Value: []byte{}}, `{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"","value":"","headers":{}}`, Text, Text},
+			`{"topic":"t","partition":2,"offset":7,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"k","value":{"a":1},"headers":{}}`, Text, JSON, BySchema{}},
+		{"scalars are strings", &kgo.Record{Topic: "t", Timestamp: at, Key: []byte(`"k"`), Value: []byte("5")},
+			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"\"k\"","value":"5","headers":{}}`, Text, Text, BySchema{}},
+		{"scalars of a schema", &kgo.Record{Topic: "t", Timestamp: at, Key: []byte(`"k"`), Value: []byte("5")},
+			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"\"k\"","value":5,"headers":{}}`, Text, JSON, BySchema{Value: true}},
+		{"an array behind spaces", &kgo.Record{Topic: "t", Timestamp: at, Value: []byte(" [1]")},
+			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","value": [1],"headers":{}}`, Null, JSON, BySchema{}},
+		{"no JSON after all", &kgo.Record{Topic: "t", Timestamp: at, Value: []byte("{a")},
+			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","value":"{a","headers":{}}`, Null, Text, BySchema{}},
+		{"nothing", &kgo.Record{Topic: "t", Timestamp: at}, `{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","headers":{}}`, Null, Null, BySchema{}},
+		{"empty", &kgo.Record{Topic: "t", Timestamp: at, Key: []byte{}, Value: []byte{}}, `{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","key":"","value":"","headers":{}}`, Text, Text, BySchema{}},
 		{"bytes and headers", &kgo.Record{Topic: "t", Timestamp: at, Value: []byte{0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("2")}}},
-			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","value":"/w==","headers":{"h":["1","2"]}}`, Null, Binary},
+			`{"topic":"t","partition":0,"offset":0,"timestamp":1760001122845,"timestampType":"CREATE_TIME","value":"/w==","headers":{"h":["1","2"]}}`, Null, Binary, BySchema{}},
 	} {
-		doc, key, value := AppendMappingDocument(nil, tc.in)
+		doc, key, value := AppendMappingDocument(nil, tc.in, tc.decoded)
 		if string(doc) != tc.want || key != tc.key || value != tc.value {
 			t.Errorf("%s: %s with forms %v and %v; want %s, %v, %v", tc.name, doc, key, value, tc.want, tc.key, tc.value)
 		}
@@ -53,7 +62,7 @@ func FuzzMappingRecord(f *testing.F) {
 				}
 			}
 		}
-		if doc, _, _ := AppendMappingDocument(nil, r); !json.Valid(doc) {
+		if doc, _, _ := AppendMappingDocument(nil, r, BySchema{Value: true}); !json.Valid(doc) {
 			t.Errorf("%s is no JSON", doc)
 		}
 	})

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// groupsKey is the condition key of the caller's groups.
+const groupsKey = "klamm:Groups"
+
 // A condition is one key of one operator (gateway-policies.md 2.4).
 type condition struct {
 	key      Key
@@ -15,6 +18,8 @@ type condition struct {
 	negated  bool
 	tests    []test
 	null     nullTest // instead of tests, where the operator is Null
+	groups   bool     // the key is klamm:Groups
+	denies   bool     // the statement is a Deny
 }
 
 type setOperator byte
@@ -216,7 +221,7 @@ func compareAddress(value string) (test, string) {
 
 // compileCondition compiles the values of one key.
 func compileCondition(name, key string, values []string, variables bool) (c *condition, uses []*pattern, odd []string, err error) {
-	c = &condition{key: NewKey(key)}
+	c = &condition{key: NewKey(key), groups: strings.EqualFold(key, groupsKey)}
 	kind := name
 	if rest, ok := strings.CutPrefix(kind, "ForAnyValue:"); ok {
 		c.set, kind = forAnyValue, rest
@@ -262,8 +267,12 @@ func (c *condition) compileNull(values []string) error {
 	return nil
 }
 
-// match says whether the condition holds.
+// match says whether the condition holds. Where the caller's groups are not known,
+// what asks for them holds for a denial and for nothing else.
 func (c *condition) match(q *query) bool {
+	if c.groups && q != nil && q.Identity.GroupsUnknown {
+		return c.denies
+	}
 	v := q.value(c.key)
 	n := v.count()
 	switch {

@@ -41,6 +41,21 @@ func (s *Set) Decide(r *Request) Decision {
 	return d
 }
 
+// Barred decides a request as far as that can be done before anybody knows who makes
+// it: the outcome is an explicit denial where a resource policy denies it to everybody,
+// by conditions that are about the request alone, and otherwise an implicit one
+// (gateway-policies.md 2.5). The identity of the request may be of anybody.
+func (s *Set) Barred(r *Request) Decision {
+	t := tally{set: s, request: r, bars: true}
+	if s.bars {
+		t.resources()
+	}
+	if t.deny.number > 0 {
+		return t.deny.decision(ExplicitDeny)
+	}
+	return implicit("nothing is denied to everybody")
+}
+
 // A mark is a statement that was found.
 type mark struct {
 	policy *Policy
@@ -61,6 +76,7 @@ type tally struct {
 	exact    bool // a resource policy that allows names exactly this caller
 	seen     int  // policies looked at
 	about    bool // there is a policy of the resource
+	bars     bool // only what denies something to everybody counts
 }
 
 // identities looks at the policies and boundaries of the caller.
@@ -108,7 +124,7 @@ func (t *tally) attached(a *attached, allow *mark) {
 	}
 	for _, p := range a.grouped {
 		t.bounded = t.bounded || p.Kind == Boundaries
-		t.scan(p, allow, p.Kind == Identities)
+		t.scan(p, allow, true)
 	}
 }
 
@@ -142,6 +158,9 @@ func (t *tally) scan(p *Policy, allow *mark, denials bool) {
 // resources looks at the policies of the resource.
 func (t *tally) resources() {
 	r := &t.request.Resource
+	for _, p := range t.request.Policies {
+		t.scanResource(p)
+	}
 	for _, p := range t.set.named[[2]string{r.kind, r.name}] {
 		t.scanResource(p)
 	}
@@ -161,7 +180,7 @@ func (t *tally) scanResource(p *Policy) {
 	id := t.request.Identity
 	for i := range p.Document.statements {
 		s := &p.Document.statements[i]
-		if s.principals == nil || !s.concerns(&t.request.Action) || s.misses(&t.request.Resource) {
+		if s.principals == nil || t.bars && !s.bars || !s.concerns(&t.request.Action) || s.misses(&t.request.Resource) {
 			continue
 		}
 		var g grasp
@@ -196,7 +215,7 @@ func (t *tally) scanResource(p *Policy) {
 // decision weighs what was found, from step 4 on.
 func (t *tally) decision() Decision {
 	id := t.request.Identity
-	other := id.AccountID != "" && id.AccountID != t.set.account
+	other := id.AccountID != "" && id.AccountID != t.owner()
 	switch {
 	case t.deny.number > 0:
 		return t.deny.decision(ExplicitDeny)
@@ -220,6 +239,15 @@ func (t *tally) decision() Decision {
 		return t.resource.decision(Allow)
 	}
 	return t.account.decision(Allow)
+}
+
+// owner is the account of the resource. What is in Kafka may belong to another one
+// than klamm itself.
+func (t *tally) owner() string {
+	if r := &t.request.Resource; r.parts[2] == "kafka" && r.parts[4] != "" {
+		return r.parts[4]
+	}
+	return t.set.account
 }
 
 func implicit(reason string) Decision { return Decision{Effect: ImplicitDeny, Reason: reason} }

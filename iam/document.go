@@ -35,11 +35,27 @@ type Document struct {
 	statements []statement
 	warnings   []string
 	groups     []string
+	longest    int // of Resource and NotResource, in characters
 }
 
 // Warnings says what in a document is allowed but probably not meant, each with
 // the statement and the member.
 func (d *Document) Warnings() []string { return d.warnings }
+
+// Unaddressed returns the number, from 1, of the first statement that names no
+// principals; 0: all do.
+func (d *Document) Unaddressed() int {
+	for i := range d.statements {
+		if d.statements[i].principals == nil {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// LongestResource returns how many characters the longest entry of the Resource and
+// NotResource elements has.
+func (d *Document) LongestResource() int { return d.longest }
 
 // Groups returns the ids of the groups that the document mentions: as principals, or
 // as values that klamm:Groups is compared with.
@@ -116,6 +132,9 @@ func (d *Document) add(t *tree, kind Kind, variables bool) (name string, err err
 		return e.sid, err
 	}
 	d.statements = append(d.statements, *s)
+	for _, text := range e.resources.values {
+		d.longest = max(d.longest, utf8.RuneCountInString(text))
+	}
 	d.groups = append(d.groups, e.groups()...)
 	for _, text := range odd {
 		d.warnings = append(d.warnings, fmt.Sprintf("statement %d: %s", len(d.statements), text))
@@ -139,7 +158,7 @@ func (e *elements) groups() []string {
 		all = append(all, e.principals.groups...)
 	}
 	for _, c := range e.conditions {
-		if strings.EqualFold(c.key, "klamm:Groups") {
+		if strings.EqualFold(c.key, groupsKey) {
 			all = append(all, c.values...)
 		}
 	}

@@ -12,6 +12,9 @@ type Request struct {
 	// Named says that the policies of the resource have to allow the request, where
 	// there are any: an identity policy is not enough.
 	Named bool
+	// Policies are resource policies that came with the resource; they count beside
+	// those of the set.
+	Policies []*Policy
 }
 
 // An Identity is who asks. The zero value is somebody without credentials.
@@ -52,6 +55,16 @@ type Key struct {
 
 // NewKey returns the key of a name.
 func NewKey(name string) Key { return Key{strings.ToLower(name), name} }
+
+// foreseen says whether the key is about the request alone, so that it has its value
+// before anybody knows who makes it.
+func (k Key) foreseen() bool {
+	switch k.Name {
+	case "aws:sourceip", "aws:securetransport", "aws:currenttime", "aws:epochtime", "aws:useragent", "aws:referer", "aws:requestedregion", "klamm:stage", "klamm:route":
+		return true
+	}
+	return strings.HasPrefix(k.Name, "request:")
+}
 
 // A Value is what a request has for a key. The zero value is nothing, and so is a
 // list without elements.

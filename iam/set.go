@@ -24,6 +24,7 @@ type Set struct {
 	boundaries attached
 	named      map[[2]string][]*Policy // resource policies of one topic or group: by kind and name
 	matching   []attachment            // other resource policies
+	bars       bool                    // some of their statements deny something to everybody
 }
 
 // attached are policies by callers.
@@ -124,6 +125,9 @@ func (a *attached) add(p *Policy, to string) error {
 
 func (s *Set) attachResource(p *Policy, to string) error {
 	a := attachment{policy: p}
+	for i := range p.Document.statements {
+		s.bars = s.bars || p.Document.statements[i].bars
+	}
 	kind, name, _ := strings.Cut(to, ":")
 	switch {
 	case to == "gateway":

@@ -20,6 +20,7 @@ type statement struct {
 	exempt      bool        // principals is a NotPrincipal element
 	conditions  []*condition
 	needs       []*variable // those without a default: the statement needs them all
+	bars        bool        // it denies something to everybody; see Set.Barred
 }
 
 // concerns says whether the statement is about an action at all.
@@ -83,8 +84,10 @@ func (e *elements) compile(kind Kind, variables bool) (*statement, []string, err
 	if s.mask = s.actions.mask; s.notAction {
 		s.mask = ^s.mask
 	}
+	foreseen := true
 	use := func(p *pattern) {
 		p.variables(func(v *variable) {
+			foreseen = foreseen && v.key.foreseen()
 			if !v.optional {
 				s.needs = append(s.needs, v)
 			}
@@ -117,6 +120,8 @@ func (e *elements) compile(kind Kind, variables bool) (*statement, []string, err
 		for _, p := range uses {
 			use(p)
 		}
+		made.denies = s.deny
+		foreseen = foreseen && made.key.foreseen()
 		s.conditions = append(s.conditions, made)
 		if made.set == forAllValues && !s.deny {
 			odd = append(odd, fmt.Sprintf("Condition: %s: it allows callers without any %s too; add a Null condition", c.operator, clip(c.key)))
@@ -126,6 +131,7 @@ func (e *elements) compile(kind Kind, variables bool) (*statement, []string, err
 		odd = append(odd, fmt.Sprintf("the denial does not count where ${%s} has no value; give it a default", clip(s.needs[0].key.Written)))
 	}
 	s.principals, s.exempt = e.principals, e.exempt
+	s.bars = s.deny && foreseen && s.principals != nil && s.principals.everybody && !s.exempt
 	if s.exempt && !s.deny {
 		odd = append(odd, "NotPrincipal: with Allow it grants nothing to anybody; name the principals")
 	}

@@ -2,6 +2,7 @@ package shape
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,9 @@ type Rules struct {
 	// Body has the JSON Schemas of bodies by media type, "$default" for all other
 	// types; each is the schema itself or {file: NAME}.
 	Body map[string]json.RawMessage
-	// Records is the schema of each value in an envelope {"records": [{"value"}]}.
+	// Records is the schema of each value in an envelope {"records": [{"value"}]}, as the
+	// media types application/vnd.kafka.* have it; values in base64 are what they hold.
+	// Any other body that is no envelope is a value itself.
 	Records json.RawMessage
 	// Draft is that of schemas without $schema; empty is 2020-12.
 	Draft string
@@ -153,14 +156,7 @@ func (s *Shape) model(contentType string) (*schema.JSONSchema, *Mismatch) {
 	if len(s.models) == 0 {
 		return nil, nil
 	}
-	media, parameters := "application/json", map[string]string(nil)
-	if contentType != "" {
-		var err error
-		if media, parameters, err = mime.ParseMediaType(contentType); err != nil {
-			media, _, _ = strings.Cut(contentType, ";")
-			media = strings.ToLower(strings.TrimSpace(media))
-		}
-	}
+	media, parameters := mediaOf(contentType)
 	m := s.models[media]
 	if m == nil && s.suffix && strings.HasSuffix(media, "+json") {
 		m = s.models["application/json"]
@@ -173,6 +169,19 @@ func (s *Shape) model(contentType string) (*schema.JSONSchema, *Mismatch) {
 		return nil, &Mismatch{Fault: MediaType, Accepts: s.accepts()}
 	}
 	return m, nil
+}
+
+// mediaOf reads a content type; without one, a body is JSON.
+func mediaOf(contentType string) (media string, parameters map[string]string) {
+	if contentType == "" {
+		return "application/json", nil
+	}
+	media, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		media, _, _ = strings.Cut(contentType, ";")
+		media = strings.ToLower(strings.TrimSpace(media))
+	}
+	return media, parameters
 }
 
 // accepts are the types that there are models for.
@@ -204,8 +213,15 @@ func (s *Shape) CheckBody(r *http.Request, body []byte) *Mismatch {
 	if unfit != nil {
 		return unfit
 	}
-	if s.strict && isJSON(r.Header.Get("Content-Type")) {
-		if err := distinct(body); err != nil {
+	if len(body) == 0 && (model != nil || s.records != nil) {
+		body = []byte("{}") // as API Gateway has it (gateway-policies.md 4.1)
+	}
+	if isJSON(r.Header.Get("Content-Type")) {
+		err := shallow(body)
+		if err == nil && s.strict {
+			err = distinct(body)
+		}
+		if err != nil {
 			wrong.add(Entry{Violation: schema.Violation{Pointer: "#", Keyword: "type", Detail: err.Error()}})
 			return wrong
 		}
@@ -218,7 +234,8 @@ func (s *Shape) CheckBody(r *http.Request, body []byte) *Mismatch {
 		}
 	}
 	if s.records != nil && len(wrong.Entries) == 0 {
-		s.checkRecords(body, wrong)
+		media, _ := mediaOf(r.Header.Get("Content-Type"))
+		s.checkRecords(media, body, wrong)
 	}
 	if len(wrong.Entries) > 0 {
 		return wrong
@@ -226,21 +243,41 @@ func (s *Shape) CheckBody(r *http.Request, body []byte) *Mismatch {
 	return nil
 }
 
-// checkRecords checks the values of an envelope.
-func (s *Shape) checkRecords(body []byte, wrong *Mismatch) {
-	var envelope struct {
-		Records []struct {
-			Value json.RawMessage `json:"value"`
-		} `json:"records"`
+// envelopeFields are the members of an envelope of records; an object with others is a
+// record itself.
+var envelopeFields = []string{"records", "key_schema", "key_schema_id", "value_schema", "value_schema_id"}
+
+// checkRecords checks the values of an envelope, or a body that is one record as its
+// value.
+func (s *Shape) checkRecords(media string, body []byte, wrong *Mismatch) {
+	var members map[string]json.RawMessage
+	var envelope []struct {
+		Value json.RawMessage `json:"value"`
 	}
-	if json.Unmarshal(body, &envelope) != nil || envelope.Records == nil {
+	enveloped := strings.HasPrefix(media, "application/vnd.kafka.")
+	broken := json.Unmarshal(body, &members) != nil || json.Unmarshal(members["records"], &envelope) != nil || envelope == nil
+	for name := range members {
+		broken = broken || !enveloped && !slices.Contains(envelopeFields, name)
+	}
+	switch {
+	case broken && enveloped:
 		wrong.add(Entry{Violation: schema.Violation{Pointer: "#/records", Keyword: "required", Detail: "must be an array of records"}})
 		return
+	case broken:
+		violations, more := s.records.Check(body)
+		wrong.Truncated = more
+		for _, v := range violations {
+			wrong.add(Entry{Violation: v})
+		}
+		return
 	}
-	for i, one := range envelope.Records {
+	for i, one := range envelope {
 		value := one.Value
 		if value == nil {
 			value = json.RawMessage("null")
+		}
+		if !enveloped || media == "application/vnd.kafka.v2+json" || strings.HasPrefix(media, "application/vnd.kafka.binary.") {
+			value = unpacked(value)
 		}
 		violations, more := s.records.Check(value)
 		wrong.Truncated = wrong.Truncated || more
@@ -254,6 +291,19 @@ func (s *Shape) checkRecords(body []byte, wrong *Mismatch) {
 	}
 }
 
+// unpacked is what a value in base64 holds; anything else stays.
+func unpacked(value json.RawMessage) json.RawMessage {
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return value
+	}
+	held, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return value
+	}
+	return held
+}
+
 func isJSON(contentType string) bool {
 	media, _, _ := mime.ParseMediaType(contentType)
 	return contentType == "" || media == "application/json" || strings.HasSuffix(media, "+json")
@@ -264,8 +314,28 @@ var (
 	errDeep  = fmt.Errorf("is nested deeper than %d levels", maxJSONDepth)
 )
 
-// distinct refuses JSON whose objects name a member twice, and what is nested too
-// deep.
+// shallow refuses JSON that is nested too deep. It does not look whether it is JSON.
+func shallow(text []byte) error {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > maxJSONDepth {
+				return errDeep
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// distinct refuses JSON whose objects name a member twice. It is not nested too deep.
 func distinct(text []byte) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -299,9 +369,6 @@ func distinct(text []byte) error {
 			open = append(open, level{})
 		case json.Delim('}'), json.Delim(']'):
 			open = open[:len(open)-1]
-		}
-		if len(open) > maxJSONDepth {
-			return errDeep
 		}
 	}
 }

@@ -42,7 +42,7 @@ const (
 	probeEvery    = time.Second
 	probesToClose = 3
 
-	// longestPause is how long calls wait for a broker that has asked for a pause.
+	// longestPause is how long calls wait for brokers that have asked for a pause.
 	longestPause = time.Second
 )
 
@@ -82,6 +82,7 @@ type Adaptive struct {
 	peak     int // of under, in this window
 	queues   [classes][]*waiter
 	queued   int
+	sitting  int       // calls that wait for brokers which have asked for a pause
 	above    time.Time // since when those that wait have waited too long; zero: they have not
 	rejected [classes]int64
 
@@ -93,7 +94,6 @@ type Adaptive struct {
 	long    time.Duration // what calls take for long
 	least   time.Duration // of the medians since anchored
 	anchor  time.Time
-	pause   time.Time // until when brokers want nothing
 
 	good     time.Time // when a call was last good
 	failures int       // since then
@@ -115,8 +115,15 @@ func NewAdaptive(most int, now func() time.Time) *Adaptive {
 }
 
 // Enter lets a call in, or waits for half a second at most until it may come, or
-// returns an Overload. Every call that was let in has to Leave.
-func (a *Adaptive) Enter(ctx context.Context, class Class) error {
+// returns an Overload. Every call that was let in has to Leave. Pause is for how long
+// the brokers that the call is for want nothing: it waits for that first, unless it is
+// longer than a second.
+func (a *Adaptive) Enter(ctx context.Context, class Class, pause time.Duration) error {
+	if pause > 0 {
+		if err := a.sit(ctx, class, pause); err != nil {
+			return err
+		}
+	}
 	a.mu.Lock()
 	now := a.now()
 	a.turn(now)
@@ -125,18 +132,12 @@ func (a *Adaptive) Enter(ctx context.Context, class Class) error {
 		a.mu.Unlock()
 		return e
 	}
-	pause := a.pause.Sub(now)
-	if pause <= 0 && a.free(class) && a.queued == 0 {
+	if a.free(class) && !a.ahead(class) {
 		a.come()
 		a.mu.Unlock()
 		return nil
 	}
-	if pause > longestPause {
-		a.rejected[class]++
-		a.mu.Unlock()
-		return &Overload{pause, "the brokers have asked for a pause"}
-	}
-	if a.queued >= int(a.limit) {
+	if a.queued >= int(a.limit) && !a.push(class) {
 		a.rejected[class]++
 		a.mu.Unlock()
 		return busy()
@@ -145,24 +146,73 @@ func (a *Adaptive) Enter(ctx context.Context, class Class) error {
 	a.queues[class] = append(a.queues[class], w)
 	a.queued++
 	a.mu.Unlock()
-	return a.await(ctx, class, w, max(pause, 0))
+	return a.await(ctx, class, w)
 }
 
 func busy() *Overload {
 	return &Overload{time.Second, "the Kafka cluster is slow at the moment, and too many calls wait for it already"}
 }
 
-// await waits for a place.
-func (a *Adaptive) await(ctx context.Context, class Class, w *waiter, pause time.Duration) error {
-	if pause > 0 {
-		t := time.AfterFunc(pause, func() {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.admit(a.now())
-		})
-		defer t.Stop()
+// sit waits until the brokers of a call want something again. As many calls as the
+// limit has do so at most.
+func (a *Adaptive) sit(ctx context.Context, class Class, pause time.Duration) error {
+	a.mu.Lock()
+	if pause > longestPause || a.sitting >= int(a.limit) {
+		a.rejected[class]++
+		a.mu.Unlock()
+		return &Overload{pause, "the brokers have asked for a pause"}
 	}
-	t := time.NewTimer(pause + queueInterval)
+	a.sitting++
+	a.mu.Unlock()
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	var err error
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sitting--
+	return err
+}
+
+// ahead says whether somebody waits who is not less urgent.
+func (a *Adaptive) ahead(class Class) bool {
+	for _, c := range urgent {
+		if len(a.queues[c]) > 0 {
+			return true
+		}
+		if c == class {
+			break
+		}
+	}
+	return false
+}
+
+// push makes room in a full queue for a call: of those that are less urgent, the one
+// that has come last is refused. It says whether there was one.
+func (a *Adaptive) push(class Class) bool {
+	for _, c := range slices.Backward(urgent[:]) {
+		if c == class {
+			return false
+		}
+		if n := len(a.queues[c]); n > 0 {
+			w := a.queues[c][n-1]
+			a.queues[c] = a.queues[c][:n-1]
+			a.queued--
+			a.rejected[c]++
+			w.in <- false
+			return true
+		}
+	}
+	return false
+}
+
+// await waits for a place.
+func (a *Adaptive) await(ctx context.Context, class Class, w *waiter) error {
+	t := time.NewTimer(queueInterval)
 	defer t.Stop()
 	var cause error = busy()
 	select {
@@ -221,17 +271,12 @@ func (a *Adaptive) Leave(took time.Duration, outcome Outcome) {
 	a.admit(now)
 }
 
-// Pause says that a broker wants nothing for so long.
-func (a *Adaptive) Pause(d time.Duration) {
+// Paused says that a broker has asked for a pause: the limit goes down at the end of
+// this second.
+func (a *Adaptive) Paused() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if d <= 0 {
-		return
-	}
 	a.paused = true
-	if until := a.now().Add(d); until.After(a.pause) {
-		a.pause = until
-	}
 }
 
 // free says whether a call of a class may come in.
@@ -261,9 +306,6 @@ func (a *Adaptive) refusal(now time.Time) *Overload {
 // admit lets in who waits, the most urgent first and of them the first. Who has waited
 // too long while all have is refused: the queue would else only make everybody late.
 func (a *Adaptive) admit(now time.Time) {
-	if a.pause.After(now) {
-		return
-	}
 	for _, class := range urgent {
 		for len(a.queues[class]) > 0 {
 			w := a.queues[class][0]
@@ -345,7 +387,7 @@ type AdaptiveStats struct {
 func (a *Adaptive) Stats() AdaptiveStats {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return AdaptiveStats{a.limit, a.gradient, a.under, a.queued, map[string]int64{
+	return AdaptiveStats{a.limit, a.gradient, a.under, a.queued + a.sitting, map[string]int64{
 		"normal": a.rejected[Normal], "critical": a.rejected[Critical], "bulk": a.rejected[Bulk],
 	}, !a.open.IsZero()}
 }

@@ -26,7 +26,7 @@ func TestAdaptiveProtectsASlowCluster(t *testing.T) {
 		results := make(chan func(), 100_000)
 		call := func(class Class) {
 			start := time.Now()
-			if err := a.Enter(t.Context(), class); err != nil {
+			if err := a.Enter(t.Context(), class, 0); err != nil {
 				results <- func() {
 					var overload *Overload
 					if !errors.As(err, &overload) || overload.Wait <= 0 {
@@ -86,7 +86,7 @@ func TestAdaptiveBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewAdaptive(8, time.Now)
 		fails := func() error {
-			err := a.Enter(t.Context(), Normal)
+			err := a.Enter(t.Context(), Normal, 0)
 			if err == nil {
 				a.Leave(time.Millisecond, Failed)
 			}
@@ -106,11 +106,11 @@ func TestAdaptiveBreaker(t *testing.T) {
 		time.Sleep(1100 * time.Millisecond)
 		// One probe a second; three that are good close it.
 		for i := range 3 {
-			if err := a.Enter(t.Context(), Normal); err != nil {
+			if err := a.Enter(t.Context(), Normal, 0); err != nil {
 				t.Fatalf("probe %d: %v", i, err)
 			}
 			if i < 2 {
-				if err := a.Enter(t.Context(), Normal); err == nil {
+				if err := a.Enter(t.Context(), Normal, 0); err == nil {
 					t.Error("two probes in a second")
 				}
 			}
@@ -126,17 +126,94 @@ func TestAdaptiveBreaker(t *testing.T) {
 func TestAdaptivePauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewAdaptive(8, time.Now)
-		a.Pause(300 * time.Millisecond)
 		start := time.Now()
-		if err := a.Enter(t.Context(), Bulk); err != nil || time.Since(start) != 300*time.Millisecond {
+		if err := a.Enter(t.Context(), Bulk, 300*time.Millisecond); err != nil || time.Since(start) != 300*time.Millisecond {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
 		a.Leave(time.Millisecond, Good)
-		a.Pause(5 * time.Second)
 		var overload *Overload
-		if err := a.Enter(t.Context(), Critical); !errors.As(err, &overload) || overload.Wait != 5*time.Second {
+		if err := a.Enter(t.Context(), Critical, 5*time.Second); !errors.As(err, &overload) || overload.Wait != 5*time.Second {
 			t.Errorf("got %v", err)
 		}
+		// Calls for other brokers do not wait, and no more sit than may go on at once.
+		for range 8 {
+			go func() { _ = a.Enter(t.Context(), Normal, time.Second) }()
+		}
+		synctest.Wait()
+		if err := a.Enter(t.Context(), Normal, time.Second); !errors.As(err, &overload) || overload.Wait != time.Second {
+			t.Errorf("the ninth: %v", err)
+		}
+		start = time.Now()
+		if err := a.Enter(t.Context(), Normal, 0); err != nil || time.Since(start) != 0 {
+			t.Errorf("without a pause: %v after %s", err, time.Since(start))
+		}
+		if q := a.Stats().Queue; q != 8 {
+			t.Errorf("%d wait, want 8", q)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
+// TestAdaptivePausedLowersTheLimit checks the fifth that a pause costs.
+func TestAdaptivePausedLowersTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAdaptive(100, time.Now)
+		for range fewSamples {
+			if err := a.Enter(t.Context(), Normal, 0); err != nil {
+				t.Fatal(err)
+			}
+			a.Leave(5*time.Millisecond, Good)
+		}
+		a.Paused()
+		time.Sleep(window)
+		if err := a.Enter(t.Context(), Normal, 0); err != nil {
+			t.Fatal(err)
+		}
+		if s := a.Stats(); s.Gradient != 0.8 || s.Limit != 90 { // 100 * 0.8 + 10
+			t.Errorf("gradient %v, limit %v", s.Gradient, s.Limit)
+		}
+	})
+}
+
+// TestAdaptiveUrgentGoesFirst checks that calls which wait do not keep those out that are
+// more urgent, and make room for them in a full queue.
+func TestAdaptiveUrgentGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAdaptive(10, time.Now)
+		for range 7 {
+			if err := a.Enter(t.Context(), Bulk, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := make(chan error, 20)
+		for range 10 { // fill the queue
+			go func() {
+				if err := a.Enter(t.Context(), Bulk, 0); err != nil {
+					refused <- err
+				}
+			}()
+		}
+		synctest.Wait()
+		start := time.Now()
+		for i, class := range []Class{Normal, Normal, Critical} {
+			if err := a.Enter(t.Context(), class, 0); err != nil || time.Since(start) != 0 {
+				t.Fatalf("%d: %v after %s", i, err, time.Since(start))
+			}
+		}
+		in := make(chan error, 1)
+		go func() { in <- a.Enter(t.Context(), Critical, 0) }()
+		synctest.Wait()
+		if len(refused) != 1 || a.Stats().Queue != 10 {
+			t.Errorf("%d refused, %d wait; want 1 and 10", len(refused), a.Stats().Queue)
+		}
+		if err := a.Enter(t.Context(), Bulk, 0); err == nil {
+			t.Error("one more bulk call was let into a full queue")
+		}
+		a.Leave(time.Millisecond, Good)
+		if err := <-in; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
 	})
 }
 
@@ -144,14 +221,14 @@ func TestAdaptiveClasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := NewAdaptive(10, time.Now)
 		for i, class := range []Class{Bulk, Bulk, Bulk, Bulk, Bulk, Bulk, Bulk, Normal, Normal, Critical} {
-			if err := a.Enter(t.Context(), class); err != nil {
+			if err := a.Enter(t.Context(), class, 0); err != nil {
 				t.Fatalf("%d: %v", i, err)
 			}
 		}
 		order := make(chan Class, 2)
 		for _, class := range []Class{Bulk, Critical} {
 			go func() {
-				if a.Enter(t.Context(), class) == nil {
+				if a.Enter(t.Context(), class, 0) == nil {
 					order <- class
 				}
 			}()

@@ -1,7 +1,5 @@
 package throttle
 
-import "slices"
-
 // A ClassRule gives calls a class.
 type ClassRule struct {
 	// Match says which calls are meant.
@@ -21,24 +19,34 @@ func (r ClassRule) Validate(report func(path, problem string)) {
 }
 
 // Classes gives calls the class of the first of its rules that means them; without one
-// they are Normal.
-type Classes struct{ rules []ClassRule }
+// they are Normal. It is safe for concurrent use.
+type Classes struct {
+	rules   index
+	classes []Class
+}
 
 // NewClasses makes rules ready, which have passed Validate.
 func NewClasses(rules []ClassRule) *Classes {
-	c := &Classes{slices.Clone(rules)}
-	for i := range c.rules {
-		c.rules[i].Match.Route = RouteName(c.rules[i].Match.Route)
+	c := &Classes{classes: make([]Class, len(rules))}
+	for i, spec := range rules {
+		r := &rule{at: i, spec: Rule{Match: spec.Match}}
+		r.spec.Match.Route = RouteName(spec.Match.Route)
+		c.rules.add(r)
+		c.classes[i] = classNames[spec.Class]
 	}
 	return c
 }
 
 // Of returns the class of a call.
 func (c *Classes) Of(call *Call) Class {
-	for i := range c.rules {
-		if c.rules[i].Match.applies(call) {
-			return classNames[c.rules[i].Class]
+	first := len(c.classes)
+	c.rules.each(call, func(r *rule) {
+		if r.at < first && r.spec.Match.applies(call) {
+			first = r.at
 		}
+	})
+	if first == len(c.classes) {
+		return Normal
 	}
-	return Normal
+	return c.classes[first]
 }

@@ -363,14 +363,15 @@ func TestIndex(t *testing.T) {
 		for i := range rapid.IntRange(1, 12).Draw(t, "rules") {
 			r := Rule{Name: fmt.Sprint(i), Records: &Rate{1, 1}}
 			r.Match.Topic = some("topic", "", "a", "ab", "a*", "ab*", "*b", "a*b", "*")
-			r.Match.Principal = some("principal", "", "User:x", "User:*")
+			r.Match.Principal = some("principal", "", "User:x", "User:*", "*:x", "*")
+			r.Match.Group = some("group", "", "", "c", "c*", "*")
 			r.Match.Route = some("route", "", "GET /a")
 			r.Match.Op = some("op", "", "produce")
 			r.Match.GroupsAny = rapid.SliceOfN(rapid.SampledFrom([]string{"g", "h"}), 0, 2).Draw(t, "groups")
 			rules = append(rules, r)
 		}
 		s := New(rules)
-		c := &Call{Topic: some("t", "", "a", "ab", "b", "abb"), Principal: some("p", "User:x", "User:y"), Route: some("r", "GET /a", "GET /b"), Op: some("o", "produce", "consume")}
+		c := &Call{Topic: some("t", "", "a", "ab", "b", "abb"), Principal: some("p", "User:x", "User:y"), Route: some("r", "GET /a", "GET /b"), Op: some("o", "produce", "consume"), Group: some("c", "", "c", "cd")}
 		c.Groups = rapid.SliceOfN(rapid.SampledFrom([]string{"g", "h", "i"}), 0, 3).Draw(t, "of")
 		got := map[string]int{}
 		s.stages[OfOperation].each(c, func(r *rule) {
@@ -388,7 +389,28 @@ func TestIndex(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
 		}
+		classOf(t, rules, c)
 	})
+}
+
+// classOf compares the class of a call with that of the first rule that means it.
+func classOf(t *rapid.T, rules []Rule, c *Call) {
+	t.Helper()
+	var of []ClassRule
+	names := []string{"bulk", "critical", "normal"}
+	want := Normal
+	for i, r := range rules {
+		of = append(of, ClassRule{Match: r.Match, Class: names[i%3]})
+	}
+	for i := range of {
+		if of[i].Match.applies(c) {
+			want = classNames[of[i].Class]
+			break
+		}
+	}
+	if got := NewClasses(of).Of(c); got != want {
+		t.Fatalf("class %d, want %d", got, want)
+	}
 }
 
 func FuzzGlob(f *testing.F) {
@@ -427,20 +449,40 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// BenchmarkTake shows that ten thousand rules cost a call no more than ten, whatever they
+// are about.
 func BenchmarkTake(b *testing.B) {
 	for _, n := range []int{10, 10_000} {
-		var rules []Rule
-		for i := range n {
-			rules = append(rules, Rule{Name: fmt.Sprint(i), Match: Match{Topic: fmt.Sprint("topic-", i)}, Key: []string{"principal"}, Records: &Rate{1e9, 1e9}, Bytes: &ByteRate{1 << 40, 1 << 40}})
-		}
-		s := New(rules)
-		c := &Call{Topic: "topic-7", Principal: "User:alice"}
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				once(b, s, c, OfOperation, 1, 100)
+		for _, about := range []struct {
+			name  string
+			match func(i int) Match
+		}{
+			{"topics", func(i int) Match { return Match{Topic: fmt.Sprint("topic-", i)} }},
+			{"topic patterns", func(i int) Match { return Match{Topic: fmt.Sprintf("%d-*", i)} }},
+			{"groups", func(i int) Match { return Match{Group: fmt.Sprint("group-", i)} }},
+			{"principals", func(i int) Match { return Match{Principal: fmt.Sprintf("User:%d-*", i)} }},
+		} {
+			var rules []Rule
+			var classes []ClassRule
+			for i := range n {
+				rules = append(rules, Rule{Name: fmt.Sprint(i), Match: about.match(i), Key: []string{"principal"}, Records: &Rate{1e9, 1e9}, Bytes: &ByteRate{1 << 40, 1 << 40}})
+				classes = append(classes, ClassRule{Match: about.match(i), Class: "bulk"})
 			}
-		})
+			s, of := New(rules), NewClasses(classes)
+			c := &Call{Topic: "topic-7", Principal: "User:7-x", Group: "group-7"}
+			if about.name == "topic patterns" {
+				c.Topic = "7-x"
+			}
+			b.Run(fmt.Sprintf("%s/%d", about.name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if of.Of(c) != Bulk {
+						b.Fatal("not found")
+					}
+					once(b, s, c, OfOperation, 1, 100)
+				}
+			})
+		}
 	}
 	s := New([]Rule{{Name: "k", Key: []string{"principal"}, Requests: &Rate{1, 1}}})
 	b.Run("a million keys", func(b *testing.B) {

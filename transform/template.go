@@ -260,7 +260,9 @@ func (c *compiler) placeholder(i int) (int, error) {
 		return i, err
 	}
 	if c.quoted && c.d.unquoted != "" && a != putTime && strings.HasPrefix(name, c.d.unquoted) {
-		return i, c.wrong(i, fmt.Sprintf("<%s> stands only outside quotes", name))
+		err := c.wrong(i, fmt.Sprintf("<%s> stands only outside quotes", name))
+		err.Placeholder = name
+		return i, err
 	}
 	p.act = a
 	switch a {

@@ -86,8 +86,8 @@ type SpecError struct {
 	// Position counts the characters of that field up to the mistake, from 1; 0
 	// if the field as a whole is meant.
 	Position int
-	// Placeholder is the name in the template that is not known, if that is what
-	// is wrong.
+	// Placeholder is the name in the template that is not known, or that cannot stand
+	// where it does, if that is what is wrong.
 	Placeholder string
 	// Reason says what is wrong and what to do.
 	Reason string
