@@ -38,11 +38,16 @@ const (
 	longestAuditText = 1024
 )
 
-// An Audit writes the audit log, to a file, a topic or both. A place that takes no
+// An Audit writes the audit log, to a file, a topic or both, and keeps its last lines in
+// memory. A place that takes no
 // lines costs lines, which are counted, and nothing else. It is safe for concurrent
 // use.
 type Audit struct {
 	lost prometheus.Counter
+
+	topic  string         // that gets the lines; empty: none does
+	recent auditRing      // the last lines
+	source *kafka.Cluster // of the topic
 
 	mu     sync.Mutex // guards closed, and the queues against being closed while they are sent to
 	closed bool
@@ -65,10 +70,10 @@ type auditEntry struct {
 	text []byte
 }
 
-// NewAudit opens the log, which cfg gives a place. The audit has to be closed, before
+// NewAudit opens the log; without a place it is only in memory. The audit has to be closed, before
 // the cluster is.
 func NewAudit(cfg AuditConfig, cluster *kafka.Cluster, metrics prometheus.Registerer, log *slog.Logger) (*Audit, error) {
-	a := &Audit{lost: prometheus.NewCounter(prometheus.CounterOpts{
+	a := &Audit{topic: cfg.Topic, source: cluster, lost: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klamm_gate_audit_lost_total", Help: "Lines of the audit log that could not be written.",
 	})}
 	if cfg.File != "" {
@@ -134,7 +139,7 @@ type auditLine struct {
 // administrative are the actions whose every use is in the audit log.
 var administrative = map[Action]bool{
 	CreateTopic: true, DeleteTopic: true, AlterTopic: true, AlterConfigs: true, AlterCluster: true, AlterClusterConfigs: true,
-	DeleteGroup: true, AdminWrite: true,
+	DeleteGroup: true, AdminWrite: true, CreateSchema: true, DeleteSchema: true, UpdateRegistry: true,
 }
 
 // refused notes that a call was refused, by a policy or because policies could not
@@ -192,6 +197,10 @@ func auditText(s string) string {
 // put hands a line to the writer.
 func (a *Audit) put(line auditLine) {
 	line.Time = time.Now().UTC()
+	a.recent.add(line)
+	if len(a.queues) == 0 {
+		return
+	}
 	text, err := json.Marshal(line)
 	if err != nil {
 		a.lost.Add(float64(len(a.queues)))

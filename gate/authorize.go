@@ -67,6 +67,7 @@ type Authority struct {
 	law     atomic.Pointer[law]
 	alone   atomic.Pointer[law] // what the file says, alone
 	blind   atomic.Bool         // what is kept in Kafka is not known: nobody may do anything
+	dark    atomic.Bool         // the same of the policies of clusters
 	cluster clusterID
 	denials *prometheus.CounterVec
 	log     *slog.Logger
@@ -74,6 +75,8 @@ type Authority struct {
 	mu   sync.Mutex // guards what law is made of
 	file *statutes
 	made []*madePolicy
+	owns map[string]*clusterPolicy // the policies of clusters, by the cluster's name
+	told []func()                  // see Watch
 }
 
 // A law is what an authority decides by.
@@ -82,8 +85,12 @@ type law struct {
 	set      *iam.Set
 	internal *iam.Set // by it, callers may write to Kafka's internal topics
 	open     bool     // there are no policies: rules decide, and every route may be called
+	policied bool     // there are policies, of the file or made at run time, beside rules
 	settings Authorize
 	groups   []string
+	named    map[string]bool // ARNs that rules name
+	ruled    map[string]bool // ARNs of clusters that have policies; "" is klamm's own
+	home     place           // of klamm's own cluster
 	known    func(ctx context.Context, name string) (Principal, bool)
 	whole    atomic.Pointer[wholeCluster] // the cluster that was asked about last
 }
@@ -110,11 +117,11 @@ func (a *Authority) Replace(cfg Law) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l, err := file.with(a.made)
+	l, err := file.with(a.made, a.owns)
 	if err != nil {
 		return err
 	}
-	alone, err := file.with(nil)
+	alone, err := file.with(nil, nil)
 	if err != nil {
 		return err
 	}
@@ -124,6 +131,7 @@ func (a *Authority) Replace(cfg Law) error {
 	a.file = file
 	a.law.Store(l)
 	a.alone.Store(alone)
+	a.tell()
 	return nil
 }
 
@@ -179,7 +187,7 @@ var errBlind = &Error{Unavailable, "the policies cannot be read now; the brokers
 
 // Check decides a call.
 func (a *Authority) Check(ctx context.Context, c *Call) error {
-	if a.blind.Load() {
+	if a.sightless() {
 		return a.blindly(ctx, c)
 	}
 	l := a.law.Load()
@@ -198,6 +206,21 @@ func (a *Authority) Check(ctx context.Context, c *Call) error {
 	return a.refuse(q, d)
 }
 
+// Barred decides a request before anybody knows who makes it: the error is a *Denial
+// where a resource policy denies the route to everybody, and otherwise nil
+// (gateway-policies.md 2.5). The caller's address and transport are those of who.
+func (a *Authority) Barred(who Principal, r *Request) error {
+	l := a.law.Load()
+	c := &Call{Principal: who.Within(r), Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}}
+	q := &question{law: l, call: c, identity: l.identityOf(&c.Principal)}
+	q.request = iam.Request{Identity: &q.identity, Context: q, Action: parsed[Invoke]}
+	q.about(c.Resource)
+	if d := l.set.Barred(&q.request); d.Effect == iam.ExplicitDeny {
+		return q.denial(Invoke, d)
+	}
+	return nil
+}
+
 // questions are used again: nothing of a question outlives its answer.
 var questions = sync.Pool{New: func() any { return new(question) }}
 
@@ -212,9 +235,10 @@ func (a *Authority) prepare(ctx context.Context, q *question, l *law, c *Call) e
 	q.law, q.call = l, c
 	q.identity = l.identityOf(&c.Principal)
 	q.request.Identity, q.request.Context = &q.identity, q
+	q.request.Policies = c.Policies
 	if strings.HasPrefix(string(c.Action), "kafka-cluster:") {
 		var err error
-		if q.cluster, err = a.cluster.get(ctx); err != nil {
+		if q.cluster, err = a.idOf(ctx, l); err != nil {
 			return err
 		}
 	}
@@ -273,7 +297,7 @@ func (q *question) strict() *Denial {
 func (q *question) invoke() *Denial {
 	if !q.required() {
 		q.about(q.call.Resource)
-		d := q.denial(Invoke, iam.Decision{Effect: iam.ExplicitDeny, Policy: "authorize", Sid: "RequireGroupsAny", Reason: "the caller is in none of the groups that may call"})
+		d := q.denial(Invoke, outsider)
 		d.text += ": the caller is in none of the groups that may call"
 		return d
 	}
@@ -289,6 +313,10 @@ func (q *question) invoke() *Denial {
 	}
 	return q.denial(Invoke, d)
 }
+
+// outsider is the decision on callers that are in none of the groups that everybody has
+// to be in one of.
+var outsider = iam.Decision{Effect: iam.ExplicitDeny, Policy: "authorize", Sid: "RequireGroupsAny", Reason: "the caller is in none of the groups that may call"}
 
 // mustBeNamed says whether a resource policy of a route has to allow the caller
 // (gateway-policies.md 2.5, 8).

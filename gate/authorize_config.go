@@ -18,6 +18,9 @@ type Law struct {
 	Policies        []PolicyConfig
 	Rules           []Rule
 	Settings        Authorize
+	// Cluster is the ARN of klamm's own cluster, arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/ID;
+	// empty: it is called klamm, is in klamm's own account, and its id is Kafka's.
+	Cluster string
 	// Known finds what is known of a caller by name, for Explain; nil: nothing is.
 	Known func(ctx context.Context, name string) (Principal, bool)
 }
@@ -159,17 +162,32 @@ func (s *statutes) has(name string) bool {
 
 // with makes a law of the file and of what was made at run time; of two policies of
 // one name, the file's counts.
-func (s *statutes) with(made []*madePolicy) (*law, error) {
-	l := &law{names: names{s.Account, s.Region}, open: len(s.Policies) == 0, settings: s.Settings, known: s.Known}
+func (s *statutes) with(made []*madePolicy, clusters map[string]*clusterPolicy) (*law, error) {
+	l := &law{
+		names: names{s.Account, s.Region}, home: s.homeOf(), open: len(s.Policies) == 0, policied: len(s.Policies) > 0, settings: s.Settings, known: s.Known,
+		named: map[string]bool{}, ruled: map[string]bool{},
+	}
+	for _, r := range s.Rules {
+		l.name(r.Who)
+	}
 	all, internal := slices.Clip(s.all), slices.Clip(s.internal)
 	for _, m := range made {
 		if s.has(m.Name) {
 			continue
 		}
 		all = append(all, m.policy)
-		if m.Rule != nil && m.Rule.Internal {
+		if m.Rule == nil {
+			l.policied = true
+			continue
+		}
+		l.name(m.Rule.Who)
+		if m.Rule.Internal {
 			internal = append(internal, m.policy)
 		}
+	}
+	for name, c := range clusters {
+		all = append(all, c.compile(name, &l.home))
+		l.ruled[l.home.other(c.arn)] = true
 	}
 	var err error
 	if l.set, err = iam.NewSet(s.Account, all); err == nil {
@@ -177,6 +195,15 @@ func (s *statutes) with(made []*madePolicy) (*law, error) {
 	}
 	l.groups = groupsOf(all, s.Settings)
 	return l, err
+}
+
+// name notes the ARNs that a rule names.
+func (l *law) name(who []string) {
+	for _, one := range who {
+		if strings.HasPrefix(one, "arn:") {
+			l.named[one] = true
+		}
+	}
 }
 
 // membersMay is the policy where nothing but membership in a group is asked.

@@ -39,12 +39,13 @@ func routeName(stage, method, path string) string {
 
 // A question is a call that is being decided. It is what conditions ask.
 type question struct {
-	law      *law
-	call     *Call
-	cluster  string // its id
-	identity iam.Identity
-	request  iam.Request
-	asked    Resource // what request is about
+	law       *law
+	call      *Call
+	cluster   string // its id
+	elsewhere *place // the cluster, where it is not klamm's own
+	identity  iam.Identity
+	request   iam.Request
+	asked     Resource // what request is about
 }
 
 // resource is a resource's name in policies.
@@ -61,9 +62,12 @@ func (q *question) resource(r Resource) iam.Resource {
 		if q.cluster == "" { // klamm's own actions
 			return iam.NewResource("klamm", n.region, n.account, "gateway")
 		}
+		if at := q.elsewhere; at != nil {
+			return at.resource(r.Kind, at.id, "")
+		}
 		return q.law.clusterResource(q.cluster)
 	case "topic", "group", "transactional-id":
-		return iam.NewResource("kafka", n.region, n.account, r.Kind+"/"+clusterName+"/"+q.cluster+"/"+r.Name)
+		return q.at().resource(r.Kind, q.cluster, r.Name)
 	}
 	return iam.NewResource("klamm", n.region, n.account, r.Kind+"/"+r.Name)
 }
@@ -74,7 +78,7 @@ func (l *law) clusterResource(id string) iam.Resource {
 	if known := l.whole.Load(); known != nil && known.id == id {
 		return known.resource
 	}
-	one := &wholeCluster{id, iam.NewResource("kafka", l.region, l.account, "cluster/"+clusterName+"/"+id)}
+	one := &wholeCluster{id, l.home.resource("cluster", id, "")}
 	l.whole.Store(one)
 	return one.resource
 }
@@ -86,8 +90,8 @@ type wholeCluster struct {
 }
 
 func (q *question) stage() string {
-	if r := q.call.Principal.request; r != nil && r.Stage != "" {
-		return r.Stage
+	if r := q.call.Principal.request; r != nil {
+		return r.stage()
 	}
 	return DefaultStage
 }

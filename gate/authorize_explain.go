@@ -52,7 +52,7 @@ func (e *Explanation) Allowed() bool { return e.Decision == string(iam.Allow) }
 // bring with a request, such as an address, is only there if the question says so.
 // An action or resource that is none is an error of kind Invalid.
 func (a *Authority) Explain(ctx context.Context, ask Question) (Explanation, error) {
-	if a.blind.Load() {
+	if a.sightless() {
 		return Explanation{}, errBlind
 	}
 	l := a.law.Load()
@@ -65,7 +65,7 @@ func (a *Authority) Explain(ctx context.Context, ask Question) (Explanation, err
 		return Explanation{}, err
 	}
 	q := &question{law: l, call: &Call{Principal: who, Action: Action(action.String())}}
-	if q.cluster, err = a.cluster.get(ctx); err != nil {
+	if q.cluster, err = a.idOf(ctx, l); err != nil {
 		return Explanation{}, err
 	}
 	if q.call.Resource, err = q.named(ask.Resource); err != nil {
@@ -163,6 +163,9 @@ func (q *question) needs() []need {
 	if q.call.Action != Connect {
 		all = append(all, need{Connect, Resource{Kind: "cluster"}})
 	}
+	if q.law.settings.Strict && q.call.Action == WriteData {
+		all = append(all, need{writeIdempotently, Resource{Kind: "cluster"}})
+	}
 	return all
 }
 
@@ -177,6 +180,8 @@ func (q *question) explain(action iam.Action, r Resource) Explanation {
 	switch {
 	case internal && !q.decideBy(q.law.internal, WriteData, r).Allowed():
 		d = iam.Decision{Effect: iam.ExplicitDeny, Policy: builtIn, Kind: iam.Identities, Statement: 1, Sid: "InternalTopics"}
+	case Action(action.String()) == Invoke && !q.required():
+		d = outsider
 	case Action(action.String()) != Invoke || d.Effect != iam.ImplicitDeny:
 	case q.law.open:
 		d = iam.Decision{Effect: iam.Allow, Policy: builtIn, Sid: "NoPolicies"}

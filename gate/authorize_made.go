@@ -209,6 +209,7 @@ func (p *Policies) tell(err error, told bool) bool {
 	denied := errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed)
 	if denied && p.optional {
 		p.authority.blind.Store(false)
+		p.authority.tellOfSight()
 		p.settle()
 	}
 	var broker *kerr.Error
@@ -270,7 +271,11 @@ func (p *Policies) look(trouble error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	blind := trouble != nil || len(p.bad) > 0
-	if blind != p.authority.blind.Swap(blind) && blind {
+	if blind == p.authority.blind.Swap(blind) {
+		return
+	}
+	defer p.authority.tellOfSight()
+	if blind {
 		p.log.Error("the policies are not known, so nobody may do anything", "unreadable", len(p.bad), "err", trouble)
 	}
 }
@@ -334,12 +339,13 @@ func (p *Policies) list() []*madePolicy {
 func (a *Authority) extend(made []*madePolicy) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l, err := a.file.with(made)
+	l, err := a.file.with(made, a.owns)
 	if err != nil {
 		return err
 	}
 	a.made = made
 	a.law.Store(l)
+	a.tell()
 	return nil
 }
 
@@ -501,7 +507,7 @@ func (p *Policies) consider(ctx context.Context, name string, one *madePolicy, h
 	}
 	a := p.authority
 	a.mu.Lock()
-	l, err := a.file.with(after)
+	l, err := a.file.with(after, a.owns)
 	a.mu.Unlock()
 	if err != nil {
 		return &Error{Invalid, err.Error()}

@@ -132,7 +132,7 @@ func (r Rule) allow(w string) []part {
 	if w == "all" {
 		connect.Action = []string{"kafka-cluster:*"}
 		connect.Resource = append(connect.Resource, "transactional-id:*")
-		parts = append(parts, part{w, "Allow", []string{"klamm:*", "execute-api:*", "pipes:*", "events:*", "lambda:*"}, []string{"*"}})
+		parts = append(parts, part{w, "Allow", []string{"klamm:*", "execute-api:*", "pipes:*", "events:*", "lambda:*", "kafka:*", "schemas:*"}, []string{"*"}})
 	}
 	return append(parts, connect)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -290,6 +291,10 @@ func TestExplain(t *testing.T) {
 			return Principal{Name: "User:alice", ARN: "arn:aws:iam::111122223333:user/alice", Groups: []string{"ingest"}}, name == "User:alice"
 		},
 	})
+	closed := newAuthority(t, Law{Settings: Authorize{RequireGroupsAny: []string{"ingest"}}})
+	if e, err := closed.Explain(context.Background(), Question{As: "User:x", Action: "execute-api:Invoke", Resource: "execute-api:/$default/GET/topics"}); err != nil || e.Sid != "RequireGroupsAny" || e.Allowed() {
+		t.Errorf("somebody outside the group: got %+v, %v", e, err)
+	}
 	for _, c := range []struct {
 		name string
 		in   Question
@@ -394,6 +399,43 @@ func TestResourcePoliciesForTokensAsCognitoHasThem(t *testing.T) {
 			who := Principal{Name: c.who, Scheme: c.scheme}
 			if got := outcomeOf(a.Check(t.Context(), &Call{Principal: who, Action: Invoke, Resource: Resource{Kind: "route", Name: c.route}})); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatIsDeniedToEverybodyNeedsNoCaller(t *testing.T) {
+	statements := func(effect, principal, condition string) string {
+		return `{"Effect":"` + effect + `","Principal":` + principal + `,"Action":"execute-api:Invoke","Resource":"*","Condition":{` + condition + `}}`
+	}
+	outside := `"NotIpAddress":{"aws:SourceIp":"192.0.2.0/24"}`
+	for _, c := range []struct {
+		name, statements, source string
+		barred                   bool
+	}{
+		{"from elsewhere", statements("Deny", `"*"`, outside), "203.0.113.5", true},
+		{"everybody spelled out", statements("Deny", `{"AWS":"*"}`, outside), "203.0.113.5", true},
+		{"from there", statements("Deny", `"*"`, outside), "192.0.2.7", false},
+		{"nothing is allowed", statements("Allow", `"*"`, `"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}`), "203.0.113.5", false},
+		{"one caller", statements("Deny", `{"Klamm":"User:eve"}`, outside), "203.0.113.5", false},
+		{"by who it is", statements("Deny", `"*"`, outside+`,"StringNotEquals":{"klamm:Principal":"User:root"}`), "203.0.113.5", false},
+		{"by a variable of the caller", statements("Deny", `"*"`, `"StringLike":{"aws:UserAgent":"${aws:username, 'x'}*"}`), "203.0.113.5", false},
+		{"by a header", statements("Deny", `"*"`, `"StringLike":{"request:header/X-Color":"r*"}`), "203.0.113.5", true},
+		{"another header", statements("Deny", `"*"`, `"StringLike":{"request:header/X-Color":"b*"}`), "203.0.113.5", false},
+		{"all but some", strings.Replace(statements("Deny", `{"Klamm":"User:root"}`, outside), "Principal", "NotPrincipal", 1), "203.0.113.5", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := policy("gateway", c.statements)
+			p.Kind = "resource"
+			a := newAuthority(t, Law{Policies: []PolicyConfig{p}})
+			who := Anonymous
+			who.Source = netip.MustParseAddr(c.source)
+			err := a.Barred(who, &Request{Method: "GET", Path: "/topics", Header: http.Header{"X-Color": {"red"}}})
+			if (err != nil) != c.barred {
+				t.Fatalf("got %v", err)
+			}
+			if d := DenialOf(err); c.barred && (d == nil || !d.Explicit() || !strings.Contains(err.Error(), "User: anonymous is not authorized to perform: execute-api:Invoke on resource: arn:aws:execute-api:")) {
+				t.Errorf("got %v", err)
 			}
 		})
 	}

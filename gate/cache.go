@@ -51,7 +51,7 @@ func (g *Gate) View(who Principal, header http.Header) (v View, ok bool) {
 		}
 	}
 	if len(g.policies) == 0 && g.gateway(&who) {
-		v.caller = sha256.Sum256([]byte(who.TopicPrefix))
+		v.caller = sha256.Sum256([]byte(who.Cluster + "/" + who.TopicPrefix))
 		return v, true
 	}
 	names := make([]string, 0, len(header))

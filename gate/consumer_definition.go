@@ -35,8 +35,9 @@ func consumerKeyOf(text string) (consumerKey, bool) {
 type consumerDefinition struct {
 	Group      string                 `json:"-"`
 	Name       string                 `json:"-"`
-	Holder     string                 `json:"-"`               // the process that answers for it; "": the next one that is asked
-	Owner      string                 `json:"owner,omitempty"` // the caller who made it, and who alone may use it
+	Holder     string                 `json:"-"`                 // the process that answers for it; "": the next one that is asked
+	Owner      string                 `json:"owner,omitempty"`   // the caller who made it, and who alone may use it
+	Cluster    string                 `json:"cluster,omitempty"` // the further cluster that it reads; "": klamm's own
 	Config     ConsumerConfig         `json:"config"`
 	Topics     []string               `json:"topics,omitempty"`  // subscribed to
 	Pattern    string                 `json:"pattern,omitempty"` // of the names of topics subscribed to

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/schema"
 )
 
 // BadRecords says what a read does at a record that it cannot return.
@@ -406,6 +407,13 @@ func (r *read) take(record *kgo.Record) bool {
 		return false
 	}
 	if err := r.q.Check(record); err != nil {
+		if _, later := schema.Unavailable(err); later && r.q.Bad == SkipBad {
+			// It is not the record that is bad.
+			if r.full = len(r.got) > 0; !r.full {
+				r.bad = &BadRecord{record.Topic, record.Partition, record.Offset, false, err.Error()}
+			}
+			return false
+		}
 		return r.spoiled(record, false, err.Error())
 	}
 	r.got = append(r.got, Delivery{Record: record})

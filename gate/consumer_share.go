@@ -40,6 +40,7 @@ const (
 type sharing struct {
 	peers   *peer.Peers
 	cluster *kafka.Cluster
+	further map[string]*kafka.Cluster
 	log     *slog.Logger
 	ctx     context.Context // of opening
 	cancel  context.CancelFunc
@@ -67,7 +68,7 @@ type orphan struct {
 // an instance; CloseConsumers ends it.
 func (g *Gate) ShareConsumers(peers *peer.Peers, log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
-	g.consumers.share = &sharing{peers: peers, cluster: g.cluster, log: log, ctx: ctx, cancel: cancel, orphans: map[string]orphan{}}
+	g.consumers.share = &sharing{peers: peers, cluster: g.cluster, further: g.further, log: log, ctx: ctx, cancel: cancel, orphans: map[string]orphan{}}
 }
 
 // ready waits until the definitions can be used.
@@ -241,7 +242,11 @@ func (sh *sharing) take(ctx context.Context, d *consumerDefinition, expect table
 	}
 	if died && d.subscribed() {
 		// The group would keep the partitions for a member that is no more.
-		if err := sh.cluster.Evict(ctx, d.Group, d.Name); err != nil {
+		cluster := sh.further[d.Cluster]
+		if cluster == nil {
+			cluster = sh.cluster
+		}
+		if err := cluster.Evict(ctx, d.Group, d.Name); err != nil {
 			sh.log.Debug("a member that has died could not be taken out of its group", "group", d.Group, "err", err)
 		}
 	}

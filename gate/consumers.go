@@ -130,6 +130,7 @@ func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name st
 	if name == "" {
 		var b [16]byte
 		_, _ = rand.Read(b[:])
+		b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // a random UUID
 		text := hex.EncodeToString(b[:])
 		name = fmt.Sprintf("rest-consumer-%s-%s-%s-%s-%s", text[:8], text[8:12], text[12:16], text[16:20], text[20:])
 	}
@@ -143,7 +144,7 @@ func (g *Gate) CreateConsumer(ctx context.Context, who Principal, group, name st
 	if _, err := g.as(ctx, &who); err != nil {
 		return "", err
 	}
-	err := s.make(ctx, consumerDefinition{Group: group, Name: name, Owner: who.Name, Config: cfg}, table.Absent)
+	err := s.make(ctx, consumerDefinition{Group: group, Name: name, Owner: who.Name, Cluster: who.Cluster, Config: cfg}, table.Absent)
 	switch {
 	case errors.Is(err, table.ErrConflict), errors.Is(err, errHeld):
 		return "", ErrConsumerExists

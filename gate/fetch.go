@@ -23,7 +23,7 @@ func (g *Gate) Fetch(ctx context.Context, who Principal, topic kafka.Topic, part
 	if err != nil {
 		return nil, err
 	}
-	admitted, err := g.protection.read(ctx, &who, topic.Name, lim.Wait)
+	admitted, err := g.protection.read(ctx, cluster, &who, topic, partition, lim.Wait)
 	if err != nil {
 		return nil, err
 	}

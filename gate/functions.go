@@ -311,6 +311,22 @@ func (f *Functions) Enqueue(ctx context.Context, who Principal, name string, in 
 	if err := f.MayInvoke(ctx, who, name); err != nil {
 		return err
 	}
+	return f.keep(ctx, name, in)
+}
+
+// Queue is Enqueue for what klamm itself delivers: nobody is asked. The error is
+// function.ErrNotFound if there is no function of that name.
+func (f *Functions) Queue(ctx context.Context, name string, in function.Invocation) error {
+	if _, ok := f.file[name]; !ok {
+		if _, ok = f.cfg.Store.Look(catalog.KindFunction, name); !ok {
+			return fmt.Errorf("%w: %s", function.ErrNotFound, name)
+		}
+	}
+	return f.keep(ctx, name, in)
+}
+
+// keep writes an invocation into the topic of the queue.
+func (f *Functions) keep(ctx context.Context, name string, in function.Invocation) error {
 	r := &kgo.Record{Topic: AsyncTopic, Partition: -1, Key: []byte(name), Value: bytes.Clone(in.Payload), Headers: []kgo.RecordHeader{{Key: function.QueuedID, Value: []byte(in.ID)}}}
 	if r.Value == nil {
 		r.Value = []byte{}

@@ -47,7 +47,7 @@ func (g *Gate) Identify(clients *kafka.Identities, cfg kafka.Config, log *slog.L
 // somebody else. It serves as long as ctx lasts. Errors are those of Identities.As,
 // and one of kind Denied where a caller has nothing to show.
 func (g *Gate) as(ctx context.Context, who *Principal) (*kafka.Cluster, error) {
-	if g.gateway(who) {
+	if g.direct(who) {
 		return g.cluster, nil
 	}
 	c, done, err := g.borrow(ctx, who)
@@ -63,6 +63,13 @@ func (g *Gate) as(ctx context.Context, who *Principal) (*kafka.Cluster, error) {
 }
 
 func nothing() {}
+
+// Reach makes calls of stages that stand before other clusters go there. It has to be
+// called before the gate is used. The clients still have to be closed by who made them.
+func (g *Gate) Reach(further map[string]*kafka.Cluster) { g.further = further }
+
+// direct says whether a caller's calls go to klamm's own cluster as klamm itself.
+func (g *Gate) direct(who *Principal) bool { return who.Cluster == "" && g.gateway(who) }
 
 // gateway says whether a caller's calls are made as klamm itself.
 func (g *Gate) gateway(who *Principal) bool {
@@ -82,8 +89,12 @@ func (by *identities) of(who *Principal) string {
 
 // borrow is as for longer than a call; done has to be called at the end.
 func (g *Gate) borrow(ctx context.Context, who *Principal) (c *kafka.Cluster, done func(), err error) {
-	if g.gateway(who) {
+	switch {
+	case g.direct(who):
 		return g.cluster, nothing, nil
+	case who.Cluster != "":
+		c, err = g.beyond(who)
+		return c, nothing, err
 	}
 	by := g.identities
 	switch by.of(who) {
@@ -104,6 +115,18 @@ func (g *Gate) borrow(ctx context.Context, who *Principal) (c *kafka.Cluster, do
 		return c, done, tooMany(err)
 	}
 	return nil, nil, &Error{Internal, "there is no identity towards Kafka of that kind"}
+}
+
+// beyond returns the further cluster that the stage of a caller stands before.
+func (g *Gate) beyond(who *Principal) (*kafka.Cluster, error) {
+	if !g.gateway(who) {
+		return nil, &Error{Denied, "credentials of callers are not passed on to this stage's cluster"}
+	}
+	c := g.further[who.Cluster]
+	if c == nil {
+		return nil, &Error{Unavailable, "this stage's cluster is not known to this klamm process: kafka.clusters counts when it is started"}
+	}
+	return c, nil
 }
 
 // tooMany is 503 rather than a fault of klamm's.
@@ -171,12 +194,15 @@ type loan struct {
 // newer credential of the same owner takes the place of the one that it has; a call
 // that was passed on brings none, and does not need it.
 func (g *Gate) lend(ctx context.Context, c *consumer, who *Principal) error {
-	if g.gateway(who) {
+	c.mu.Lock()
+	has, owner, at, over := c.loan.cluster != nil, c.definition.Owner, c.definition.Cluster, c.cause != nil
+	c.mu.Unlock()
+	switch {
+	case at != who.Cluster:
+		return ErrNoConsumer
+	case g.direct(who):
 		return nil
 	}
-	c.mu.Lock()
-	has, owner, over := c.loan.cluster != nil, c.definition.Owner, c.cause != nil
-	c.mu.Unlock()
 	if over || owner != who.Name || has && who.caller == nil {
 		return nil
 	}
@@ -224,7 +250,7 @@ func (u *Consumer) cluster() *kafka.Cluster {
 // tailsFor returns the tails of the cluster as a caller sees it: only who is logged in
 // to by the same credential shares what is read.
 func (s *Streams) tailsFor(ctx context.Context, who *Principal) (*kafka.Tails, error) {
-	if s.gate.gateway(who) {
+	if s.gate.direct(who) {
 		return s.tails, nil
 	}
 	cluster, err := s.gate.as(ctx, who)

@@ -59,7 +59,10 @@ func (e *Overloaded) Unwrap() error { return &Error{Unavailable, e.message} }
 
 // A Protection keeps a cluster healthy when more is asked of it than it can do
 // (gateway-policies.md 3.6). It is safe for concurrent use; nil protects nothing.
-type Protection struct{ now atomic.Pointer[protecting] }
+type Protection struct {
+	now     atomic.Pointer[protecting]
+	crowded atomic.Int64 // calls that were refused since too much waits to be written
+}
 
 // protecting is what a protection does now.
 type protecting struct {
@@ -104,14 +107,15 @@ func (p *Protection) Change(cfg Adaptive) {
 // used.
 func (g *Gate) Protect(p *Protection) { g.protection = p }
 
-// Pause says that a broker has asked for a pause; see kafka.Config.
-func (p *Protection) Pause(d time.Duration) {
+// Pause says that a broker has asked for a pause; see kafka.Cluster.WatchPauses. Calls
+// for the broker wait for it besides, and longer ones than a second are refused.
+func (p *Protection) Pause(time.Duration) {
 	if p == nil {
 		return
 	}
 	for _, a := range p.now.Load().limits {
 		if a != nil {
-			a.Pause(d)
+			a.Paused()
 		}
 	}
 }
@@ -122,8 +126,9 @@ type admitted struct {
 	begun time.Time
 }
 
-// admit lets a call in, or waits for a moment until it may come.
-func (p *Protection) admit(ctx context.Context, kind int, who *Principal, topic string) (admitted, error) {
+// admitAfter lets a call in, or waits for a moment until it may come; its brokers may have
+// asked for a pause.
+func (p *Protection) admitAfter(ctx context.Context, kind int, who *Principal, topic string, pause func() time.Duration) (admitted, error) {
 	if p == nil {
 		return admitted{}, nil
 	}
@@ -137,7 +142,7 @@ func (p *Protection) admit(ctx context.Context, kind int, who *Principal, topic 
 		call = who.visit.call
 	}
 	call.Op, call.Topic = kindsOfCalls[kind], topic
-	err := limit.Enter(ctx, now.classes.Of(&call))
+	err := limit.Enter(ctx, now.classes.Of(&call), pause())
 	var overload *throttle.Overload
 	if errors.As(err, &overload) {
 		return admitted{}, &Overloaded{max(time.Duration(math.Ceil(overload.Wait.Seconds()))*time.Second, time.Second), overload.Reason}
@@ -145,13 +150,36 @@ func (p *Protection) admit(ctx context.Context, kind int, who *Principal, topic 
 	return admitted{limit, time.Now()}, err
 }
 
-// read is admit for a call that reads. One that waits for new records takes as long as
-// they do, and tells nothing about the cluster.
-func (p *Protection) read(ctx context.Context, who *Principal, topic string, wait time.Duration) (admitted, error) {
+// crowdedWait is what is said of when to come again where too much waits to be written.
+const crowdedWait = time.Second
+
+// write is admit for a call that writes records. It is refused at once where too many
+// bytes wait for the brokers already, whatever the settings.
+func (p *Protection) write(ctx context.Context, cluster *kafka.Cluster, who *Principal, topic string, records []*kgo.Record) (admitted, error) {
+	if p == nil {
+		return admitted{}, nil
+	}
+	if cluster.Crowded() {
+		p.crowded.Add(1)
+		return admitted{}, &Overloaded{crowdedWait, "too many records wait for the Kafka cluster already"}
+	}
+	return p.admitAfter(ctx, producing, who, topic, func() time.Duration { return cluster.PauseBefore(topic, records) })
+}
+
+// read is admit for a call that reads a partition. One that waits for new records takes
+// as long as they do, and tells nothing about the cluster.
+func (p *Protection) read(ctx context.Context, cluster *kafka.Cluster, who *Principal, topic kafka.Topic, partition int32, wait time.Duration) (admitted, error) {
 	if wait > 0 {
 		return admitted{}, nil
 	}
-	return p.admit(ctx, consuming, who, topic)
+	return p.admitAfter(ctx, consuming, who, topic.Name, func() time.Duration {
+		for i := range topic.Partitions {
+			if topic.Partitions[i].ID == partition {
+				return cluster.PauseOf(topic.Partitions[i].Leader)
+			}
+		}
+		return 0
+	})
 }
 
 // wrote says that a call has ended with these results.
@@ -166,6 +194,17 @@ func (a admitted) wrote(results kgo.ProduceResults) {
 		}
 	}
 	a.limit.Leave(time.Since(a.begun), outcome)
+}
+
+// ending is done for a record, or all of a call, that ends later.
+func (a admitted) ending(done func(error)) func(error) {
+	if a.limit == nil {
+		return done
+	}
+	return func(err error) {
+		a.ended(err)
+		done(err)
+	}
 }
 
 // ended says that a call has ended with this error.
@@ -200,18 +239,20 @@ var (
 	adaptiveQueue    = prometheus.NewDesc("klamm_adaptive_queue", "Calls that wait until they are let in.", []string{"operation"}, nil)
 	adaptiveGradient = prometheus.NewDesc("klamm_adaptive_gradient", "By what the limit was multiplied last: 1 where calls are as fast as ever, 0.5 at least.", []string{"operation"}, nil)
 	adaptiveOpen     = prometheus.NewDesc("klamm_adaptive_breaker_open", "1 while nobody is let in since nothing succeeds.", []string{"operation"}, nil)
+	adaptiveCrowded  = prometheus.NewDesc("klamm_adaptive_crowded_total", "Calls that were answered 503 since too many bytes waited for the brokers.", nil, nil)
 	adaptiveRejected = prometheus.NewDesc("klamm_adaptive_rejected_total", "Calls that were answered 503, by their class.", []string{"operation", "class"}, nil)
 )
 
 // Describe is part of prometheus.Collector.
 func (m adaptiveMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{adaptiveLimit, adaptiveInFlight, adaptiveQueue, adaptiveGradient, adaptiveOpen, adaptiveRejected} {
+	for _, d := range []*prometheus.Desc{adaptiveLimit, adaptiveInFlight, adaptiveQueue, adaptiveGradient, adaptiveOpen, adaptiveCrowded, adaptiveRejected} {
 		ch <- d
 	}
 }
 
 // Collect is part of prometheus.Collector.
 func (m adaptiveMetrics) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(adaptiveCrowded, prometheus.CounterValue, float64(m.p.crowded.Load()))
 	for kind, a := range m.p.now.Load().limits {
 		if a == nil {
 			continue

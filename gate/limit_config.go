@@ -73,6 +73,10 @@ type Quota struct {
 	// Unit is requests (the default), records or bytes: of keys, values and headers
 	// that are written or read.
 	Unit string `yaml:"unit"`
+	// Mode is shared (the default), in which each process may use a share of what is
+	// left before it tells the others, or strict, in which each call is counted in
+	// Kafka before it passes.
+	Mode string `yaml:"mode"`
 	// RefundOnReject gives a call that klamm itself refuses its units back; the
 	// default is true.
 	RefundOnReject *bool `yaml:"refund_on_reject"`
@@ -84,6 +88,9 @@ const (
 	quotaRecords  = "records"
 	quotaBytes    = "bytes"
 )
+
+// quotaStrict is the mode of a quota that no two processes share.
+const quotaStrict = "strict"
 
 // Validate reports each problem with the field it lies in.
 func (p UsagePlan) Validate(report func(path, problem string)) {
@@ -121,6 +128,9 @@ func (q Quota) Validate(report func(path, problem string)) {
 	if !slices.Contains([]string{"", quotaRequests, quotaRecords, quotaBytes}, q.Unit) {
 		report("unit", "want requests, records or bytes")
 	}
+	if !slices.Contains([]string{"", "shared", quotaStrict}, q.Mode) {
+		report("mode", "want shared or strict")
+	}
 	if _, err := time.LoadLocation(q.TZ); err != nil || q.TZ == "Local" {
 		report("tz", "want the name of a time zone, such as Europe/Paris")
 	}
@@ -128,6 +138,17 @@ func (q Quota) Validate(report func(path, problem string)) {
 
 // refunds says whether a refused call gets its units back.
 func (q *Quota) refunds() bool { return q.RefundOnReject == nil || *q.RefundOnReject }
+
+// strict says whether each call is counted in Kafka before it passes.
+func (q *Quota) strict() bool { return q.Mode == quotaStrict }
+
+// limit is how much there is in a key's first period, or in a later one.
+func (q *Quota) limit(later bool) int64 {
+	if later {
+		return q.Limit
+	}
+	return q.Limit - q.Offset
+}
 
 func (q *Quota) unit() string {
 	if q.Unit == "" {

@@ -54,6 +54,7 @@ type exchange struct {
 	opened  chan struct{}               // closed when table is set
 	table   atomic.Pointer[table.Table] // nil: it is being opened
 	now     chan struct{}               // holds a token: exchange at once
+	gone    chan struct{}               // closed when the goroutine has ended
 	// processes is how many share what is left; at least 1.
 	processes atomic.Int64
 	failed    prometheus.Counter
@@ -68,7 +69,7 @@ func newPlans(list []UsagePlan, cluster *kafka.Cluster, every time.Duration, met
 	var id [12]byte
 	_, _ = rand.Read(id[:])
 	p.ex.id, p.ex.log, p.ex.every = hex.EncodeToString(id[:]), log, every
-	p.ex.opened, p.ex.now, p.ex.done = make(chan struct{}), make(chan struct{}, 1), make(chan struct{})
+	p.ex.opened, p.ex.now, p.ex.done, p.ex.gone = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	p.ex.processes.Store(1)
 	p.ex.failed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klamm_usage_exchange_failures_total", Help: "Exchanges of the counters of quotas that have failed; they are repeated.",
@@ -96,6 +97,7 @@ func (p *plans) close() {
 // run opens the table and exchanges until close.
 func (p *plans) run(cluster *kafka.Cluster) {
 	ex := &p.ex
+	defer close(ex.gone)
 	for {
 		t, err := table.Open(ex.ctx, cluster, usageTopic, table.Options{Log: ex.log})
 		if err == nil {
@@ -262,7 +264,7 @@ func (p *plans) settle(ctx context.Context) error {
 		if c.sending == 0 {
 			c.sending, c.waiting = c.waiting, 0
 		}
-		if c.sending != 0 {
+		if c.sending != 0 || len(c.demands) > 0 {
 			list = append(list, c)
 		}
 	}
@@ -291,9 +293,10 @@ func (p *plans) settle(ctx context.Context) error {
 // delta is what one counter is to be changed by.
 type delta struct {
 	*counter
-	name   string
-	period int64
-	n      int64
+	name    string
+	period  time.Time
+	n       int64
+	demands []*demand
 }
 
 // send writes some counters and the sign of life of this process in one transaction.
@@ -301,34 +304,42 @@ func (p *plans) send(ctx context.Context, batch []*counter) error {
 	p.mu.Lock()
 	deltas := make([]delta, 0, len(batch))
 	for _, c := range batch {
-		deltas = append(deltas, delta{c, c.name(), c.period.Unix(), c.sending})
+		deltas = append(deltas, delta{c, c.name(), c.period, c.sending, c.demands})
+		c.demands = nil
 	}
 	p.mu.Unlock()
 	ex := &p.ex
 	ex.batch++
-	own, _ := json.Marshal(ex.batch) // a number always can be
+	own, _ := json.Marshal(ex.batch)             // a number always can be
+	var granted atomic.Pointer[map[*demand]bool] // of the last attempt: one that was given up may still be under way
+	postponed := false
 	for doubt := false; ; doubt = true {
 		err := ex.table.Load().Update(ctx, func(tx *table.Tx) error {
 			if e, ok := tx.Get(processPrefix + ex.id); ok && string(e.Value) == string(own) {
 				return errDone // the last attempt has been done after all
 			}
 			tx.Put(processPrefix+ex.id, own)
+			passing := map[*demand]bool{}
 			for _, d := range deltas {
 				e, ok := tx.Get(d.name)
 				u := usage{}
 				if ok {
 					u, ok = decodeUsage(e.Value)
 				}
-				b, _ := json.Marshal(u.plus(d.key, d.period, d.n, ok)) // of texts and numbers
+				u = u.plus(d.key, d.period.Unix(), d.n, ok).grant(d.plan.Quota, d.demands, passing)
+				b, _ := json.Marshal(u) // of texts and numbers
 				tx.Put(d.name, b)
 			}
 			ex.sweep(tx)
+			granted.Store(&passing)
 			return nil
 		})
 		if err == nil || errors.Is(err, errDone) {
 			break
 		}
 		if !errors.Is(err, table.ErrUnknown) {
+			p.postpone(deltas)
+			postponed = true
 			if doubt { // it is over; what is in doubt is not counted twice
 				break
 			}
@@ -337,10 +348,14 @@ func (p *plans) send(ctx context.Context, batch []*counter) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, d := range deltas {
-		if d.period == d.counter.period.Unix() {
+	for i := range deltas {
+		d := &deltas[i]
+		if d.period.Equal(d.counter.period) {
 			d.sending = 0
 			p.read(d.counter)
+		}
+		if !postponed {
+			d.decide(*granted.Load())
 		}
 	}
 	return nil

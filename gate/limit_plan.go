@@ -21,7 +21,8 @@ import (
 //
 // A process may have as much not exchanged as is left, divided by the number of
 // processes. So what they use without knowing of each other stays within the limit,
-// except while an exchange is on its way.
+// except while an exchange is on its way. Quotas whose mode is strict have no shares
+// (limit_strict.go).
 type plans struct {
 	list []*plan
 	keys map[string][]*plan // of the file, by the name of the key
@@ -46,10 +47,11 @@ type counterKey struct {
 type counter struct {
 	counterKey
 	period  time.Time
-	used    int64 // by all processes, as far as it was exchanged
-	later   bool  // it is not the key's first period
-	waiting int64 // used here and not exchanged
-	sending int64 // being exchanged
+	used    int64     // by all processes, as far as it was exchanged
+	later   bool      // it is not the key's first period
+	waiting int64     // used here and not exchanged
+	sending int64     // being exchanged
+	demands []*demand // calls that wait to be counted, of a strict quota
 }
 
 // spent is what a request has used.
@@ -152,6 +154,9 @@ func (v *Visit) count(unit string, n int64) {
 		defer p.mu.Unlock()
 		p.roll(c)
 		c.waiting += n
+		if c.plan.Quota.strict() {
+			p.ex.kick()
+		}
 		return nil
 	})
 }
@@ -163,6 +168,11 @@ func (v *Visit) left(ctx context.Context, units ...string) error {
 			p := v.limits.plans
 			if err := p.ex.await(ctx); err != nil {
 				return err
+			}
+			if c.plan.Quota.strict() {
+				if err := p.freshen(ctx, c); err != nil {
+					return err
+				}
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -200,6 +210,9 @@ func (v *Visit) refund() {
 	for _, s := range list {
 		if s.plan.Quota.refunds() && s.counter.period.Equal(s.period) {
 			s.waiting -= s.n
+			if s.plan.Quota.strict() {
+				p.ex.kick()
+			}
 		}
 	}
 }
@@ -236,12 +249,7 @@ func (p *plans) read(c *counter) {
 	}
 }
 
-func (c *counter) limit() int64 {
-	if c.later {
-		return c.plan.Quota.Limit
-	}
-	return c.plan.Quota.Limit - c.plan.Quota.Offset
-}
+func (c *counter) limit() int64 { return c.plan.Quota.limit(c.later) }
 
 func (c *counter) total() int64 { return c.used + c.sending + c.waiting }
 
@@ -262,6 +270,9 @@ func (p *plans) spend(ctx context.Context, c *counter, n int64) (time.Time, erro
 	for {
 		if err := p.ex.await(ctx); err != nil {
 			return time.Time{}, err
+		}
+		if c.plan.Quota.strict() {
+			return p.demand(ctx, c, n)
 		}
 		p.mu.Lock()
 		p.roll(c)

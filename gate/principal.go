@@ -75,6 +75,9 @@ type Principal struct {
 	// takes and gives are without the prefix, and topics without it do not exist.
 	Stage       string `json:",omitempty"`
 	TopicPrefix string `json:",omitempty"`
+	// Cluster is the further cluster, by its name in kafka.clusters, that the stage
+	// stands before; "" is klamm's own.
+	Cluster string `json:",omitempty"`
 
 	caller   *kafka.Caller // what can be shown to Kafka; nil: nothing; see WithCaller
 	identity string        // see As

@@ -35,7 +35,7 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 	if err != nil {
 		return nil, err
 	}
-	admitted, err := g.protection.admit(ctx, producing, &who, topic)
+	admitted, err := g.protection.write(ctx, cluster, &who, topic, valid)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,7 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 	for _, r := range records {
 		r.Topic = topic
 	}
+	g.produced.count(valid...)
 	trail := who.trail()
 	trail.mark(valid)
 	trail.sent(topic, valid, time.Now())
@@ -92,9 +93,16 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 	if err != nil {
 		return err
 	}
-	if err := who.claim.begin(ctx); err != nil {
+	admitted, err := g.protection.write(ctx, cluster, &who, record.Topic, []*kgo.Record{record})
+	if err != nil {
 		return err
 	}
+	if err := who.claim.begin(ctx); err != nil {
+		admitted.ended(context.Canceled)
+		return err
+	}
+	g.produced.count(record)
+	done = admitted.ending(done)
 	if trail := who.trail(); trail != nil {
 		trail.mark([]*kgo.Record{record})
 		trail.sent(record.Topic, []*kgo.Record{record}, time.Now())
@@ -128,18 +136,32 @@ func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records
 	if err != nil {
 		return err
 	}
-	if err := who.claim.begin(ctx); err != nil {
+	admitted, err := g.protection.write(ctx, cluster, &who, topic, records)
+	if err != nil {
 		return err
 	}
+	if err := who.claim.begin(ctx); err != nil {
+		admitted.ended(context.Canceled)
+		return err
+	}
+	g.produced.count(records...)
 	trail := who.trail()
 	trail.mark(records)
 	trail.sent(topic, records, time.Now())
 	var left atomic.Int64
+	var failed atomic.Pointer[error]
 	left.Store(int64(len(records)))
 	for _, r := range records {
 		r.Topic = topic
-		cluster.Send(ctx, r, trail.noting(r, func(error) {
+		cluster.Send(ctx, r, trail.noting(r, func(err error) {
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
 			if left.Add(-1) == 0 {
+				if first := failed.Load(); first != nil {
+					err = *first
+				}
+				admitted.ended(err)
 				done()
 			}
 		}))

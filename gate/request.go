@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -30,6 +31,11 @@ type Request struct {
 	Trail *Trail
 }
 
+func (r *Request) stage() string { return cmp.Or(r.Stage, DefaultStage) }
+
+// RouteName is the last part of the ARN of the route that is called: API/STAGE/METHOD/PATH.
+func (r *Request) RouteName() string { return routeName(r.stage(), r.Method, r.Path) }
+
 // Within returns the principal as one whose calls are made for a request.
 func (p Principal) Within(r *Request) Principal {
 	p.request = r
@@ -37,8 +43,10 @@ func (p Principal) Within(r *Request) Principal {
 }
 
 // Guarded says whether anything depends on the requests that Enter is told of:
-// there are policies, or an audit log.
-func (g *Gate) Guarded() bool { return len(g.policies) > 0 || g.audit != nil }
+// there are policies, or an audit log that is written somewhere.
+func (g *Gate) Guarded() bool {
+	return len(g.policies) > 0 || g.audit != nil && len(g.audit.queues) > 0
+}
 
 // Enter asks whether a caller may call the route of a request, and returns the
 // caller as one whose calls are made for it. Every request has to come in by
@@ -46,6 +54,13 @@ func (g *Gate) Guarded() bool { return len(g.policies) > 0 || g.audit != nil }
 func (g *Gate) Enter(ctx context.Context, who Principal, r *Request) (Principal, error) {
 	who = who.Within(r)
 	return who, g.check(ctx, &Call{Principal: who, Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}})
+}
+
+// SignedIn notes in the audit log that somebody has signed in to the web console.
+func (g *Gate) SignedIn(who Principal) {
+	if g.audit != nil {
+		g.audit.allowed(&Call{Principal: who, Action: "klamm:SignIn", Resource: Resource{Kind: "cluster"}})
+	}
 }
 
 // TurnedAway notes in the audit log that nobody knows who made a request, and why

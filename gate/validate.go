@@ -3,7 +3,6 @@ package gate
 import (
 	"encoding/json"
 	"fmt"
-	"path"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,6 +26,8 @@ const (
 // 4.4). It is safe for concurrent use.
 type Validation struct {
 	rules    []topicRule
+	schemas  *schema.Client // of the gate
+	index    *topicIndex
 	failures *prometheus.CounterVec
 	large    chan struct{} // a token for each large value that is being checked
 
@@ -40,6 +41,7 @@ type topicRule struct {
 	value, key *partCheck
 	headers    *headers
 	partial    bool
+	mask       bool
 	speaks     [3]bool // of values, keys, headers
 }
 
@@ -57,6 +59,7 @@ type headerText struct {
 
 // checks are what the records of a topic have to pass; nil is nothing.
 type checks struct {
+	topic      string
 	label      string // of metrics
 	value, key *partCheck
 	headers    *headers
@@ -79,7 +82,7 @@ func NewValidation(rules []TopicRule, read func(name string) ([]byte, error), fa
 	v := &Validation{failures: failures, large: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), topics: map[string]*checks{}}
 	for i := range rules {
 		r := &rules[i]
-		one := topicRule{match: r.Match, partial: r.Partial, speaks: [3]bool{r.Value != nil, r.Key != nil, r.Headers != nil}}
+		one := topicRule{match: r.Match, partial: r.Partial, mask: r.Mask, speaks: [3]bool{r.Value != nil, r.Key != nil, r.Headers != nil}}
 		var err error
 		if one.value, err = r.Value.compile(read); err != nil {
 			return nil, fmt.Errorf("topics[%d].value (%s): %w", i, r.Match, err)
@@ -92,6 +95,11 @@ func NewValidation(rules []TopicRule, read func(name string) ([]byte, error), fa
 		}
 		v.rules = append(v.rules, one)
 	}
+	patterns := make([]string, len(rules))
+	for i := range rules {
+		patterns[i] = rules[i].Match
+	}
+	v.index = newTopicIndex(patterns)
 	return v, nil
 }
 
@@ -112,7 +120,12 @@ func (h *HeaderRules) compile() (*headers, error) {
 
 // Validate makes the gate check what is written from the next call on; nil checks
 // nothing.
-func (g *Gate) Validate(v *Validation) { g.validation.Store(v) }
+func (g *Gate) Validate(v *Validation) {
+	if v != nil {
+		v.schemas = g.schemas
+	}
+	g.validation.Store(v)
+}
 
 // of returns what the records of a topic have to pass; nil: nothing.
 func (v *Validation) of(topic string) *checks {
@@ -135,13 +148,13 @@ func (v *Validation) of(topic string) *checks {
 func (v *Validation) find(topic string) *checks {
 	var c *checks
 	var decided [3]bool
-	for i := range v.rules {
+	for _, i := range v.index.find(topic, func(i int) string { return v.rules[i].match }) {
 		r := &v.rules[i]
-		if ok, _ := path.Match(r.match, topic); !ok {
+		if r.speaks == [3]bool{} { // only about what is shown
 			continue
 		}
 		if c == nil {
-			c = &checks{label: r.match, partial: r.partial}
+			c = &checks{topic: strings.Clone(topic), label: r.match, partial: r.partial}
 			if v.known() < mostTopics/10 {
 				c.label = topic
 			}
@@ -188,6 +201,16 @@ type Invalidity struct {
 	// perhaps in records that were not looked at.
 	Violations []Violation
 	Truncated  bool
+
+	unchecked error // why a record could not be checked; nil: all were
+}
+
+// cause is the error of the call: the Invalidity, or why there is none yet.
+func (e *Invalidity) cause() error {
+	if e.unchecked != nil {
+		return e.unchecked
+	}
+	return e
 }
 
 // Summary is such as "2 problems in 1 of 3 records".
@@ -250,12 +273,15 @@ func (e *Invalidity) Unwrap() error { return &Error{Invalid, e.Summary()} }
 func (v *Validation) check(c *checks, records []*kgo.Record, bad func(i int, own *Invalidity)) *Invalidity {
 	var all *Invalidity
 	for i, r := range records {
-		found := v.checkRecord(c, r)
-		if len(found) == 0 {
+		found, err := v.checkRecord(c, r)
+		if err != nil && bad == nil {
+			return &Invalidity{unchecked: err}
+		}
+		if len(found) == 0 && err == nil {
 			continue
 		}
 		if bad != nil {
-			own := &Invalidity{Records: 1, Failed: 1}
+			own := &Invalidity{Records: 1, Failed: 1, unchecked: err}
 			own.add(0, found)
 			bad(i, own)
 			continue
@@ -284,7 +310,9 @@ func (e *Invalidity) add(record int, found []Violation) {
 }
 
 // checkRecord returns in what a record breaks rules that are enforced.
-func (v *Validation) checkRecord(c *checks, r *kgo.Record) (found []Violation) {
+// The error is that of a registry which cannot answer. Values and keys that are to be
+// written otherwise are changed.
+func (v *Validation) checkRecord(c *checks, r *kgo.Record) (found []Violation, err error) {
 	note := func(part string, warn bool, violations []Violation) {
 		if len(violations) == 0 {
 			return
@@ -296,24 +324,35 @@ func (v *Validation) checkRecord(c *checks, r *kgo.Record) (found []Violation) {
 			found = append(found, violations...)
 		}
 	}
-	if c.value != nil {
-		note("value", c.value.warn, v.checkPart("value", c.value, r.Value))
-	}
-	if c.key != nil {
-		note("key", c.key.warn, v.checkPart("key", c.key, r.Key))
+	for _, part := range []struct {
+		name string
+		rule *partCheck
+		raw  *[]byte
+	}{{"value", c.value, &r.Value}, {"key", c.key, &r.Key}} {
+		if part.rule == nil {
+			continue
+		}
+		broken, instead, err := v.checkPart(part.name, c, part.rule, *part.raw)
+		if err != nil {
+			return nil, err
+		}
+		if instead != nil {
+			*part.raw = instead
+		}
+		note(part.name, part.rule.warn, broken)
 	}
 	if c.headers != nil {
 		note("header", c.headers.warn, c.headers.check(r))
 	}
-	return found
+	return found, nil
 }
 
-func (v *Validation) checkPart(name string, p *partCheck, raw []byte) []Violation {
+func (v *Validation) checkPart(name string, c *checks, p *partCheck, raw []byte) (found []Violation, instead []byte, err error) {
 	if raw == nil && p.nullable {
-		return nil
+		return nil, nil, nil
 	}
 	if len(raw) > p.most {
-		return []Violation{{Part: name, Violation: schema.Violation{Pointer: "#", Keyword: "maxBytes", Detail: fmt.Sprintf("is larger than the %d bytes that are checked", p.most)}}}
+		return []Violation{{Part: name, Violation: schema.Violation{Pointer: "#", Keyword: "maxBytes", Detail: fmt.Sprintf("is larger than the %d bytes that are checked", p.most)}}}, nil, nil
 	}
 	if len(raw) > largeValue {
 		v.large <- struct{}{}
@@ -321,6 +360,12 @@ func (v *Validation) checkPart(name string, p *partCheck, raw []byte) []Violatio
 	}
 	var broken []schema.Violation
 	switch {
+	case p.registry != nil && raw == nil:
+		broken = []schema.Violation{{Pointer: "#", Keyword: "required", Detail: "is missing"}}
+	case p.registry != nil:
+		if broken, instead, err = p.registry.check(v.schemas, c.topic, name == "key", raw); err != nil {
+			return nil, nil, err
+		}
 	case p.json == nil && raw == nil:
 		broken = []schema.Violation{{Pointer: "#", Keyword: "required", Detail: "is missing"}}
 	case p.json == nil:
@@ -337,7 +382,7 @@ func (v *Validation) checkPart(name string, p *partCheck, raw []byte) []Violatio
 	for i, b := range broken {
 		all[i] = Violation{Part: name, Violation: b}
 	}
-	return all
+	return all, instead, nil
 }
 
 func (h *headers) check(r *kgo.Record) (found []Violation) {

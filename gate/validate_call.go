@@ -22,7 +22,7 @@ func (g *Gate) validate(topic string, records []*kgo.Record) ([]*kgo.Record, ref
 	}
 	if !c.partial || len(records) < 2 {
 		if all := v.check(c, records, nil); all != nil {
-			return nil, refusals{}, all
+			return nil, refusals{}, all.cause()
 		}
 		return records, refusals{}, nil
 	}
@@ -31,7 +31,7 @@ func (g *Gate) validate(topic string, records []*kgo.Record) ([]*kgo.Record, ref
 		if refused.errs == nil {
 			refused.errs = map[int]error{}
 		}
-		refused.errs[i] = own
+		refused.errs[i] = own.cause()
 	})
 	if refused.errs == nil {
 		return records, refusals{}, nil
@@ -56,7 +56,7 @@ func (g *Gate) validateAll(topic string, records []*kgo.Record) error {
 		return nil
 	}
 	if all := v.check(c, records, nil); all != nil {
-		return all
+		return all.cause()
 	}
 	return nil
 }

@@ -25,6 +25,17 @@ type TopicRule struct {
 	// refused, in APIs that tell of each record. The default is all or nothing, but
 	// for streams and batches of v3, whose records stand for themselves.
 	Partial bool `yaml:"partial"`
+	// Mask hides the values of the topic's records where they are shown to people: in
+	// the console, and in searches for records. They are shown to who asks for them and
+	// may read them, and that is in the audit log. One matching entry is enough.
+	Mask bool `yaml:"mask"`
+}
+
+// An AvroRule is how JSON that is written becomes Avro.
+type AvroRule struct {
+	// Relaxed takes values of unions as they are, too, without an object that names
+	// their branch: the first branch that they fit counts.
+	Relaxed bool `yaml:"relaxed"`
 }
 
 // A PartRule is what a value or a key must look like: a schema, or simple rules.
@@ -32,6 +43,27 @@ type PartRule struct {
 	// Schema is a JSON Schema: {file: NAME}, or the schema itself. Bytes that are no
 	// JSON fit none.
 	Schema json.RawMessage `yaml:"schema"`
+	// Registry is main where the schemas of schema_registry count, instead of one that
+	// is given here: values must begin with the id of a schema of their subject and fit
+	// it. JSON is taken as well; with Avro and Protobuf it is written in that format.
+	Registry string `yaml:"registry"`
+	// Format is AVRO, JSON or PROTOBUF: schemas of others are refused. The default is
+	// any.
+	Format string `yaml:"format"`
+	// Subject is topic (the default: TOPIC-value, or TOPIC-key), record, topic_record,
+	// or the name of a subject.
+	Subject string `yaml:"subject"`
+	// Version is the only one that counts, a number, or latest, the default: the newest
+	// for JSON that is to be written, and any for what has a schema's id.
+	Version json.RawMessage `yaml:"version"`
+	// OnMissing is reject (the default) or pass: what becomes of records whose schema
+	// the registry does not have.
+	OnMissing string `yaml:"on_missing"`
+	// OnRegistryDown is reject (the default, answered with 503) or pass: what becomes
+	// of records while the registry cannot answer.
+	OnRegistryDown string `yaml:"on_registry_down"`
+	// Avro is how JSON becomes Avro.
+	Avro AvroRule `yaml:"avro"`
 	// Draft is that of a schema without $schema: 4, 6, 7, 2019-09, 2020-12, or auto,
 	// the default, which is 2020-12.
 	Draft string `yaml:"draft"`
@@ -103,8 +135,8 @@ func (t TopicRule) Validate(report func(path, problem string)) {
 	if t.Match == "" || strings.ContainsAny(t.Match, `/[]\`) {
 		report("match", "want a topic, or a pattern such as iot.*")
 	}
-	if t.Value == nil && t.Key == nil && t.Headers == nil {
-		report("", "want a rule for value, key or headers")
+	if t.Value == nil && t.Key == nil && t.Headers == nil && !t.Mask {
+		report("", "want a rule for value, key or headers, or mask")
 	}
 }
 
@@ -117,7 +149,9 @@ func (p PartRule) Validate(report func(path, problem string)) {
 	if !slices.Contains(validModes, p.Mode) {
 		report("mode", "want enforce, warn or off")
 	}
+	p.validateRegistry(report)
 	switch plain := p.plain(); {
+	case p.Registry != "":
 	case len(p.Schema) > 0 && !plain.Zero():
 		report("schema", "write the other rules into the schema")
 	case len(p.Schema) == 0 && plain.Zero() && p.Mode != "off":
@@ -175,6 +209,7 @@ type partCheck struct {
 	most     int
 	json     *schema.JSONSchema // nil: text
 	text     *schema.Text
+	registry *registryRule // nil: none
 }
 
 func (p *PartRule) compile(read func(name string) ([]byte, error)) (*partCheck, error) {
@@ -184,6 +219,10 @@ func (p *PartRule) compile(read func(name string) ([]byte, error)) (*partCheck, 
 	out := &partCheck{warn: p.Mode == "warn", nullable: p.Nullable, most: int(p.MaxBytes)}
 	if out.most == 0 {
 		out.most = usualChecked
+	}
+	if p.Registry != "" {
+		out.registry = p.compileRegistry()
+		return out, nil
 	}
 	if len(p.Schema) == 0 {
 		var err error

@@ -165,6 +165,11 @@ func (a *apiKeys) authenticate(r *http.Request) (gate.Principal, error) {
 	if !ok {
 		return gate.Principal{}, front.ErrNotMine
 	}
+	return a.holder(r, key)
+}
+
+// holder is the caller that a key of a request stands for.
+func (a *apiKeys) holder(r *http.Request, key string) (gate.Principal, error) {
 	if !keyShape(key) {
 		return gate.Principal{}, refuseKey()
 	}

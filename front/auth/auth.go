@@ -4,7 +4,8 @@
 // New makes a Chain of the schemes that the configuration names, in a fixed order:
 // signed requests (sigv4.go, canonical.go), bearer tokens (jwt.go, jwks.go,
 // graph.go), client certificates (mtls.go), passwords (basic.go, htpasswd.go), API
-// keys (apikey.go, keys.go) and HTTP authorizers (authorizer.go). Each says that a
+// keys (apikey.go, keys.go) and HTTP authorizers (authorizer.go). People who have signed
+// in to the web console come with a session instead (session.go, session_oidc.go). Each says that a
 // request carries nothing of its kind, that what it carries is bad, which ends the
 // matter, or who is calling. Where nobody says anything, the first scheme refuses,
 // and its challenge tells the client how to come back.
@@ -57,11 +58,20 @@ type Env struct {
 	Streams func(pattern string) bool
 	// Groups returns the ids of the groups that policies mention; nil: none.
 	Groups func() []string
+	// Barred says what is wrong with a request that is denied to everybody, so that
+	// nobody has to be asked who makes it: see gate.Authority.Barred. Nil: nothing is.
+	Barred func(who gate.Principal, r *gate.Request) error
 	// Login asks the brokers whether they take a caller's credential; see
 	// gate.Gate.Login. Nil: credentials are not passed on.
-	Login   func(context.Context, kafka.Caller) error
-	Metrics prometheus.Registerer // required
-	Log     *slog.Logger          // required
+	Login func(context.Context, kafka.Caller) error
+	// Console is how people sign in to the web console; the zero value has sessions only
+	// for those who come with a key or a password.
+	Console Console
+	// SessionSeed is what sessions are sealed with where Console has no key; empty:
+	// something that nobody else knows.
+	SessionSeed []byte
+	Metrics     prometheus.Registerer // required
+	Log         *slog.Logger          // required
 
 	now func() time.Time // nil: time.Now
 }
@@ -88,6 +98,8 @@ type Chain struct {
 	idle      bool // nothing is to be done in the background
 	schemes   []scheme
 	keys      *apiKeys // nil: none are taken
+	tokens    *jwt     // nil: none are taken
+	sessions  *sessions
 	results   *prometheus.CounterVec
 	quiet     *rate.Limiter // of log lines about failed logins
 
@@ -105,7 +117,11 @@ func New(ctx context.Context, cfg Config, env Env) (*Chain, error) {
 	if env.Metrics != nil {
 		env.Metrics.MustRegister(c.results)
 	}
-	if err := c.addSchemes(ctx, cfg); err != nil {
+	err := c.addSchemes(ctx, cfg)
+	if err == nil {
+		c.sessions, err = newSessions(ctx, c)
+	}
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -118,7 +134,11 @@ func Check(ctx context.Context, cfg Config, env Env) error {
 	c := newChain(cfg, env)
 	c.idle = true
 	defer c.Close()
-	return c.addSchemes(ctx, cfg)
+	if err := c.addSchemes(ctx, cfg); err != nil {
+		return err
+	}
+	_, err := newSessions(ctx, c)
+	return err
 }
 
 func newChain(cfg Config, env Env) *Chain {
@@ -153,6 +173,7 @@ func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
 		if err != nil {
 			return err
 		}
+		c.tokens = j
 		c.add(gate.SchemeJWT, j.authenticate, func(*http.Request) error { return refuseToken("") }, j.renew)
 	}
 	if c.env.Certificate != nil {
@@ -175,7 +196,7 @@ func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
 		c.add(gate.SchemeAPIKey, c.keys.authenticate, func(*http.Request) error { return refuseKey() }, c.keys.authenticate)
 	}
 	for _, a := range cfg.Authorizers {
-		one, err := newAuthorizer(ctx, a, c.env)
+		one, err := newAuthorizer(ctx, a, c)
 		if err != nil {
 			return fmt.Errorf("auth.authorizers: %s: %w", a.Name, err)
 		}
@@ -211,8 +232,12 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		message := "There is more than one Authorization header."
 		return gate.Principal{}, c.refused(r, "", front.RefuseAWS(gate.Invalid, http.StatusBadRequest, "BadRequestException", "message", &message))
 	}
+	signedIn := c.sessions != nil && c.sessions.mayCount(r)
 	for i := range c.schemes {
 		s := &c.schemes[i]
+		if signedIn && s.name != gate.SchemeSigV4 && s.name != gate.SchemeJWT {
+			break // what is left is a connection's certificate; the session was begun on purpose
+		}
 		who, err := s.authenticate(r)
 		if errors.Is(err, front.ErrNotMine) {
 			continue
@@ -226,12 +251,20 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		s.taken.Inc()
 		return c.renewable(r, s, who), nil
 	}
+	if signedIn {
+		if who, err := c.resume(r); !errors.Is(err, front.ErrNotMine) {
+			return who, err
+		}
+	}
 	if len(c.schemes) == 0 || c.anonymous && r.Header["Authorization"] == nil {
 		c.results.WithLabelValues(gate.SchemeAnonymous, "anonymous").Inc()
 		return gate.Principal{}, front.ErrNotMine
 	}
 	first := c.schemes[0]
 	c.results.WithLabelValues(first.name, "missing").Inc()
+	if fromConsole(r) || r.URL.Path == whoAmI {
+		return gate.Principal{}, errSignIn
+	}
 	return gate.Principal{}, first.challenge(r)
 }
 
@@ -241,7 +274,7 @@ func (c *Chain) complete(r *http.Request, s *scheme, who gate.Principal) (gate.P
 		// A key beside other credentials says no more than whom to count.
 		switch key, err := c.keys.authenticate(r); {
 		case err == nil:
-			who.KeyID = key.KeyID
+			who.KeyID, who.KeyName, who.Plans = key.KeyID, key.KeyName, key.Plans
 		case !errors.Is(err, front.ErrNotMine):
 			return who, err
 		}

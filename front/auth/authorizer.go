@@ -2,10 +2,12 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +31,8 @@ const (
 	largestAnswer = 256 << 10
 	// longestMethodARN bounds what is asked about, in bytes.
 	longestMethodARN = 1600
+	// longestResource bounds the resources of a policy that it returns, in characters.
+	longestResource = 512
 	// longestIdentity bounds what identifies a caller, in bytes.
 	longestIdentity = 16 << 10
 )
@@ -39,6 +43,7 @@ type authorizer struct {
 	cfg      Authorizer
 	env      Env
 	secret   string
+	keys     *apiKeys // nil: there are none
 	identity []identityPart
 	form     *regexp.Regexp // of the token; nil: any
 	ttl      time.Duration
@@ -53,6 +58,7 @@ type judgement struct {
 	set  *iam.Set // nil: whoever is authorized may do everything
 	deny bool     // and otherwise nothing
 	no   bool     // nobody is calling
+	key  string   // the API key that the caller counts as; "": none
 	at   time.Time
 }
 
@@ -63,16 +69,17 @@ func parseIdentity(text string) (identityPart, error) {
 	kind, name, _ := strings.Cut(text, ":")
 	p := identityPart{kind, name}
 	switch {
-	case kind == "header" && headerForm.MatchString(name), kind == "query" && name != "":
+	case kind == "header" && headerForm.MatchString(name), (kind == "query" || kind == "stage") && name != "":
 		return p, nil
 	case kind == "context" && (name == "routeKey" || name == "path" || name == "httpMethod" || name == "sourceIp"):
 		return p, nil
 	}
-	return p, errors.New("want header:NAME, query:NAME or context:NAME")
+	return p, errors.New("want header:NAME, query:NAME, stage:NAME or context:NAME")
 }
 
-func newAuthorizer(ctx context.Context, cfg Authorizer, env Env) (*authorizer, error) {
-	a := &authorizer{cfg: cfg, env: env, ttl: 5 * time.Minute, known: newCache[string, judgement](rememberedAnswers), http: &http.Client{
+func newAuthorizer(ctx context.Context, cfg Authorizer, c *Chain) (*authorizer, error) {
+	env := c.env
+	a := &authorizer{cfg: cfg, env: env, keys: c.keys, ttl: 5 * time.Minute, known: newCache[string, judgement](rememberedAnswers), http: &http.Client{
 		Timeout: cfg.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: time.Minute},
 	}}
@@ -143,16 +150,39 @@ func (a *authorizer) check(r *http.Request, within time.Duration) (gate.Principa
 	if a.form != nil && !a.form.MatchString(values[0]) {
 		return gate.Principal{}, refuseUnauthorized()
 	}
-	arn := methodARN(a.env, r)
+	called := front.RequestOf(r)
+	arn := methodARN(a.env, called)
 	if len(arn) > longestMethodARN {
 		message := "The method ARN is too long"
 		return gate.Principal{}, front.RefuseAWS(gate.TooLarge, http.StatusRequestURITooLong, "RequestTooLongException", "message", &message)
+	}
+	if err := a.barred(r, called); err != nil {
+		return gate.Principal{}, err
 	}
 	j, err := a.judge(r, values, arn, within)
 	if err != nil {
 		return gate.Principal{}, err
 	}
-	return j.decide(r, a.env, arn)
+	who, err := j.decide(r, a.env, arn)
+	if err != nil || j.key == "" || a.keys == nil {
+		return who, err
+	}
+	key, err := a.keys.holder(r, j.key)
+	who.KeyID, who.KeyName, who.Plans = key.KeyID, key.KeyName, key.Plans
+	return who, err
+}
+
+// barred is the refusal of a request that nobody may make: then nobody is asked.
+func (a *authorizer) barred(r *http.Request, called *gate.Request) error {
+	if a.env.Barred == nil {
+		return nil
+	}
+	who := gate.Anonymous
+	who.Source, who.Secure = a.env.source(r), a.env.Links.Secure(r)
+	if err := a.env.Barred(who, called); err != nil {
+		return &front.Refusal{Kind: gate.Denied, Message: err.Error()}
+	}
+	return nil
 }
 
 // values are the parts of the caller's identity; false means that one is missing.
@@ -165,6 +195,8 @@ func (a *authorizer) values(r *http.Request) ([]string, bool) {
 			values[i] = strings.Join(r.Header.Values(p.name), ",")
 		case "query":
 			values[i] = r.URL.Query().Get(p.name)
+		case "stage":
+			values[i] = front.StageVariables(r)[p.name]
 		default:
 			values[i] = a.contextValue(r, p.name)
 		}
@@ -187,9 +219,9 @@ func (a *authorizer) contextValue(r *http.Request, name string) string {
 	return a.env.source(r).String()
 }
 
-// methodARN names what is called (gateway-policies.md 2.2).
-func methodARN(env Env, r *http.Request) string {
-	return "arn:aws:execute-api:" + env.Region + ":" + env.Account + ":klamm/" + gate.DefaultStage + "/" + r.Method + "/" + strings.TrimPrefix(r.URL.Path, "/")
+// methodARN names what is called, as policies do (gateway-policies.md 2.2).
+func methodARN(env Env, called *gate.Request) string {
+	return "arn:aws:execute-api:" + env.Region + ":" + env.Account + ":" + called.RouteName()
 }
 
 // judge returns the authorizer's answer. Requests with the same identity wait for
@@ -197,7 +229,7 @@ func methodARN(env Env, r *http.Request) string {
 func (a *authorizer) judge(r *http.Request, values []string, arn string, within time.Duration) (judgement, error) {
 	// With their lengths, so that nothing can move from one to the next.
 	var key strings.Builder
-	for _, v := range values {
+	for _, v := range append([]string{front.StageOf(r)}, values...) {
 		fmt.Fprintf(&key, "%d:%s", len(v), v)
 	}
 	digest := sha256.Sum256([]byte(key.String()))
@@ -270,7 +302,9 @@ func (a *authorizer) ask(r *http.Request, values []string, arn string) (judgemen
 // failed is the outcome while an authorizer does not answer.
 func (a *authorizer) failed(err error) error {
 	a.env.Log.Warn("an HTTP authorizer does not answer", "authorizer", a.cfg.Name, "err", err)
-	return unavailable("the authorizer does not answer", "1")
+	e := unavailable("the authorizer does not answer", "1")
+	e.Header["X-Amzn-Errortype"] = []string{"AuthorizerFailureException"}
+	return e
 }
 
 // event is the question. Signatures are not shown to anybody.
@@ -289,10 +323,14 @@ func (a *authorizer) event(r *http.Request, values []string, arn string) map[str
 	for name, v := range r.URL.Query() {
 		query[name] = v[len(v)-1]
 	}
+	stage, variables := cmp.Or(front.StageOf(r), gate.DefaultStage), front.StageVariables(r)
+	if variables == nil {
+		variables = map[string]string{} // an object, not null
+	}
 	identity := map[string]any{"sourceIp": a.env.source(r).String(), "apiKey": r.Header.Get("X-Api-Key")}
 	if a.env.Certificate != nil {
 		if _, c, _, ok := a.env.Certificate(r); ok {
-			identity["clientCert"] = map[string]any{"subjectDN": c.SubjectDN, "issuerDN": c.IssuerDN, "serialNumber": c.Serial,
+			identity["clientCert"] = map[string]any{"clientCertPem": certPEM(r), "subjectDN": c.SubjectDN, "issuerDN": c.IssuerDN, "serialNumber": c.Serial,
 				"validity": map[string]string{"notBefore": certTime(c.NotBefore), "notAfter": certTime(c.NotAfter)}}
 		}
 	}
@@ -303,10 +341,19 @@ func (a *authorizer) event(r *http.Request, values []string, arn string) map[str
 	}
 	return map[string]any{
 		"type": "REQUEST", "methodArn": arn, "resource": resource, "path": r.URL.Path, "httpMethod": r.Method, "headers": headers,
-		"queryStringParameters": query, "pathParameters": parameters, "stageVariables": map[string]string{},
-		"requestContext": map[string]any{"path": r.URL.Path, "accountId": a.env.Account, "resourceId": resource, "stage": gate.DefaultStage, "httpMethod": r.Method,
+		"queryStringParameters": query, "pathParameters": parameters, "stageVariables": variables,
+		"requestContext": map[string]any{"path": r.URL.Path, "accountId": a.env.Account, "resourceId": resource, "stage": stage, "httpMethod": r.Method,
 			"requestId": r.Header.Get("X-Request-Id"), "identity": identity},
 	}
+}
+
+// certPEM is the certificate that a connection was made with; empty if a proxy has
+// made another one.
+func certPEM(r *http.Request) string {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return ""
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.TLS.PeerCertificates[0].Raw}))
 }
 
 // certTime is a time as the original shows it.
@@ -343,6 +390,11 @@ func (a *authorizer) read(text []byte) (judgement, error) {
 	if j.who.Context, err = contextOf(answer["context"]); err != nil {
 		return j, err
 	}
+	if usage, there := answer["usageIdentifierKey"]; there && usage != nil {
+		if j.key, _ = usage.(string); j.key == "" {
+			return j, errors.New("usageIdentifierKey is no text")
+		}
+	}
 	name, _ := answer["principalId"].(string)
 	if simple, there := answer["isAuthorized"]; there {
 		allowed, ok := simple.(bool)
@@ -363,6 +415,9 @@ func (a *authorizer) read(text []byte) (judgement, error) {
 		document, err := iam.Parse(raw.Policy, iam.Identities)
 		if err != nil {
 			return j, fmt.Errorf("policyDocument: %w", err)
+		}
+		if document.LongestResource() > longestResource {
+			return j, fmt.Errorf("policyDocument: a resource has more than %d characters", longestResource)
 		}
 		j.set, err = iam.NewSet(a.env.Account, []*iam.Policy{{Name: a.cfg.Name, Kind: iam.Identities, Attach: []string{"*"}, Document: document}})
 		if err != nil {

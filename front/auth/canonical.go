@@ -21,7 +21,7 @@ func canonicalRequest(r *http.Request, host string, signed []string, payload str
 	path, query := wireTarget(r.RequestURI)
 	var b strings.Builder
 	b.Grow(512)
-	b.WriteString(r.Method)
+	b.WriteString(strings.ToUpper(r.Method))
 	b.WriteByte('\n')
 	b.WriteString(canonicalPath(path, single))
 	b.WriteByte('\n')

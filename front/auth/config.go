@@ -42,6 +42,11 @@ func (c Config) Configured() bool {
 	return c.IAM != nil || len(c.JWT) > 0 || c.Basic != nil || c.APIKeys != nil || len(c.Authorizers) > 0
 }
 
+// Issues says whether tokens of an issuer are taken.
+func (c Config) Issues(issuer string) bool {
+	return slices.ContainsFunc(c.JWT, func(i Issuer) bool { return slices.Contains(i.names(), issuer) })
+}
+
 // Validate reports what the parts have in common and must not.
 func (c Config) Validate(report func(path, problem string)) {
 	issuers := map[string]bool{}
@@ -564,7 +569,7 @@ type Authorizer struct {
 	// URL is where it answers.
 	URL string `yaml:"url"`
 	// Identity are the parts of a request that say who is calling, as in
-	// header:X-Ticket, query:ticket or context:routeKey; the default is
+	// header:X-Ticket, query:ticket, stage:VARIABLE or context:routeKey; the default is
 	// header:Authorization. A request without one of them is refused.
 	Identity []string `yaml:"identity"`
 	// Validation is a regular expression that the token of type token must match
@@ -605,7 +610,7 @@ func (a Authorizer) Validate(report func(path, problem string)) {
 	}
 	for i, text := range a.Identity {
 		if _, err := parseIdentity(text); err != nil || a.Type == "token" && !strings.HasPrefix(text, "header:") {
-			report(fmt.Sprintf("identity[%d]", i), "want header:NAME, query:NAME, context:routeKey, context:path, context:httpMethod or context:sourceIp; for type token, header:NAME")
+			report(fmt.Sprintf("identity[%d]", i), "want header:NAME, query:NAME, stage:NAME, context:routeKey, context:path, context:httpMethod or context:sourceIp; for type token, header:NAME")
 		}
 	}
 }

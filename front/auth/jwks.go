@@ -217,11 +217,30 @@ var errAbsent = errors.New("there is nothing")
 
 // discover finds out where the keys are (OpenID Connect Discovery, RFC 8414).
 func (s *keySet) discover(ctx context.Context) (string, error) {
+	doc, err := s.metadata(ctx)
+	if err == nil && !safeURL(doc.Keys) {
+		return "", fmt.Errorf("%s: jwks_uri is no https URL", doc.at)
+	}
+	return doc.Keys, err
+}
+
+// issuerMetadata is what an issuer says of itself.
+type issuerMetadata struct {
+	at        string
+	Issuer    string   `json:"issuer"`
+	Keys      string   `json:"jwks_uri"`
+	Authorize string   `json:"authorization_endpoint"`
+	Token     string   `json:"token_endpoint"`
+	Methods   []string `json:"token_endpoint_auth_methods_supported"`
+}
+
+// metadata asks the issuer what it says of itself.
+func (s *keySet) metadata(ctx context.Context) (doc issuerMetadata, err error) {
 	at := []string{s.cfg.Discovery}
 	if s.cfg.Discovery == "" || s.cfg.Discovery == "auto" {
 		u, err := url.Parse(s.cfg.Issuer)
 		if err != nil {
-			return "", err
+			return doc, err
 		}
 		path := strings.TrimSuffix(u.Path, "/")
 		at = []string{strings.TrimSuffix(s.cfg.Issuer, "/") + "/.well-known/openid-configuration", u.Scheme + "://" + u.Host + "/.well-known/oauth-authorization-server" + path}
@@ -235,24 +254,18 @@ func (s *keySet) discover(ctx context.Context) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", err
-		}
-		var doc struct {
-			Issuer string `json:"issuer"`
-			Keys   string `json:"jwks_uri"`
+			return doc, err
 		}
 		if err := json.Unmarshal(raw, &doc); err != nil {
-			return "", fmt.Errorf("%s: not JSON", one)
+			return doc, fmt.Errorf("%s: not JSON", one)
 		}
 		if doc.Issuer != s.cfg.Issuer {
-			return "", fmt.Errorf("%s names another issuer than %q", one, s.cfg.Issuer)
+			return doc, fmt.Errorf("%s names another issuer than %q", one, s.cfg.Issuer)
 		}
-		if !safeURL(doc.Keys) {
-			return "", fmt.Errorf("%s: jwks_uri is no https URL", one)
-		}
-		return doc.Keys, nil
+		doc.at = one
+		return doc, nil
 	}
-	return "", fmt.Errorf("%s: %w", at[0], errAbsent)
+	return doc, fmt.Errorf("%s: %w", at[0], errAbsent)
 }
 
 func (s *keySet) get(ctx context.Context, at string) ([]byte, http.Header, error) {

@@ -64,7 +64,7 @@ func refuseToken(description string) error {
 }
 
 // unavailable is the answer while somebody who must be asked does not answer.
-func unavailable(message, retryAfter string) error {
+func unavailable(message, retryAfter string) *front.Refusal {
 	return &front.Refusal{Kind: gate.Unavailable, Message: message, Header: http.Header{"Retry-After": {retryAfter}}}
 }
 
@@ -440,29 +440,35 @@ func (is *issuer) accept(t *parsedToken, now time.Time) (verified, error) {
 	if !is.kindOfToken(t, scopes, roles) {
 		return verified{}, tokenError(tokenMalformed)
 	}
-	for name, want := range is.cfg.RequiredClaims {
-		if !slices.ContainsFunc(scalars(t.claims[name]), func(v string) bool { return slices.Contains(want, v) }) {
-			return verified{}, tokenError(tokenClaim)
-		}
+	who, ask, err := is.caller(t.claims)
+	if err != nil {
+		return verified{}, err
 	}
 	bound, err := is.binding(t.claims)
 	if err != nil {
 		return verified{}, err
 	}
-	appOnly := isAppOnly(t.claims)
-	name := is.principal(t.claims, appOnly)
-	if !validName(name) {
-		return verified{}, tokenError(tokenClaim)
+	who.Issued, who.Expires = issued, expires
+	return verified{who: who, ask: ask, bound: bound, sources: is.cfg.Sources}, nil
+}
+
+// caller returns who the claims of a token name, and whether somebody has to be asked
+// for the groups.
+func (is *issuer) caller(claims map[string]any) (who gate.Principal, ask bool, err error) {
+	for name, want := range is.cfg.RequiredClaims {
+		if !slices.ContainsFunc(scalars(claims[name]), func(v string) bool { return slices.Contains(want, v) }) {
+			return who, false, tokenError(tokenClaim)
+		}
 	}
-	groups, there := t.claims[is.cfg.GroupsClaim]
-	return verified{
-		who: gate.Principal{
-			Name: "User:" + name, Groups: texts(groups), Scheme: gate.SchemeJWT, Scopes: scopes, Roles: roles, Claims: t.claims,
-			Issued: issued, Expires: expires,
-		},
-		ask:   !there && (overage(t.claims) || appOnly),
-		bound: bound, sources: is.cfg.Sources,
-	}, nil
+	appOnly := isAppOnly(claims)
+	name := is.principal(claims, appOnly)
+	if !validName(name) {
+		return who, false, tokenError(tokenClaim)
+	}
+	groups, there := claims[is.cfg.GroupsClaim]
+	return gate.Principal{
+		Name: "User:" + name, Groups: texts(groups), Scheme: gate.SchemeJWT, Scopes: is.scopes(claims), Roles: texts(claims[is.cfg.RolesClaim]), Claims: claims,
+	}, !there && (overage(claims) || appOnly), nil
 }
 
 // checkTimes returns when a token was made and when it ends, skew included.

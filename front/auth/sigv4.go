@@ -127,6 +127,11 @@ func newKey(ctx context.Context, k AccessKey, env Env) (*iamKey, error) {
 		account = env.Account
 	}
 	who := gate.Principal{Name: k.Principal, Groups: slices.Clone(k.Groups), Scheme: gate.SchemeSigV4, AccountID: account, Tags: k.Tags, Expires: one.expires}
+	if one.token != "" {
+		// The file does not say when the session began. Policies must not take it for a
+		// new one, nor for a key without a session.
+		who.Issued = time.Unix(0, 0)
+	}
 	name := k.User
 	if k.Role != "" {
 		name = "role/" + k.Role

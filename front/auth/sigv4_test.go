@@ -210,6 +210,9 @@ func TestRequestsOfTheSDKAreTaken(t *testing.T) {
 			if err != nil || who.Name != tc.want {
 				t.Errorf("got %q, %v; want %q", who.Name, err, tc.want)
 			}
+			if temporary := tc.key.AccessKeyID == tempKey; temporary == who.Issued.IsZero() {
+				t.Errorf("issued at %v: only the session of a temporary key has such a time", who.Issued)
+			}
 		})
 	}
 }
@@ -457,7 +460,7 @@ func TestSignedBodies(t *testing.T) {
 			}
 			if tc.status == 403 {
 				var m map[string]string
-				if err := json.Unmarshal(got, &m); err != nil || len(m) != 1 || m["message"] == "" || answer.Header.Get("X-Amzn-Requestid") == "" || answer.Header.Get("Date") == "" {
+				if err := json.Unmarshal(got, &m); err != nil || len(m) != 1 || m["message"] == "" || answer.Header.Get("X-Amzn-Requestid") == "" || !strings.HasSuffix(answer.Header.Get("X-Amz-Apigw-Id"), "=") || answer.Header.Get("Date") == "" {
 					t.Errorf("answer %s, %v", got, answer.Header)
 				}
 			}
