@@ -64,6 +64,15 @@ func ItemFailures(answer []byte, events []*event.Event) error {
 	return &PartialError{Failed: failed}
 }
 
+// ReportsItems says whether an answer is one for ItemFailures. Receivers behind
+// EventBridge Pipes may answer anything else.
+func ReportsItems(answer []byte) bool {
+	var doc struct {
+		Failures json.RawMessage `json:"batchItemFailures"`
+	}
+	return json.Unmarshal(answer, &doc) == nil && doc.Failures != nil
+}
+
 // A place is where a record stands: "TOPIC-PARTITION" and the offset.
 type place struct {
 	partition string

@@ -80,6 +80,10 @@ type Env struct {
 	// Invoke runs a function; the errors are those of function.Host. It is nil where
 	// there are none.
 	Invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
+	// Enqueue keeps an invocation that nobody waits for until the function has taken it;
+	// the error is function.ErrNotFound if there is none of that name. It is nil where
+	// there are no functions.
+	Enqueue func(ctx context.Context, name string, in function.Invocation) error
 	// Egress says which addresses may be reached.
 	Egress *Egress
 	// Secret looks up what the configuration names by a secret.Ref.
@@ -109,7 +113,12 @@ type Failure struct {
 	Final    bool          // not to be tried again
 	// Unreachable says that no connection to the target's endpoint could be made.
 	Unreachable bool
-	Err         error
+	// Halts says that a sink connector must not go on: its task fails at once, and
+	// nothing is given up. Other pipes try again.
+	Halts bool
+	// Code is what dead letters of rules say; empty: what ErrorCode makes of the rest.
+	Code string
+	Err  error
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }

@@ -35,6 +35,9 @@ type Config struct {
 	// Array makes one event an array, too: functions behind EventBridge Pipes get
 	// nothing else.
 	Array bool `yaml:"-" json:"array,omitempty"`
+	// Asynchronous puts events into the queue of the function, and does not wait for it:
+	// the queue makes its own attempts.
+	Asynchronous bool `yaml:"-" json:"asynchronous,omitempty"`
 	// Queued says that the events are invocations that were put into a queue: the
 	// key names the function.
 	Queued bool `yaml:"-" json:"queued,omitempty"`
@@ -59,26 +62,35 @@ type lambda struct {
 	pipe   string
 	batch  string
 	invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
+	queue  func(ctx context.Context, name string, in function.Invocation) error
 }
 
 func open(config json.RawMessage, env target.Env) (target.Target, error) {
-	l := &lambda{pipe: env.Pipe, batch: env.Batch, invoke: env.Invoke}
+	l := &lambda{pipe: env.Pipe, batch: env.Batch, invoke: env.Invoke, queue: env.Enqueue}
 	if err := json.Unmarshal(config, &l.config); err != nil {
 		return nil, fmt.Errorf("function: %w", err)
 	}
-	if l.invoke == nil {
+	if l.invoke == nil || l.config.Asynchronous && l.queue == nil {
 		return nil, errors.New("function: there are no functions here")
 	}
 	return l, nil
 }
 
-// Endpoint is the function: it fails on its own.
-func (l *lambda) Endpoint() string { return "function:" + l.config.Name }
+// Endpoint is the function: it fails on its own. A queue takes everything.
+func (l *lambda) Endpoint() string {
+	if l.config.Asynchronous {
+		return ""
+	}
+	return "function:" + l.config.Name
+}
 
-// Deliver invokes the function and waits for it.
+// Deliver invokes the function and waits for it, unless it is asynchronous.
 func (l *lambda) Deliver(ctx context.Context, events []*event.Event) error {
+	if l.config.Asynchronous {
+		return l.enqueue(ctx, events)
+	}
 	answer, err := l.ask(ctx, events, l.config.Array)
-	if err != nil || !l.config.ReportFailures && !(l.config.Array && reports(answer)) {
+	if err != nil || !l.config.ReportFailures && !(l.config.Array && target.ReportsItems(answer)) {
 		return err
 	}
 	err = target.ItemFailures(answer, events)
@@ -87,15 +99,6 @@ func (l *lambda) Deliver(ctx context.Context, events []*event.Event) error {
 		return &target.Failure{Response: answer[:min(len(answer), excerpt)], Err: fmt.Errorf("function %s: %w", l.config.Name, err)}
 	}
 	return err
-}
-
-// reports says whether an answer names records that were not accepted. Functions
-// behind EventBridge Pipes may answer anything else.
-func reports(answer []byte) bool {
-	var doc struct {
-		Failures json.RawMessage `json:"batchItemFailures"`
-	}
-	return json.Unmarshal(answer, &doc) == nil && doc.Failures != nil
 }
 
 // Invoke invokes the function and returns its answer.
@@ -151,7 +154,11 @@ func (l *lambda) payload(events []*event.Event, array bool) []byte {
 	if len(events) == 1 && !array && l.batch == "" {
 		return events[0].AppendJSON(nil)
 	}
-	payload := []byte{'['}
+	size := 2
+	for _, e := range events {
+		size += len(e.Payload()) + 3 // of text, which is quoted, too, where nothing in it needs an escape
+	}
+	payload := append(make([]byte, 0, size), '[')
 	for i, e := range events {
 		if i > 0 {
 			payload = append(payload, ',')

@@ -29,6 +29,11 @@ func (l *lambdas) invoke(_ context.Context, name string, in function.Invocation)
 	return l.out, l.err
 }
 
+func (l *lambdas) enqueue(_ context.Context, name string, in function.Invocation) error {
+	l.name, l.in = name, in
+	return l.err
+}
+
 func opened(t *testing.T, l *lambdas, batch string, c Config) target.Invoker {
 	t.Helper()
 	config, err := json.Marshal(c)
@@ -36,7 +41,7 @@ func opened(t *testing.T, l *lambdas, batch string, c Config) target.Invoker {
 		t.Fatal(err)
 	}
 	env := targettest.Env(t, batch)
-	env.Invoke = l.invoke
+	env.Invoke, env.Enqueue = l.invoke, l.enqueue
 	tg, err := Kind().Open(config, env)
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,8 @@ type Config struct {
 	// RotateKeep is how many renamed files are kept; the oldest is removed. The
 	// default is 10.
 	RotateKeep int `yaml:"rotate_keep" json:"rotate_keep,omitempty"`
+	// Headers are the names of the headers that records keep in a topic; nil: all.
+	Headers []string `yaml:"-" json:"headers,omitzero"`
 }
 
 const (
@@ -72,7 +74,11 @@ func kind(topics target.Kind, stdout *os.File) target.Kind {
 			return nil, problem
 		}
 		if c.Name != "" {
-			topic, err := json.Marshal(map[string]string{"name": Topic(c.Name)})
+			config := map[string]any{"name": Topic(c.Name)}
+			if c.Headers != nil {
+				config["headers"] = c.Headers
+			}
+			topic, err := json.Marshal(config)
 			if err != nil {
 				return nil, fmt.Errorf("log %s: %w", c.Name, err)
 			}
@@ -171,7 +177,7 @@ func (l *lines) appendLine(dst []byte, e *event.Event) []byte {
 	dst = append(dst, `{"pipe":`...)
 	dst = scan.AppendString(dst, l.pipe)
 	comma := len(dst)
-	dst, _, _ = event.AppendDocument(dst, e.Record, beside)
+	dst, _, _ = event.AppendDocument(dst, e.Seen(), beside)
 	dst[comma] = ','
 	dst = append(dst[:len(dst)-1], `,"value":`...)
 	dst = append(e.AppendJSON(dst), '}')

@@ -106,7 +106,7 @@ func (p *picker) pick(e *event.Event, found func(values [][]byte) error) error {
 			p.documents.Put(buffer)
 		}
 	}()
-	doc, _, form := event.AppendDocument((*buffer)[:0], e.Record, p.fields)
+	doc, _, form := event.AppendDocument((*buffer)[:0], e.Seen(), p.fields)
 	*buffer = doc
 	if p.ofValue && form > event.JSON {
 		return errNotJSON

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,6 +28,8 @@ type Config struct {
 	// goes with the cluster that the pipe reads from, and not with an enrichment,
 	// delivery.attempts, max_age, bisect and log: all.
 	Transactional bool `yaml:"transactional" json:"transactional,omitempty"`
+	// Headers are the names of the headers that records keep; nil: all of them.
+	Headers []string `yaml:"-" json:"headers,omitzero"`
 }
 
 // Kind returns the topic kind.
@@ -50,6 +51,7 @@ func (c *Config) Validate(report func(path, problem string)) {
 
 type topic struct {
 	name    string
+	headers []string // that are kept; nil: all
 	produce target.Produce
 }
 
@@ -67,16 +69,10 @@ func open(config json.RawMessage, env target.Env) (target.Target, error) {
 			return nil, errors.New("topic: a transaction cannot span two clusters")
 		}
 	}
-	return &topic{name: c.Name, produce: produce}, nil
+	return &topic{name: c.Name, headers: c.Headers, produce: produce}, nil
 }
 
 func (t *topic) Close() error { return nil }
-
-// hops is the header that counts how many pipes a record has come through.
-const hops = "klamm.hops"
-
-// maxHops ends loops that pipes make of several topics.
-const maxHops = 32
 
 // Deliver writes one record for each event, with the key and headers of the
 // record that it came from. It reports which were not acknowledged.
@@ -85,11 +81,12 @@ func (t *topic) Deliver(ctx context.Context, events []*event.Event) error {
 	at := make([]int, 0, len(events))
 	failed := map[int]error{}
 	for i, e := range events {
-		headers, n := travelled(e.Record.Headers)
-		if n > maxHops {
-			failed[i] = target.Permanent(fmt.Errorf("the record has come through %d pipes: they form a loop", maxHops))
+		n := event.Hops(e.Record.Headers, event.HeaderHops) + 1
+		if n > event.MaxHops {
+			failed[i] = target.Permanent(fmt.Errorf("the record has come through %d pipes: they form a loop", event.MaxHops))
 			continue
 		}
+		headers := event.WithHops(e.Record.Headers, t.headers, event.HeaderHops, n)
 		records = append(records, &kgo.Record{Topic: t.name, Partition: -1, Key: e.Record.Key, Value: e.Payload(), Headers: headers})
 		at = append(at, i)
 	}
@@ -117,21 +114,4 @@ func (t *topic) explain(err error) error {
 		}
 	}
 	return wrapped
-}
-
-// travelled returns the headers with the count of hops raised by one.
-func travelled(headers []kgo.RecordHeader) ([]kgo.RecordHeader, int) {
-	n := 0
-	next := make([]kgo.RecordHeader, 0, len(headers)+1)
-	for _, h := range headers {
-		if h.Key == hops {
-			if was, err := strconv.Atoi(string(h.Value)); err == nil {
-				n = max(n, was)
-			}
-			continue
-		}
-		next = append(next, h)
-	}
-	n++
-	return append(next, kgo.RecordHeader{Key: hops, Value: strconv.AppendInt(nil, int64(n), 10)}), n
 }

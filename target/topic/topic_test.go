@@ -35,13 +35,46 @@ func TestRecordsKeepKeyAndHeaders(t *testing.T) {
 	var got []*kgo.Record
 	tg := &topic{name: "out", produce: written(&got, nil)}
 	e := targettest.Event(1, "k", "v")
-	e.Record.Headers = []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: hops, Value: []byte("4")}}
+	e.Record.Headers = []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: event.HeaderHops, Value: []byte("4")}}
 	if err := tg.Deliver(t.Context(), []*event.Event{e}); err != nil {
 		t.Fatal(err)
 	}
 	r := got[0]
 	if r.Topic != "out" || r.Partition != -1 || string(r.Key) != "k" || string(r.Value) != "v" || len(r.Headers) != 2 || r.Headers[0].Key != "a" || string(r.Headers[1].Value) != "5" {
 		t.Errorf("wrote %+v", r)
+	}
+}
+
+func TestOnlyHeadersThatAreNamedAreKept(t *testing.T) {
+	var got []*kgo.Record
+	tg := &topic{name: "out", headers: []string{"b"}, produce: written(&got, nil)}
+	e := targettest.Event(1, "k", "v")
+	e.Record.Headers = []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "b", Value: []byte("2")}, {Key: event.HeaderHops, Value: []byte("4")}}
+	if err := tg.Deliver(t.Context(), []*event.Event{e}); err != nil {
+		t.Fatal(err)
+	}
+	if h := got[0].Headers; len(h) != 2 || h[0].Key != "b" || string(h[1].Value) != "5" {
+		t.Errorf("wrote %+v", h)
+	}
+}
+
+func TestErrorCodes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   error
+		want string
+	}{
+		{"too large", kerr.MessageTooLarge, target.CodeLimit},
+		{"no such topic", kerr.UnknownTopicOrPartition, target.CodeNoResource},
+		{"not allowed", kerr.TopicAuthorizationFailed, target.CodePermissions},
+		{"in vain", kgo.ErrRecordTimeout, target.CodeTimeout},
+		{"anything else", kerr.NotLeaderForPartition, target.CodeTarget},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := target.ErrorCode((&topic{name: "out"}).explain(c.in)); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
 	}
 }
 
@@ -62,7 +95,7 @@ func TestLoopsEnd(t *testing.T) {
 	var got []*kgo.Record
 	tg := &topic{name: "out", produce: written(&got, nil)}
 	e := targettest.Event(1, "k", "v")
-	e.Record.Headers = []kgo.RecordHeader{{Key: hops, Value: []byte("32")}}
+	e.Record.Headers = []kgo.RecordHeader{{Key: event.HeaderHops, Value: []byte("32")}}
 	if err := tg.Deliver(t.Context(), []*event.Event{e}); !target.FailureOf(err).Final || len(got) != 0 {
 		t.Errorf("got %v, wrote %d", err, len(got))
 	}

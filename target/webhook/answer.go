@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,8 @@ func (w *webhook) outcome(ctx context.Context, resp *http.Response, keep bool, r
 		switch {
 		case err != nil:
 			return nil, w.failed(ctx, err)
+		case len(body) > target.MaxAnswer && w.reported:
+			body = nil // whatever it is, it is no list of failures
 		case len(body) > target.MaxAnswer:
 			return nil, &target.Failure{Status: resp.StatusCode, Final: true, Err: fmt.Errorf("%s %s: the answer has more than %d MiB", w.method, w.plan.name, target.MaxAnswer>>20)}
 		}
@@ -64,7 +67,7 @@ func (w *webhook) outcome(ctx context.Context, resp *http.Response, keep bool, r
 		case after < 0:
 			f.Final = true
 			f.Err = fmt.Errorf("%w, and not to be tried again", f.Err)
-		case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable:
+		case w.patient || resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable:
 			f.After = after
 		}
 	}
@@ -88,18 +91,14 @@ func finish(resp *http.Response, most int64) []byte {
 	return said
 }
 
-// retried says whether a status that is no success is worth another attempt
-// (interface.md 4).
+// retried says whether a status that is no success is worth another attempt: by
+// interface.md 4, unless the configuration has other statuses.
 func (w *webhook) retried(status int) bool {
 	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
-	case http.StatusConflict:
-		return w.conflict
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
 		return w.tokens != nil
 	}
-	return status >= 500
+	return status >= 500 || slices.Contains(w.again, status)
 }
 
 // retryAfter reads a Retry-After header, seconds or a date. Anything else, and a

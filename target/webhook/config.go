@@ -51,9 +51,25 @@ type Config struct {
 	Rate int `yaml:"rate" json:"rate,omitempty"`
 	// RetryConflict retries after the status 409, which otherwise is final.
 	RetryConflict bool `yaml:"retry_conflict" json:"retry_conflict,omitempty"`
+	// RetryStatuses are the statuses from 300 to 499 that another attempt is made after;
+	// the default is 408, 425 and 429. Those from 500 on always are, 401 and 407 where
+	// there is OAuth, and 409 with retry_conflict. Where they are given, Retry-After
+	// counts with every status that is retried, otherwise with 429 and 503.
+	RetryStatuses []int `yaml:"retry_statuses" json:"retry_statuses,omitzero"`
+	// FailUnknownHosts gives an event up when its host has no address, instead of waiting
+	// until it has one.
+	FailUnknownHosts bool `yaml:"fail_unknown_hosts" json:"fail_unknown_hosts,omitempty"`
+	// Plain leaves out all headers of klamm's own and those of the record. A header that
+	// has placeholders is sent also where its value is empty.
+	Plain bool `yaml:"-" json:"plain,omitempty"`
+	// CloseConnection closes the connection after each request.
+	CloseConnection bool `yaml:"-" json:"close,omitempty"`
 	// Partial says that the answer to a batch may name the records that were not
 	// accepted: {"batchItemFailures": [{"itemIdentifier": "TOPIC-PARTITION-OFFSET"}]}.
 	Partial bool `yaml:"partial" json:"partial,omitempty"`
+	// Reported is Partial for a receiver that may as well answer anything else, which
+	// then says nothing.
+	Reported bool `yaml:"-" json:"reported,omitempty"`
 }
 
 // A Body is a text with placeholders.
@@ -211,10 +227,28 @@ func (c *Config) plan(report func(path, problem string)) *plan {
 		}
 		c.TLS.validate(func(path, problem string) { report("tls."+path, problem) })
 	}
+	if len(c.RetryStatuses) > maxParameters || slices.ContainsFunc(c.RetryStatuses, func(status int) bool { return status < 300 || status > 499 }) {
+		report("retry_statuses", "want statuses from 300 to 499")
+	}
 	if c.Rate < 0 || c.Rate > maxRate {
 		report("rate", fmt.Sprintf("want a number from 1 to %d, or 0 for no limit", maxRate))
 	}
 	return p
+}
+
+// usuallyRetried are the statuses below 500 that are retried where nothing else is said.
+var usuallyRetried = []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}
+
+// retried are the statuses below 500 that are worth another attempt.
+func (c *Config) retried() []int {
+	again := usuallyRetried
+	if c.RetryStatuses != nil {
+		again = c.RetryStatuses
+	}
+	if c.RetryConflict {
+		again = append(slices.Clip(again), http.StatusConflict)
+	}
+	return again
 }
 
 // planHeaders sorts headers into those that are always the same and those with

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
 	"strings"
@@ -47,6 +48,10 @@ func (w *webhook) head(events []*event.Event) http.Header {
 		n := len(values)
 		return values[n-1 : n : n]
 	}
+	if w.plain {
+		w.plainHead(h, first)
+		return h
+	}
 	h["User-Agent"] = agent
 	h["Klamm-Pipe"] = w.pipe
 	h["Klamm-Topic"] = one(r.Topic)
@@ -85,6 +90,27 @@ func (w *webhook) head(events []*event.Event) http.Header {
 		h[name] = value
 	}
 	return h
+}
+
+// plainHead adds to headers what the configuration says, and the trace that the record
+// is a part of.
+func (w *webhook) plainHead(h http.Header, e *event.Event) {
+	for _, rh := range e.Record.Headers {
+		if rh.Key != event.HeaderTrace || len(rh.Value) == 0 || len(rh.Value) > maxValue || !printable(rh.Value) {
+			continue
+		}
+		name := event.HeaderTrace
+		if bytes.HasPrefix(rh.Value, []byte("00-")) {
+			name = "Traceparent"
+		}
+		h[name] = []string{string(rh.Value)}
+	}
+	if w.plan.body != nil {
+		h["Content-Type"] = []string{w.plan.contentType}
+	}
+	for name, value := range w.headers {
+		h[name] = value
+	}
 }
 
 // printable says whether bytes can be an HTTP header's value as they are:

@@ -30,9 +30,9 @@ const (
 	// refreshAhead is how long before its end a token is replaced; where a tenth
 	// of its life is less, that (event-bus.md 7).
 	refreshAhead = time.Minute
-	// youngestRefused is how old a token is at least that a refusal replaces: a
+	// refusedApart is the least time between two tokens that a refusal replaces: a
 	// receiver that refuses every token must not cost one for every request.
-	youngestRefused = time.Second
+	refusedApart = time.Second
 	// The wait after an exchange that failed, doubled each time.
 	exchangeAgain, exchangeAgainMost = time.Second, time.Minute
 )
@@ -58,12 +58,13 @@ type tokens struct {
 	err      error         // of the last exchange
 	failures int           // in a row
 	notUntil time.Time     // after a failure
+	replaced time.Time     // when a refusal has replaced one last
 }
 
 // A token is what a request carries, and how long.
 type token struct {
-	header             string
-	born, renew, until time.Time
+	header       string
+	renew, until time.Time
 }
 
 func newTokens(config *OAuth, env target.Env) (*tokens, error) {
@@ -127,10 +128,11 @@ func (o *tokens) refused(t *token) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.current == t {
-		if o.now().Sub(t.born) < youngestRefused {
+		now := o.now()
+		if now.Sub(o.replaced) < refusedApart {
 			return false
 		}
-		o.current = nil
+		o.current, o.replaced = nil, now
 	}
 	return true
 }
@@ -327,7 +329,7 @@ func tokenOf(body []byte, asked time.Time) (*token, error) {
 	}
 	return &token{
 		header: answer.TokenType + " " + answer.AccessToken,
-		born:   asked, renew: asked.Add(life - min(refreshAhead, life/10)), until: asked.Add(life),
+		renew:  asked.Add(life - min(refreshAhead, life/10)), until: asked.Add(life),
 	}, nil
 }
 

@@ -255,6 +255,19 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 	}
 }
 
+// One that was refused as soon as it was there may have been revoked all the same.
+func TestYoungTokenIsReplaced(t *testing.T) {
+	s := newIssuer(t)
+	w, _ := oauthTarget(t, s.config())
+	if err := deliver(t, w); err != nil {
+		t.Fatal(err)
+	}
+	s.revoke()
+	if err := deliver(t, w); err != nil {
+		t.Errorf("a new token was not tried: %v", err)
+	}
+}
+
 func TestOneExchangeForManyRequests(t *testing.T) {
 	s := newIssuer(t)
 	s.block = make(chan struct{})

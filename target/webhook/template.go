@@ -129,7 +129,7 @@ func (p *plan) document(dst []byte, e *event.Event) []byte {
 	if e.Document != nil {
 		return append(dst, e.Document...)
 	}
-	dst, _, _ = event.AppendDocument(dst, e.Record, p.fields)
+	dst, _, _ = event.AppendDocument(dst, e.Seen(), p.fields)
 	if !p.ofBody {
 		return dst
 	}
@@ -143,7 +143,7 @@ func (p *plan) document(dst []byte, e *event.Event) []byte {
 // A refusal is permanent: the same record would give the same request again.
 // The texts hold no part of the record.
 func refusal(format string, args ...any) error {
-	return target.Permanent(fmt.Errorf("INVALID_PARAMETER: "+format, args...))
+	return &target.Failure{Final: true, Code: target.CodeParameter, Err: fmt.Errorf("INVALID_PARAMETER: "+format, args...)}
 }
 
 // header appends the value of a header, and fails if that would be none.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -43,8 +44,13 @@ type webhook struct {
 	headers   http.Header // always the same
 	format    string
 	pipe      []string
-	conflict  bool // 409 is retried
+	again     []int // statuses below 500 that are retried
+	patient   bool  // Retry-After counts with every status that is retried
 	partial   bool
+	reported  bool
+	plain     bool // no headers of klamm's own
+	closes    bool // the connection is closed after each request
+	hopeless  bool // where a host has no address
 	transport http.RoundTripper
 	limiter   *rate.Limiter // nil: no limit
 	vault     *vault        // nil: there are no secrets
@@ -75,8 +81,8 @@ func open(raw json.RawMessage, env target.Env) (target.Target, error) {
 		}
 	}
 	w := &webhook{
-		plan: p, method: c.Method, headers: p.fixed, format: env.Batch, pipe: []string{env.Pipe}, conflict: c.RetryConflict,
-		partial: c.Partial, transport: env.Transport, now: time.Now,
+		plan: p, method: c.Method, headers: p.fixed, format: env.Batch, pipe: []string{env.Pipe}, again: c.retried(), patient: c.RetryStatuses != nil,
+		partial: c.Partial, reported: c.Reported, plain: c.Plain, closes: c.CloseConnection, hopeless: c.FailUnknownHosts, transport: env.Transport, now: time.Now,
 	}
 	w.documents.New = func() any { return new([]byte) }
 	w.bodies.New = func() any { return &lent{pool: &w.bodies} }
@@ -154,8 +160,8 @@ func (w *webhook) AppendAddress(dst []byte, e *event.Event) ([]byte, bool) {
 
 // Deliver sends one request for the events.
 func (w *webhook) Deliver(ctx context.Context, events []*event.Event) error {
-	answer, err := w.send(ctx, events, w.partial)
-	if err != nil || !w.partial {
+	answer, err := w.send(ctx, events, w.partial || w.reported)
+	if err != nil || !w.partial && !(w.reported && target.ReportsItems(answer)) {
 		return err
 	}
 	return w.failures(answer, events)
@@ -221,7 +227,7 @@ func (w *webhook) fill(r *request, e *event.Event) error {
 			switch {
 			case err != nil:
 				return err
-			case value == "":
+			case value == "" && !w.plain:
 				delete(r.headers, h.name)
 			default:
 				r.headers[h.name] = []string{value}
@@ -302,7 +308,7 @@ func (w *webhook) turn(ctx context.Context) error {
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 		turn.Cancel()
-		return target.RetryAfter(fmt.Errorf("%s %s: its rate leaves no turn in time", w.method, w.plan.name), wait)
+		return &target.Failure{After: wait, Code: target.CodeThrottling, Err: fmt.Errorf("%s %s: its rate leaves no turn in time", w.method, w.plan.name)}
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -345,7 +351,7 @@ func (w *webhook) request(ctx context.Context, r *request, c *credentials, t *to
 	req := http.Request{
 		Method: w.method, URL: u, Host: w.host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: headers, ContentLength: int64(len(body)), Body: http.NoBody,
+		Header: headers, ContentLength: int64(len(body)), Body: http.NoBody, Close: w.closes,
 	}
 	if len(body) > 0 {
 		req.Body = r.lent.reader(body)
@@ -356,8 +362,14 @@ func (w *webhook) request(ctx context.Context, r *request, c *credentials, t *to
 
 // failed says that there was no answer, or not all of it.
 func (w *webhook) failed(ctx context.Context, err error) error {
+	f := &target.Failure{Code: target.CodeConnection, Unreachable: target.FailureOf(target.Unreachable(err)).Unreachable}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = errors.New("no answer in time")
+		f.Code, f.Unreachable, err = target.CodeTimeout, false, errors.New("no answer in time")
 	}
-	return fmt.Errorf("%s %s: %w", w.method, w.plan.name, target.Unreachable(err))
+	var dns *net.DNSError
+	if w.hopeless && errors.As(err, &dns) && dns.IsNotFound {
+		f.Final, f.Unreachable = true, false // what has no address is nothing that is down
+	}
+	f.Err = fmt.Errorf("%s %s: %w", w.method, w.plan.name, err)
+	return f
 }
