@@ -17,7 +17,7 @@ func ailingFlow(t *testing.T, inFlight int) *flow {
 	f := &flow{runner: &Runner{}, governor: newGovernor(inFlight), metrics: NewMetrics(prometheus.NewRegistry()).of("p")}
 	f.mu.Lock()
 	t.Cleanup(func() {
-		f.ready, f.addresses = nil, addresses{} // timers find nothing to deliver
+		f.ready, f.addresses = queue{}, addresses{} // timers find nothing to deliver
 		f.mu.Unlock()
 	})
 	return f
@@ -49,13 +49,13 @@ func TestAilingAddressesGetAQuarter(t *testing.T) {
 		t.Error("an address that is well was held back")
 	}
 	f.learnAddress(going[0], overloaded, time.Millisecond, now)
-	if len(f.ready) != 1 || f.addresses.underway != 1 {
-		t.Errorf("when one has ended %d are ready and %d under way, want 1 and 1", len(f.ready), f.addresses.underway)
+	if f.ready.len() != 1 || f.addresses.underway != 1 {
+		t.Errorf("when one has ended %d are ready and %d under way, want 1 and 1", f.ready.len(), f.addresses.underway)
 	}
 	// One that is well again, and all that wait for it.
 	f.learnAddress(batchTo(5), well, time.Millisecond, now)
-	if f.addresses.ailing[5] != nil || len(f.ready) != 2 || len(f.addresses.confined) != 6 {
-		t.Errorf("after a success %d are ready and %d wait, want 2 and 6", len(f.ready), len(f.addresses.confined))
+	if f.addresses.ailing[5] != nil || f.ready.len() != 2 || len(f.addresses.confined) != 6 {
+		t.Errorf("after a success %d are ready and %d wait, want 2 and 6", f.ready.len(), len(f.addresses.confined))
 	}
 	f.mu.Unlock()
 	f.forgetAddresses()
@@ -92,8 +92,8 @@ func TestAnAddressIsProbed(t *testing.T) {
 		t.Errorf("after a failed probe the pause is %s, probing %v", a.pause, a.probing)
 	}
 	f.learnAddress(batchTo(7), refused, time.Millisecond, now)
-	if len(f.addresses.ailing) != 0 || len(f.ready) != 2 {
-		t.Errorf("an answer leaves %d ailing and %d ready, want 0 and 2", len(f.addresses.ailing), len(f.ready))
+	if len(f.addresses.ailing) != 0 || f.ready.len() != 2 {
+		t.Errorf("an answer leaves %d ailing and %d ready, want 0 and 2", len(f.addresses.ailing), f.ready.len())
 	}
 }
 

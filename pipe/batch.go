@@ -1,7 +1,6 @@
 package pipe
 
 import (
-	"container/heap"
 	"hash/maphash"
 	"time"
 
@@ -18,6 +17,10 @@ func (f *flow) put(it *item) {
 		limit.Bytes = f.mapping.room()
 	}
 	p := it.part
+	if it.waited != nil && it.reason == nil {
+		f.putWaited(it)
+		return
+	}
 	if it.reason != nil { // it will be given up, in a batch of its own and in nobody's way
 		f.close(p)
 		f.offer(&batch{part: p, items: []*item{it}, bytes: it.size, verdict: &verdict{err: it.reason}})
@@ -88,8 +91,22 @@ func (f *flow) close(p *partition) {
 // is somebody to deliver it and no batch before it in its lanes. While it would
 // have to wait, it may as well grow.
 func (f *flow) sendOpen(p *partition) {
-	if p.open != nil && f.active+len(f.ready) < f.governor.allowed() && !p.open.blocked() {
+	if p.open != nil && f.active+f.ready.len() < f.governor.allowed() && !p.open.blocked() {
 		f.close(p)
+	}
+}
+
+// sendWaiting closes open batches, of whichever partition, as far as there is somebody
+// now to deliver them.
+func (f *flow) sendWaiting() {
+	if b := f.def.Delivery.Batch; b.Records == 1 || b.Wait != 0 {
+		return // none waits for that
+	}
+	for _, p := range f.parts {
+		if f.active+f.ready.len() >= f.governor.allowed() {
+			return
+		}
+		f.sendOpen(p)
 	}
 }
 
@@ -121,13 +138,13 @@ func (f *flow) dispatch() {
 // what was closed since: everything delivered beyond the lowest unfinished
 // record would be delivered again after a crash.
 func (f *flow) next() *batch {
-	for len(f.ready) > 0 {
+	for f.ready.len() > 0 {
 		var b *batch
-		if f.ready[0].verdict == nil && f.down() {
+		if f.ready.first().verdict == nil && f.down() {
 			if b = f.probe(time.Now()); b == nil {
 				return nil
 			}
-		} else if b = heap.Pop(&f.ready).(*batch); !f.deliverable(b) || b.verdict == nil && f.holdsBack(b) {
+		} else if b = f.ready.pop(); !f.deliverable(b) || b.verdict == nil && f.holdsBack(b) {
 			continue
 		}
 		b.part.underway++
@@ -154,29 +171,8 @@ func (f *flow) offer(batches ...*batch) {
 			f.closed++
 			b.age = f.closed
 		}
-		heap.Push(&f.ready, b)
+		f.ready.push(b)
 	}
-}
-
-// byAge is a heap of batches. On top are those that are given up, which the
-// target is not asked about, then the one that was closed first.
-type byAge []*batch
-
-func (h byAge) Len() int { return len(h) }
-func (h byAge) Less(i, j int) bool {
-	if doomed := h[i].verdict != nil; doomed != (h[j].verdict != nil) {
-		return doomed
-	}
-	return h[i].age < h[j].age
-}
-func (h byAge) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *byAge) Push(b any)   { *h = append(*h, b.(*batch)) }
-func (h *byAge) Pop() any {
-	last := len(*h) - 1
-	b := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return b
 }
 
 // finished settles items: they are delivered, or their dead letters are written.

@@ -112,6 +112,9 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	if def.Bus != nil {
+		return r.statusOfTarget(ctx, def, r.busOf(def))
+	}
 	if _, err := r.memory.open(ctx); err != nil {
 		return Status{}, err
 	}
@@ -233,6 +236,9 @@ func (r *Runner) Seek(ctx context.Context, pipe, to string, dryRun bool) ([]Move
 	def, err := r.definition(pipe)
 	if err != nil {
 		return nil, err
+	}
+	if def.Bus != nil {
+		return nil, fmt.Errorf("%w: %s is a target of a rule, or an archive; a replay delivers events once more", ErrBadRequest, pipe)
 	}
 	positions, err := r.positions(ctx, def)
 	if err != nil {

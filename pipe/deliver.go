@@ -23,8 +23,11 @@ type verdict struct {
 	status   int
 	response []byte
 	attempts int
-	tries    int    // at writing the dead letters
-	object   string // of a mapping's object store: where they go; empty: nowhere yet
+	// condition is why no further attempt is made, of an event of a bus; empty: none
+	// would change anything.
+	condition string
+	tries     int    // at writing the dead letters
+	object    string // of a mapping's object store: where they go; empty: nowhere yet
 }
 
 // work delivers batch after batch until there is none.
@@ -38,13 +41,13 @@ func (f *flow) work(b *batch) {
 		}
 		f.mu.Lock()
 		f.ended(b.part)
-		if f.active > f.governor.allowed() {
-			b = nil
-		} else {
+		f.active--
+		f.sendWaiting()
+		if b = nil; f.active < f.governor.allowed() {
 			b = f.next()
 		}
-		if b == nil {
-			f.active--
+		if b != nil {
+			f.active++
 		}
 		f.mu.Unlock()
 	}
@@ -64,14 +67,19 @@ func (f *flow) ended(p *partition) {
 
 // attempt tries to deliver a batch and decides what follows.
 func (f *flow) attempt(b *batch) {
-	if f.mapping != nil && !f.mapping.expire(b) {
+	if f.mapping != nil && !f.mapping.expire(b) || f.bus != nil && !f.bus.turn(b) {
 		return
 	}
 	now := time.Now()
-	if b.attempt == 0 {
+	if f.bus != nil {
+		f.bus.start(b, now)
+	} else if b.attempt == 0 {
 		b.begun = now.UnixNano()
 	}
 	b.attempt++
+	if !f.decide(b) {
+		return
+	}
 	events := make([]*event.Event, len(b.items))
 	for i, it := range b.items {
 		it.Attempt = b.attempt
@@ -96,11 +104,15 @@ func (f *flow) attempt(b *batch) {
 		err = f.keepFailed(b, partial)
 	}
 	b.err = err
+	f.attempted(b.items, err, took)
 	if err == nil {
 		f.countDelivered(len(b.items))
 		f.logAttempt(b, outcomeDelivered, now, took, nil, report, 0)
-		if f.mapping != nil {
+		switch {
+		case f.mapping != nil:
 			f.mapping.well(b.part)
+		case f.bus != nil:
+			f.bus.delivered(b, now, took)
 		}
 		f.mu.Lock()
 		f.govern(b, well, took, nil)
@@ -112,8 +124,12 @@ func (f *flow) attempt(b *batch) {
 	f.mu.Lock()
 	f.govern(b, signOf(failure), took, err)
 	f.mu.Unlock()
-	if f.mapping != nil {
+	switch {
+	case f.mapping != nil:
 		f.mapping.failed(b, err, whole)
+		return
+	case f.bus != nil:
+		f.bus.failed(b, err, func(outcome string, wait time.Duration) { f.logAttempt(b, outcome, now, took, err, report, wait) })
 		return
 	}
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
@@ -129,6 +145,7 @@ func (f *flow) attempt(b *batch) {
 	}
 	f.logAttempt(b, outcomeFailed, now, took, err, report, wait)
 	f.log.Debug("delivery failed", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset, "attempt", b.attempt, "again_in", wait, "err", err)
+	f.failTask(b, failure)
 	f.again(b, wait)
 }
 
@@ -145,7 +162,9 @@ func (f *flow) deliver(ctx context.Context, events []*event.Event) (err error) {
 	}()
 	enriched := events
 	if f.enrichment != nil {
-		if enriched, err = f.enrichment.apply(ctx, events); err != nil || len(enriched) == 0 {
+		began := time.Now()
+		enriched, err = f.enrichment.apply(ctx, events)
+		if f.enriched(events, enriched, err, time.Since(began)); err != nil || len(enriched) == 0 {
 			return err
 		}
 	}
@@ -196,6 +215,9 @@ func (f *flow) keepFailed(b *batch, partial *target.PartialError) (first error) 
 
 func (f *flow) countDelivered(n int) {
 	f.metrics.delivered.Add(float64(n))
+	if f.keeper != nil {
+		f.keeper.steps[StageDeliver].out.Add(int64(n))
+	}
 	if f.tally != nil {
 		f.tally.delivered.Add(int64(n))
 	}

@@ -1,9 +1,9 @@
 package pipe
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/scan"
 )
 
 // A Delivery is what the delivery log knows of one record's way to its target;
@@ -72,8 +73,12 @@ func (d *Delivery) add(e *entry) {
 }
 
 // Deliveries returns the newest deliveries of a pipe that the log knows, newest
-// first: at most limit, none whose last attempt was before since.
-func (r *Runner) Deliveries(ctx context.Context, pipe string, since time.Time, limit int) ([]Delivery, error) {
+// first: at most limit, none whose last attempt was before since, and with an outcome
+// only those whose last attempt had it.
+func (r *Runner) Deliveries(ctx context.Context, pipe string, since time.Time, outcome string, limit int) ([]Delivery, error) {
+	if outcome != "" && outcome != outcomeDelivered && outcome != outcomeFailed && outcome != outcomeDead {
+		return nil, fmt.Errorf("%w: outcome %q: want %s, %s or %s", ErrBadRequest, outcome, outcomeDelivered, outcomeFailed, outcomeDead)
+	}
 	if _, err := r.definition(pipe); err != nil {
 		return nil, err
 	}
@@ -82,42 +87,65 @@ func (r *Runner) Deliveries(ctx context.Context, pipe string, since time.Time, l
 		if len(record.Headers) == 0 || string(record.Headers[0].Value) != pipe {
 			return
 		}
-		var e entry
-		if json.Unmarshal(record.Value, &e) != nil || e.At.Before(since) {
-			return
+		for e := range entriesOf(record) {
+			if e.At.Before(since) {
+				continue
+			}
+			d := found[e.ID]
+			if d == nil {
+				d = &Delivery{}
+				found[e.ID] = d
+			}
+			d.add(e)
 		}
-		d := found[e.ID]
-		if d == nil {
-			d = &Delivery{}
-			found[e.ID] = d
-		}
-		d.add(&e)
-	}, func() bool { return len(found) >= limit })
+	}, func() bool { return enoughOf(found, outcome, limit) })
 	if err != nil {
 		return nil, err
 	}
 	all := make([]Delivery, 0, len(found))
 	for _, d := range found {
-		all = append(all, *d)
+		if outcome == "" || d.Outcome == outcome {
+			all = append(all, *d)
+		}
 	}
 	slices.SortFunc(all, func(a, b Delivery) int { return cmp.Or(b.At.Compare(a.At), strings.Compare(a.ID, b.ID)) })
 	return all[:min(len(all), limit)], nil
+}
+
+// enoughOf says whether there are so many deliveries with an outcome; the empty one is
+// any.
+func enoughOf(found map[string]*Delivery, outcome string, limit int) bool {
+	if outcome == "" {
+		return len(found) >= limit
+	}
+	n := 0
+	for _, d := range found {
+		if d.Outcome == outcome {
+			n++
+		}
+	}
+	return n >= limit
 }
 
 // Delivery returns a delivery with the attempts that the log has kept, oldest
 // first. The error is ErrNoDelivery where it knows nothing of it.
 func (r *Runner) Delivery(ctx context.Context, id string) (Delivery, []Attempt, error) {
 	partition := logPartition(id)
+	quoted := scan.AppendString(nil, id)
 	var d Delivery
 	var attempts []Attempt
 	err := r.lookBack(ctx, time.Time{}, &partition, func(record *kgo.Record) {
-		var e entry
-		if string(record.Key) != id || json.Unmarshal(record.Value, &e) != nil {
+		if !bytes.Contains(record.Value, quoted) {
 			return
 		}
-		d.add(&e)
-		if e.Kept {
-			attempts = append(attempts, e.Attempt)
+		for e := range entriesOf(record) {
+			if e.ID != id {
+				continue
+			}
+			d.add(e)
+			if e.Kept {
+				attempts = append(attempts, e.Attempt)
+			}
 		}
 	}, func() bool { return false })
 	if err != nil {
@@ -219,14 +247,15 @@ func (r *Runner) Tail(ctx context.Context, pipe string, each func(Logged) error)
 			}
 			at[p] = next
 			for _, record := range records {
-				var e entry
-				if json.Unmarshal(record.Value, &e) != nil || pipe != "" && e.Pipe != pipe || !e.Kept {
-					continue
-				}
-				var d Delivery
-				d.add(&e)
-				if err := each(Logged{d, e.Attempt}); err != nil {
-					return err
+				for e := range entriesOf(record) {
+					if pipe != "" && e.Pipe != pipe || !e.Kept {
+						continue
+					}
+					var d Delivery
+					d.add(e)
+					if err := each(Logged{d, e.Attempt}); err != nil {
+						return err
+					}
 				}
 			}
 		}

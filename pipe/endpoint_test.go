@@ -134,7 +134,7 @@ func TestAilingAddressesHoldUpNobody(t *testing.T) {
 			t.Parallel()
 			cl := cluster(t)
 			var mu sync.Mutex
-			ailing, most := 0, 0
+			ailing, ended, most := 0, 0, 0
 			healthy := map[string]bool{}
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 				if !strings.HasPrefix(req.URL.Path, "/ill") {
@@ -146,13 +146,14 @@ func TestAilingAddressesHoldUpNobody(t *testing.T) {
 				_, _ = io.Copy(io.Discard, req.Body) // so that the server sees the client go
 				mu.Lock()
 				ailing++
-				if len(healthy) > 400 { // it is known by now
+				if ended >= 32 { // two for each connection: it is known by now
 					most = max(most, ailing)
 				}
 				mu.Unlock()
 				c.ailing(w, req)
 				mu.Lock()
 				ailing--
+				ended++
 				mu.Unlock()
 			}))
 			t.Cleanup(s.Close)

@@ -70,16 +70,22 @@ func (e *enrichment) apply(ctx context.Context, events []*event.Event) ([]*event
 				doc = scan.AppendString(nil, string(doc))
 			}
 			if body, err = e.transform.Apply(nil, doc, time.Now()); err != nil {
-				return nil, target.Permanent(fmt.Errorf("transform: %w", err))
+				return nil, target.Permanent(&transformError{err})
 			}
 		}
-		out[i] = &event.Event{Record: from.Record, Body: body, Attempt: from.Attempt}
+		out[i] = &event.Event{Record: from.Record, Decoded: from.Decoded, Body: body, Attempt: from.Attempt}
 	}
 	if len(out) > 0 {
 		out[0].ID = events[0].ID
 	}
 	return out, nil
 }
+
+// A transformError says that what an enrichment has answered cannot be transformed.
+type transformError struct{ err error }
+
+func (e *transformError) Error() string { return "transform: " + e.err.Error() }
+func (e *transformError) Unwrap() error { return e.err }
 
 // answered takes an answer apart: an array is several events, "", {}, [] and
 // null are none, anything else, JSON or not, is one.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,8 @@ type execution struct {
 	enrichRate, targetRate *rate.Limiter
 	enrichCall, targetCall spoken
 	log                    *executionLog // nil: none
+	series                 *executionSeries
+	lastings               lastings
 	runner                 *Runner
 	queue, function        string // of a function that nobody waits for; empty: the target is called
 	queueReady             atomic.Bool
@@ -54,6 +55,8 @@ const (
 	httpTime = 5 * time.Second
 	// mostEvents is how many events a target takes that has no limit of its own.
 	mostEvents = 10_000
+	// mostPut is how many a bus takes at once (pipes.md 8).
+	mostPut = 10
 )
 
 // openExecution makes the target of a pipe of EventBridge Pipes.
@@ -63,18 +66,18 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		return nil, fmt.Errorf("there is no cluster %q in kafka.clusters", def.SourceCluster)
 	}
 	env.Batch = "" // each event stands for itself, also where several are handed over
-	x := &execution{runner: r, queue: e.Queue, function: e.Function, source: event.Source{EventSource: e.EventSource, Bootstrap: e.Bootstrap}, most: mostEvents, enrichTime: executionTime, targetTime: executionTime}
+	x := &execution{runner: r, series: &executionSeries{of: r.metrics.executions, pipe: def.Name}, lastings: lastings{after: e.StopAfter}, queue: e.Queue, function: e.Function, source: event.Source{EventSource: e.EventSource, Bootstrap: e.Bootstrap}, most: mostEvents, enrichTime: executionTime, targetTime: executionTime}
 	if e.Bootstrap == "" {
 		x.source.ARN = e.SourceARN
 	}
 	vars := transform.Vars{PipeARN: e.PipeARN, PipeName: def.Name, SourceARN: e.SourceARN, EnrichmentARN: e.EnrichmentARN, TargetARN: e.TargetARN}
 	if e.EnrichmentTemplate != "" {
-		if x.input, err = transform.Compile(transform.Spec{Template: e.EnrichmentTemplate, Encoded: true}, vars); err != nil {
+		if x.input, err = transform.Compile(transform.Spec{Template: e.EnrichmentTemplate, Encoded: true, Lenient: r.cfg.LenientTemplates}, vars); err != nil {
 			return nil, fmt.Errorf("enrichment: %w", err)
 		}
 	}
 	if e.TargetTemplate != "" {
-		if x.output, err = transform.Compile(transform.Spec{Template: e.TargetTemplate, Encoded: e.Enrichment == nil}, vars); err != nil {
+		if x.output, err = transform.Compile(transform.Spec{Template: e.TargetTemplate, Encoded: e.Enrichment == nil, Lenient: r.cfg.LenientTemplates}, vars); err != nil {
 			return nil, fmt.Errorf("target: %w", err)
 		}
 	}
@@ -93,8 +96,11 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		}
 		return nil, err
 	}
-	if def.Target.Kind == "webhook" {
+	switch def.Target.Kind {
+	case "webhook":
 		x.targetTime, x.most = httpTime, 1
+	case "bus":
+		x.most = mostPut
 	}
 	x.enrichRate, x.targetRate = r.rates.of(e.EnrichmentRate), r.rates.of(e.TargetRate)
 	x.targetCall = spokenTo(def.Target)
@@ -106,39 +112,6 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	return x, nil
-}
-
-// rates are the limits that pipes of this process share, by what is called. The zero
-// value is ready for use, by many goroutines.
-type rates struct {
-	mu  sync.Mutex // guards all
-	all map[string]*rate.Limiter
-}
-
-// of returns the limiter of a rate, which has that rate from now on for all who share
-// it; nil: there is none.
-func (rs *rates) of(c catalog.Rate) *rate.Limiter {
-	if c.Of == "" || c.PerSecond <= 0 {
-		return nil
-	}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if rs.all == nil {
-		rs.all = map[string]*rate.Limiter{}
-	}
-	// A hundredth of a second's requests at once, so that late timers do not cost
-	// throughput.
-	burst := max(1, c.PerSecond/100)
-	l := rs.all[c.Of]
-	if l == nil {
-		l = rate.NewLimiter(rate.Limit(c.PerSecond), burst)
-		rs.all[c.Of] = l
-	}
-	if l.Limit() != rate.Limit(c.PerSecond) {
-		l.SetLimit(rate.Limit(c.PerSecond))
-		l.SetBurst(burst)
-	}
-	return l
 }
 
 // errNoTurn says that the rate of an API destination leaves no room within the time of
@@ -178,6 +151,11 @@ func (x *execution) Close() error {
 func (x *execution) Deliver(ctx context.Context, events []*event.Event) error {
 	within, cancel := context.WithTimeout(ctx, executionTime)
 	defer cancel()
+	size := 0
+	for _, e := range events {
+		size += len(e.Record.Key) + len(e.Record.Value)
+	}
+	defer x.series.begin(len(events), size)()
 	s := x.log.begin()
 	s.tell(executionStarted, x.recordsOf(events))
 	err := x.execute(within, events, s)
@@ -187,14 +165,18 @@ func (x *execution) Deliver(ctx context.Context, events []*event.Event) error {
 		s.tell(executionSucceeded)
 		return nil
 	case partial != nil:
+		x.series.count("execution_partially_failed")
 		s.tell(executionPartial, failureOf(err))
 	case errors.Is(err, errNoTurn):
+		x.series.count("execution_throttled")
 		s.tell(executionThrottled, failureOf(err))
 		return insist(err)
 	case within.Err() != nil && ctx.Err() == nil:
+		x.series.count("execution_timeout")
 		s.tell(executionTimeout, failureOf(err))
 		return insist(err)
 	default:
+		x.series.count("execution_failed")
 		s.tell(executionFailed, failureOf(err))
 		return insist(err)
 	}
@@ -233,7 +215,9 @@ func insist(err error) error {
 		return nil
 	}
 	again := *target.FailureOf(err)
-	again.Final = false
+	if again.Final {
+		again.Final, again.Err = false, &lasting{again.Err}
+	}
 	return &again
 }
 
@@ -248,34 +232,46 @@ func (x *execution) execute(ctx context.Context, events []*event.Event, s *story
 		}
 	} else {
 		s.tell(enrichmentStage.entered, x.recordsOf(events))
+		began := time.Now()
 		bodies, err := x.enrich(ctx, events, s)
+		x.series.took("enrichment_stage_duration", began)
 		if err != nil {
+			x.series.count("enrichment_stage_failed")
 			s.tell(enrichmentStage.failed, failureOf(err))
 			return err
 		}
 		for i, body := range bodies {
 			from := events[min(i, len(events)-1)]
+			seen := body
 			if !scan.Valid(body) {
-				body = scan.AppendString(nil, string(body))
+				seen = scan.AppendString(nil, string(body))
+				if x.output == nil {
+					body = seen // a template knows what to make of a text
+				}
 			}
-			out = append(out, &event.Event{Record: from.Record, Body: body, Document: body, Attempt: from.Attempt})
+			out = append(out, &event.Event{Record: from.Record, Body: body, Document: seen, Attempt: from.Attempt})
 		}
 		s.tell(enrichmentStage.succeeded, batchOf(out))
 		if len(out) == 0 {
+			x.series.count("target_stage_skipped")
 			s.tell(targetStage.skipped)
 			return nil
 		}
 		out[0].ID = events[0].ID
 	}
 	s.tell(targetStage.entered, batchOf(out))
+	began := time.Now()
 	err := x.deliver(ctx, out, s)
+	x.series.took("target_stage_duration", began)
 	var partial *target.PartialError
 	switch {
 	case err == nil:
 		s.tell(targetStage.succeeded)
 	case errors.As(err, &partial) && len(partial.Failed) < len(out):
+		x.series.count("target_stage_partially_failed")
 		s.tell(targetStage.partial, failureOf(err))
 	default:
+		x.series.count("target_stage_failed")
 		s.tell(targetStage.failed, failureOf(err))
 	}
 	return err

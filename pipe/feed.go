@@ -43,6 +43,7 @@ func (r *Runner) newFeed(def catalog.Pipe, filter bool, where *rule.RecordPatter
 	}
 	f.where = where
 	f.fields = fieldsOf(f.pattern, f.transform).Or(fieldsOf(where, nil))
+	f.keeper = r.keeperOf(def.Name)
 	fd := &feed{flow: f}
 	fd.tally.done = done
 	fd.tally.died = map[mark]bool{}

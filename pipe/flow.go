@@ -1,11 +1,9 @@
 package pipe
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +48,14 @@ type flow struct {
 	transform    *transform.Transform // nil: the value as it is
 	enrichment   *enrichment          // nil: none
 	mapping      *mapping             // the target, if it is that of an event source mapping; nil: it is not
+	bus          *subscription        // what it is a target of; nil: it is none
 	transacting  transacting
 	where        *rule.RecordPattern // beside pattern, of a feed; nil: everything passes
 	tally        *tally              // counts for a feed; nil: this is none
 	fields       event.Fields        // of the document that pattern and transform see
+	decoding     decoding
 	metrics      *series
+	keeper       *keeper // of what the steps do; nil: nobody keeps it
 	log          *slog.Logger
 	consumer     *kafka.Consumer
 	scratch      []byte        // for documents; the polling goroutine's
@@ -69,8 +70,9 @@ type flow struct {
 
 	mu             sync.Mutex // guards everything below, and all partitions, lanes and batches
 	parts          map[place]*partition
-	ready          byAge // may be delivered
+	ready          queue // may be delivered
 	governor       governor
+	recent         *recent // attempts; nil: there were none
 	addresses      addresses
 	closed         uint64   // how many batches have been closed so far
 	active         int      // goroutines that deliver
@@ -81,12 +83,21 @@ type flow struct {
 	working        sync.WaitGroup
 }
 
+// compile prepares a transform of a pipe.
+func (r *Runner) compile(spec transform.Spec, pipe string) (*transform.Transform, error) {
+	spec.Lenient = spec.Lenient || r.cfg.LenientTemplates
+	return transform.Compile(spec, transform.Vars{PipeName: pipe})
+}
+
 // newFlow compiles a definition.
 func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 	def = def.WithDefaults()
 	f := &flow{
-		def: def, runner: r, cluster: r.cfg.Cluster, seat: &seat{}, metrics: r.metrics.of(def.Name), log: r.cfg.Log.With("pipe", def.Name),
+		def: def, runner: r, cluster: r.cfg.Cluster, seat: &seat{}, log: r.cfg.Log.With("pipe", def.Name),
 		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), halted: make(chan struct{}), parts: map[place]*partition{}, governor: newGovernor(def.Delivery.InFlight),
+	}
+	if def.Bus == nil { // those of a bus are shared by all its targets
+		f.metrics = r.metrics.of(def.Name)
 	}
 	var err error
 	if len(def.Filter) > 0 {
@@ -95,7 +106,7 @@ func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 		}
 	}
 	if def.Transform != nil {
-		if f.transform, err = transform.Compile(*def.Transform, transform.Vars{PipeName: def.Name}); err != nil {
+		if f.transform, err = r.compile(*def.Transform, def.Name); err != nil {
 			return nil, fmt.Errorf("transform: %w", err)
 		}
 	}
@@ -105,7 +116,7 @@ func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 			done()
 		}
 	}()
-	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Invoke: r.cfg.Invoke, Secret: r.cfg.Secret, Log: f.log}
+	env := target.Env{Pipe: def.Name, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Invoke: r.cfg.Invoke, Enqueue: r.cfg.Enqueue, Secret: r.cfg.Secret, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
 	}
@@ -113,7 +124,7 @@ func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 		f.enrichment = &enrichment{timeout: e.Timeout, batch: def.Delivery.Batch.Records, transform: f.transform}
 		f.transform = nil
 		if e.Transform != nil {
-			if f.transform, err = transform.Compile(*e.Transform, transform.Vars{PipeName: def.Name}); err != nil {
+			if f.transform, err = r.compile(*e.Transform, def.Name); err != nil {
 				return nil, fmt.Errorf("enrich.transform: %w", err)
 			}
 		}
@@ -125,6 +136,7 @@ func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 		return nil, err
 	}
 	f.fields = fieldsOf(f.pattern, f.transform)
+	f.decoding = decodingOf(def, r.cfg.Schemas, f.fields)
 	f.law.high = int64(def.Scale.Lag)
 	if f.mapping, err = r.openMapping(f, env); f.mapping != nil {
 		f.target = f.mapping
@@ -161,6 +173,7 @@ func (f *flow) join(ctx context.Context) error {
 	}
 	f.limit = m.Most()
 	f.seat.flow.Store(f)
+	f.keeper = f.runner.keeperOf(f.def.Name)
 	source, err := f.runner.source(f.def)
 	if err != nil {
 		return err
@@ -314,9 +327,11 @@ func (f *flow) accept(records []*kgo.Record) {
 		return
 	}
 	items := make([]*item, len(records))
+	f.decoding.begin()
 	for i, r := range records {
 		items[i] = f.make(r)
 	}
+	f.shaped(records, items)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.read = true
@@ -361,7 +376,7 @@ func (f *flow) passes(r *kgo.Record) bool {
 	if f.pattern == nil && f.where == nil {
 		return true
 	}
-	doc, key, value := event.AppendDocument(nil, r, f.fields)
+	doc, key, value := event.AppendDocument(nil, f.seen(r), f.fields)
 	return (f.where == nil || f.matches(f.where, doc, key, value)) && (f.pattern == nil || f.matches(f.pattern, doc, key, value))
 }
 
@@ -378,31 +393,51 @@ func (f *flow) make(r *kgo.Record) *item {
 // shape filters and transforms a record. The scratch belongs to the polling
 // goroutine.
 func (f *flow) shape(r *kgo.Record) (it *item, passed bool) {
-	if f.mapping != nil {
+	switch {
+	case f.mapping != nil:
 		return f.mapping.shape(r)
+	case f.bus != nil:
+		return f.bus.shape(r), true
 	}
 	if !f.filters.pass(f, r) {
 		return nil, false
 	}
 	it = &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
-	if f.pattern != nil || f.transform != nil {
-		doc, key, value := event.AppendDocument(f.scratch[:0], r, f.fields)
-		f.keepScratch(doc)
-		if f.pattern != nil && !f.matches(f.pattern, doc, key, value) {
-			return nil, false
-		}
-		if f.transform != nil {
-			body, err := f.transform.Apply(nil, doc, time.Now())
-			if err != nil {
-				it.reason = fmt.Errorf("transform: %w", err)
-			} else {
-				it.Body = body
-				it.size += len(body)
-			}
-		}
+	if !f.decoded(it) {
+		return it, true
+	}
+	passed, doc := f.judge(it, f.scratch[:0])
+	f.keepScratch(doc)
+	if !passed {
+		return nil, false
 	}
 	it.address = f.locate(it)
 	return it, true
+}
+
+// judge filters and transforms an item, in the memory of a scratch, which it
+// returns.
+func (f *flow) judge(it *item, scratch []byte) (passed bool, _ []byte) {
+	if f.pattern == nil && f.transform == nil {
+		return true, scratch
+	}
+	doc, key, value := event.AppendDocument(scratch, it.Seen(), f.fields)
+	if f.pattern != nil && !f.matches(f.pattern, doc, key, value) {
+		return false, doc
+	}
+	if f.transform == nil {
+		return true, doc
+	}
+	body, err := f.transform.Apply(nil, doc, time.Now())
+	if err != nil {
+		it.reason = fmt.Errorf("transform: %w", err)
+		return true, doc
+	}
+	it.Body = body
+	if it.part == nil {
+		it.size += len(body)
+	}
+	return true, doc
 }
 
 // keepScratch keeps a buffer for the next record, unless it is very large.
@@ -493,8 +528,7 @@ func (f *flow) forget(leaving []*partition) {
 		}
 	}
 	f.unparkAll()
-	f.ready = slices.DeleteFunc(f.ready, func(b *batch) bool { return b.part.let })
-	heap.Init(&f.ready)
+	f.ready.keep(func(b *batch) bool { return !b.part.let })
 	f.dispatch()
 	f.countParts()
 	f.wakePoller()

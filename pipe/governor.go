@@ -1,7 +1,6 @@
 package pipe
 
 import (
-	"container/heap"
 	"fmt"
 	"time"
 
@@ -141,16 +140,16 @@ func (f *flow) probe(now time.Time) *batch {
 	if !g.open {
 		retried = f.endpoint.lastRetried()
 	}
-	i := f.candidate(retried)
-	if i < 0 {
+	b := f.candidate(retried)
+	if b == nil {
 		return nil
 	}
-	again := f.ready[i].attempt > 0
+	again := b.attempt > 0
 	taken, probe := f.endpoint.take(again, now)
 	if !taken {
 		return nil
 	}
-	b := heap.Remove(&f.ready, i).(*batch)
+	f.ready.keep(func(other *batch) bool { return other != b })
 	if probe {
 		b.probes |= ofEndpoint
 	}
@@ -161,25 +160,23 @@ func (f *flow) probe(now time.Time) *batch {
 	return b
 }
 
-// candidate returns the place of the batch that is to be the next probe; -1: there
-// is none. Probes alternate between what has failed before and what is new: a few
+// candidate returns the batch that is to be the next probe; nil: there is none. Probes alternate between what has failed before and what is new: a few
 // records that the target cannot stand must not hide that it takes others.
-func (f *flow) candidate(retried bool) int {
-	best := -1
-	for i, b := range f.ready {
+func (f *flow) candidate(retried bool) (best *batch) {
+	for b := range f.ready.all() {
 		if !f.deliverable(b) || b.verdict != nil {
 			continue
 		}
 		switch fresh := b.attempt == 0; {
-		case best < 0:
-		case fresh == (f.ready[best].attempt == 0):
-			if b.age > f.ready[best].age {
+		case best == nil:
+		case fresh == (best.attempt == 0):
+			if b.age > best.age {
 				continue
 			}
 		case fresh != retried:
 			continue
 		}
-		best = i
+		best = b
 	}
 	return best
 }
@@ -189,6 +186,7 @@ func (f *flow) candidate(retried bool) int {
 func (f *flow) govern(b *batch, s sign, took time.Duration, err error) {
 	now := time.Now()
 	g := &f.governor
+	f.remembered(s, took)
 	f.learnAddress(b, s, took, now)
 	f.endpoint.learn(f, b, s, now, err)
 	before := g.allowed()
@@ -208,6 +206,7 @@ func (f *flow) govern(b *batch, s sign, took time.Duration, err error) {
 	if after := f.def.Delivery.DisableAfter; after > 0 && f.consumer != nil && g.failures >= openAfter && now.Sub(g.failingAt) >= after {
 		f.stopFor(Disabled, fmt.Errorf("every attempt has failed since %s, %d of them: %w", g.failingAt.UTC().Format(time.RFC3339), g.failures, err))
 	}
+	f.stopLasting(now, err)
 	if g.waits() {
 		f.giveUpAged(now)
 		f.wakeAt(g.probeAt, func() {})
@@ -228,16 +227,27 @@ func (f *flow) wakeAt(at time.Time, prepare func()) {
 // giveUpAged gives up batches that have waited for a target that is down for
 // longer than their age allows.
 func (f *flow) giveUpAged(now time.Time) {
-	for _, b := range f.ready {
-		if f.aged(b, now) {
+	given := false
+	for b := range f.ready.all() {
+		switch {
+		case !f.aged(b, now):
+		case f.bus != nil:
+			f.bus.aged(b)
+		default:
 			b.verdict = newVerdict(b.err, b.attempt)
+			given = true
 		}
 	}
-	heap.Init(&f.ready)
+	if given {
+		f.ready.keep(func(*batch) bool { return true })
+	}
 }
 
 // aged says whether a batch that waits has become too old.
 func (f *flow) aged(b *batch, now time.Time) bool {
 	most := f.def.Delivery.MaxAge
+	if f.bus != nil {
+		f.bus.begin(b)
+	}
 	return most > 0 && b.verdict == nil && b.begun != 0 && now.Sub(time.Unix(0, b.begun)) >= most
 }

@@ -23,8 +23,12 @@ const letterBytes = 100 << 20
 // cannot be written the records are not done with: it is tried again without
 // end, since the alternative is to lose them.
 func (f *flow) giveUp(b *batch) {
-	if f.mapping != nil {
+	switch {
+	case f.mapping != nil:
 		f.mapping.discard(b)
+		return
+	case f.bus != nil:
+		f.bus.discard(b)
 		return
 	}
 	v := b.verdict
@@ -36,6 +40,7 @@ func (f *flow) giveUp(b *batch) {
 		return
 	}
 	f.metrics.dead.Add(float64(len(b.items)))
+	f.abandoned(b.items)
 	if f.tally != nil {
 		f.tally.dead.Add(int64(len(b.items)))
 		f.mu.Lock()
@@ -56,7 +61,7 @@ func (f *flow) writeLetters(items []*item, v *verdict) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	err := f.ensureLetterTopic(ctx)
+	err := f.ensureLetterTopic(ctx, f.def.Delivery.DeadLetter)
 	if err == nil {
 		err = f.cluster.Produce(ctx, letters...).FirstErr()
 	}
@@ -72,12 +77,12 @@ func (f *flow) writeLetters(items []*item, v *verdict) error {
 
 // ensureLetterTopic creates the dead-letter topic before its first use, so that
 // it takes records as large as those it has to keep.
-func (f *flow) ensureLetterTopic(ctx context.Context) (err error) {
+func (f *flow) ensureLetterTopic(ctx context.Context, topic string) (err error) {
 	if f.lettersReady.Load() {
 		return nil
 	}
 	size := strconv.Itoa(letterBytes)
-	if err := f.cluster.EnsureTopic(ctx, f.def.Delivery.DeadLetter, -1, map[string]*string{"max.message.bytes": &size}); err != nil {
+	if err := f.cluster.EnsureTopic(ctx, topic, -1, map[string]*string{"max.message.bytes": &size}); err != nil {
 		return err
 	}
 	f.lettersReady.Store(true)
@@ -105,6 +110,9 @@ func (f *flow) letter(it *item, v *verdict) *kgo.Record {
 	}
 	if len(v.response) > 0 {
 		headers = append(headers, kgo.RecordHeader{Key: "klamm.response", Value: v.response[:min(len(v.response), responseExcerpt)]})
+	}
+	if c := f.def.Connector; c != nil && c.Headers {
+		headers = append(headers, connectHeaders(c, r, v)...)
 	}
 	return &kgo.Record{Topic: f.def.Delivery.DeadLetter, Partition: -1, Key: r.Key, Value: r.Value, Headers: headers}
 }

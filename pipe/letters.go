@@ -41,6 +41,13 @@ type Letter struct {
 // scanLimits is what one read of an operation takes.
 var scanLimits = kafka.Limits{Records: 2_000, Bytes: 4 << 20, Committed: true}
 
+// LetterTopic returns the topic in which the dead letters of a pipe are. The error is
+// ErrNoPipe if there is no such pipe.
+func (r *Runner) LetterTopic(pipe string) (string, error) {
+	def, err := r.definition(pipe)
+	return def.Delivery.DeadLetter, err
+}
+
 // Letters are the dead letters of a pipe that are neither redriven nor discarded,
 // by partition and offset of the dead-letter topic. An error ends them.
 func (r *Runner) Letters(ctx context.Context, pipe string) iter.Seq2[Letter, error] {
@@ -228,6 +235,17 @@ func chosen(ids []string) (map[string]bool, error) {
 // which they were given up. The error is ErrBusy while somebody else redrives
 // letters of the pipe, in whatever process.
 func (r *Runner) Redrive(ctx context.Context, pipe string, ids []string, report func(Progress)) (Progress, error) {
+	return r.redrive(ctx, pipe, ids, nil, report)
+}
+
+// RedriveEdited is Redrive for one letter, whose record is delivered with another value;
+// nil is that of a tombstone.
+func (r *Runner) RedriveEdited(ctx context.Context, pipe, id string, value []byte, report func(Progress)) (Progress, error) {
+	return r.redrive(ctx, pipe, []string{id}, func(record *kgo.Record) { record.Value = value }, report)
+}
+
+// redrive delivers letters, each changed by edit if that is not nil.
+func (r *Runner) redrive(ctx context.Context, pipe string, ids []string, edit func(*kgo.Record), report func(Progress)) (Progress, error) {
 	def, err := r.definition(pipe)
 	if err != nil {
 		return Progress{}, err
@@ -273,6 +291,9 @@ func (r *Runner) Redrive(ctx context.Context, pipe string, ids []string, report 
 		}
 		p.Records++
 		record := original(l.letter, l.record)
+		if edit != nil {
+			edit(record)
+		}
 		s.expect(record, l)
 		if !fd.put(ctx, record) {
 			break

@@ -1,17 +1,17 @@
 package pipe
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"hash/fnv"
+	"iter"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/scan"
 	"github.com/klamm-gateway/klamm/target"
 )
 
@@ -25,22 +25,9 @@ const (
 	// entriesUnderway bounds the entries that are not yet acknowledged; what is
 	// beyond is dropped and counted: the log must not hold up deliveries.
 	entriesUnderway = 10_000
-	// entriesWaiting bounds those that wait for the topic to be made.
-	entriesWaiting = 1_000
+	// packsWaiting bounds the records that wait for the topic to be made.
+	packsWaiting = 1_000
 )
-
-// A journal writes the delivery log.
-type journal struct {
-	cluster  *kafka.Cluster
-	metrics  *Metrics
-	underway atomic.Int64
-
-	ready   atomic.Bool // the topic exists
-	mu      sync.Mutex
-	making  bool
-	tried   time.Time
-	waiting []*kgo.Record
-}
 
 // The outcomes of an attempt.
 const (
@@ -89,12 +76,60 @@ func (f *flow) logAttempt(b *batch, outcome string, began time.Time, took time.D
 	if outcome == outcomeFailed {
 		e.Next = time.Now().Add(next).UTC().Truncate(time.Millisecond)
 	}
-	value, err := json.Marshal(e)
-	if err != nil {
-		return // there is no value that cannot be encoded
+	f.runner.journal.write(&e)
+}
+
+// appendTo appends the entry as encoding/json writes it.
+func (e *entry) appendTo(dst []byte) []byte {
+	text := func(name, value string) { dst = scan.AppendString(append(dst, name...), value) }
+	number := func(name string, value int64) { dst = strconv.AppendInt(append(dst, name...), value, 10) }
+	at := func(name string, t time.Time) {
+		dst = append(t.AppendFormat(append(append(dst, name...), '"'), time.RFC3339Nano), '"')
 	}
-	f.runner.journal.write(&kgo.Record{Topic: DeliveryTopic, Partition: logPartition(e.ID), Key: []byte(e.ID), Value: value,
-		Headers: []kgo.RecordHeader{{Key: "pipe", Value: []byte(e.Pipe)}}})
+	part := func(name string, millis float64) {
+		if millis != 0 {
+			dst = strconv.AppendFloat(append(dst, name...), millis, 'f', -1, 64)
+		}
+	}
+	text(`{"delivery_id":`, e.ID)
+	text(`,"pipe":`, e.Pipe)
+	text(`,"topic":`, e.Topic)
+	number(`,"partition":`, int64(e.Partition))
+	number(`,"offset":`, e.Offset)
+	number(`,"last_offset":`, e.Last)
+	number(`,"count":`, int64(e.Count))
+	text(`,"outcome":`, e.Outcome)
+	dst = strconv.AppendBool(append(dst, `,"kept":`...), e.Kept)
+	number(`,"attempt":`, int64(e.Number))
+	at(`,"at":`, e.At)
+	number(`,"status":`, int64(e.Status))
+	if e.Error != "" {
+		text(`,"error":`, e.Error)
+	}
+	if e.Response != "" {
+		text(`,"response":`, e.Response)
+	}
+	dst = strconv.AppendFloat(append(dst, `,"took_ms":`...), e.TookMillis, 'f', -1, 64)
+	part(`,"dns_ms":`, e.DNSMillis)
+	part(`,"connect_ms":`, e.ConnectMillis)
+	part(`,"tls_ms":`, e.TLSMillis)
+	part(`,"wait_ms":`, e.WaitMillis)
+	if !e.Next.IsZero() {
+		at(`,"next":`, e.Next)
+	}
+	return append(dst, '}')
+}
+
+// entriesOf yields the entries of a record of the log, as far as they can be read.
+func entriesOf(record *kgo.Record) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for line := range bytes.Lines(record.Value) {
+			var e entry
+			if json.Unmarshal(line, &e) == nil && !yield(&e) {
+				return
+			}
+		}
+	}
 }
 
 // logPartition is where the entries of a delivery lie, so that they can be found
@@ -109,65 +144,4 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func excerptOf(b []byte) string {
 	return strings.ToValidUTF8(string(b[:min(len(b), responseExcerpt)]), "?")
-}
-
-// write hands an entry to the producer and does not wait.
-func (j *journal) write(r *kgo.Record) {
-	if j.ready.Load() {
-		j.send(r)
-		return
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.waiting) == entriesWaiting {
-		j.metrics.unlogged.Inc()
-	} else {
-		j.waiting = append(j.waiting, r)
-	}
-	if j.making || time.Since(j.tried) < 5*time.Second {
-		return
-	}
-	j.making, j.tried = true, time.Now()
-	go j.makeTopic()
-}
-
-func (j *journal) send(r *kgo.Record) {
-	if j.underway.Add(1) > entriesUnderway {
-		j.underway.Add(-1)
-		j.metrics.unlogged.Inc()
-		return
-	}
-	j.cluster.Send(context.Background(), r, func(err error) {
-		j.underway.Add(-1)
-		if err != nil {
-			j.metrics.unlogged.Inc()
-		}
-	})
-}
-
-// makeTopic creates the topic of the log before its first entry; left to the
-// broker, it would have the retention of any other.
-func (j *journal) makeTopic() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	retention := deliveryRetention
-	err := j.cluster.EnsureTopic(ctx, DeliveryTopic, deliveryPartitions, map[string]*string{"retention.ms": &retention})
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.making = false
-	if err != nil {
-		return
-	}
-	for _, r := range j.waiting {
-		j.send(r)
-	}
-	j.waiting = nil
-	j.ready.Store(true)
-}
-
-// end waits for entries that are under way, for at most five seconds.
-func (j *journal) end() {
-	for until := time.Now().Add(5 * time.Second); j.underway.Load() > 0 && time.Now().Before(until); {
-		time.Sleep(5 * time.Millisecond)
-	}
 }

@@ -33,15 +33,17 @@ type mapping struct {
 	invoke      func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
 	head        []byte // of every event, up to the name of the partition
 	filters     []mappingFilter
-	destination *destination // nil: what is given up is dropped
+	destination *destination    // nil: what is given up is dropped
+	schemas     *mappingSchemas // nil: nothing is decoded
+	bodies      bodyRoom        // the polling goroutine's
 	metrics     *mappingSeries
 
 	cluster atomic.Pointer[trouble] // what is wrong with the source; nil: nothing
 	news    chan struct{}           // has a token when the result may be another
 
-	mu       sync.Mutex // guards what follows
-	troubled map[*partition]bool
-	worked   bool // something was processed
+	mu       sync.Mutex            // guards what follows
+	troubled map[*partition]string // the reason
+	worked   bool                  // something was processed
 }
 
 // mappingBytes is the largest event of a mapping, in bytes.
@@ -53,12 +55,15 @@ func (r *Runner) openMapping(f *flow, env target.Env) (_ *mapping, err error) {
 		return nil, nil
 	}
 	e := *f.def.Envelope
-	m := &mapping{flow: f, def: e, invoke: env.Invoke, metrics: r.metrics.mappings.of(e.Mapping, e.Function, f.def.Topics[0]), news: make(chan struct{}, 1), troubled: map[*partition]bool{}}
+	m := &mapping{flow: f, def: e, invoke: env.Invoke, metrics: r.metrics.mappings.of(e.Mapping, e.Function, f.def.Topics[0]), news: make(chan struct{}, 1), troubled: map[*partition]string{}}
 	if m.invoke == nil {
 		return nil, errors.New("there are no functions here")
 	}
 	f.log = mappingLog(f.log, e)
 	if m.filters, err = mappingFilters(e); err != nil {
+		return nil, err
+	}
+	if m.schemas, err = r.openSchemas(e.Schemas); err != nil {
 		return nil, err
 	}
 	m.head = append(m.head, `{"eventSource":`...)
@@ -217,6 +222,9 @@ func (m *mapping) Endpoint() string { return "function:" + m.def.Function }
 
 // Close closes the destination; the function is the host's.
 func (m *mapping) Close() error {
+	if m.schemas != nil {
+		m.schemas.close()
+	}
 	if m.destination != nil && m.destination.target != nil {
 		return m.destination.target.Close()
 	}
@@ -226,15 +234,17 @@ func (m *mapping) Close() error {
 // shape makes an item of a record, or nil if the filters drop it.
 func (m *mapping) shape(r *kgo.Record) (it *item, passed bool) {
 	m.metrics.polled.Inc()
-	if !m.passes(r) {
+	m.metrics.bytes.Add(float64(len(r.Key) + len(r.Value)))
+	it = &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
+	ctx := context.Background()
+	if m.schemas != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, m.flow.decoding.until)
+		defer cancel()
+	}
+	if it.undecided = m.decideOn(ctx, it); it.dropped {
 		m.metrics.filtered.Inc()
 		return nil, false
-	}
-	it = &item{Event: event.Event{Record: r}, size: len(r.Key) + len(r.Value) + 256}
-	it.Body = event.AppendMappingRecord(make([]byte, 0, 200+len(r.Topic)+(len(r.Key)+len(r.Value)+8)*4/3), r)
-	it.size += len(it.Body)
-	if int64(len(it.Body)) > m.room() {
-		it.reason = errPayloadSize
 	}
 	return it, true
 }

@@ -99,6 +99,10 @@ func isoTime(t time.Time) string { return t.UTC().Format(isoMillis) }
 // the last than other destinations.
 func condition(err error, ofTopic bool) string {
 	switch {
+	case errors.Is(err, errSchemaNotFound):
+		return "SCHEMA_NOT_FOUND"
+	case errors.Is(err, errDeserialization):
+		return "DESERIALIZATION_ERROR"
 	case errors.Is(err, errPayloadSize):
 		return "MaximumPayloadSizeExceeded"
 	case errors.Is(err, errRecordAge):

@@ -39,13 +39,13 @@ func jitter(b catalog.Backoff, failures int) time.Duration {
 // no record of the batch was done.
 func (m *mapping) failed(b *batch, err error, whole bool) {
 	f := m.flow
-	m.trouble(b.part)
+	m.trouble(b.part, err)
 	if errors.Is(err, errPayloadSize) { // that is no attempt
-		b.attempt--
 		if len(b.items) > 1 {
 			f.bisect(b)
 			return
 		}
+		b.attempt--
 		b.verdict = newVerdict(err, b.attempt)
 		f.giveUp(b)
 		return
@@ -133,6 +133,7 @@ func (m *mapping) discard(b *batch) {
 	if err == nil {
 		m.metrics.stored.Add(n)
 		f.metrics.dead.Add(n)
+		f.abandoned(b.items)
 		f.log.Warn("records given up; the on-failure destination has them", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset,
 			"records", len(b.items), "attempts", v.attempts, "err", v.err)
 		f.settle(b)
@@ -154,6 +155,7 @@ func (m *mapping) dropped(b *batch, why string, err error) {
 	f, n := m.flow, float64(len(b.items))
 	m.metrics.dropped.Add(n)
 	f.metrics.dead.Add(n)
+	f.abandoned(b.items)
 	f.log.Warn("records dropped", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset, "records", len(b.items), "why", why, "err", err)
 	f.settle(b)
 }

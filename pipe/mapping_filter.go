@@ -3,6 +3,7 @@ package pipe
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -86,14 +87,20 @@ func isNested(b []byte) bool {
 	return false
 }
 
-// passes says whether a record is for the function. The scratch belongs to the
-// goroutine that polls.
-func (m *mapping) passes(r *kgo.Record) bool {
+// mappingScratch is memory for documents that filters look at.
+var mappingScratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// passes says whether a record is for the function.
+func (m *mapping) passes(r *kgo.Record, decoded event.BySchema) bool {
 	if len(m.filters) == 0 {
 		return true
 	}
-	doc, key, value := event.AppendMappingDocument(m.flow.scratch[:0], r)
-	m.flow.keepScratch(doc)
+	scratch := mappingScratch.Get().(*[]byte)
+	defer mappingScratch.Put(scratch)
+	doc, key, value := event.AppendMappingDocument((*scratch)[:0], r, decoded)
+	if cap(doc) <= 1<<20 {
+		*scratch = doc
+	}
 	odd := false
 	for i := range m.filters {
 		mf := &m.filters[i]

@@ -25,7 +25,10 @@ var (
 		"invoke_error_count":                           "Invocations that have failed, also in part.",
 		"on_failure_destination_delivery_error_count":  "Attempts at writing to the on-failure destination that have failed.",
 		"commit_error_count":                           "Commits of offsets that have failed.",
+		"schema_registry_error_count":                  "Questions that the schema registry could not answer.",
+		"deserialization_error_count":                  "Records whose key or value could not be decoded.",
 		"gone_event_count":                             "Records that retention removed before the mapping had read them.",
+		"event_poller_throughput_in_bytes":             "Bytes of the keys and values that an event source mapping has read.",
 		"filter_format_mismatch_total":                 "Records whose key or value has not the form that a filter asks for.",
 	}
 	mappingGauges = map[string]string{
@@ -33,6 +36,7 @@ var (
 		"sum_offset_lag":      "Offsets of all partitions that are not yet committed.",
 		"offset_lag":          "Offsets of the topic that are not yet committed.",
 		"provisioned_pollers": "1 while this process reads partitions for the mapping; the sum over all processes is how many pollers it has.",
+		"event_poller_unit":   "The part of an event poller unit, which is ten pollers, that this process takes for the mapping.",
 	}
 )
 
@@ -52,9 +56,9 @@ func newMappingMetrics(r prometheus.Registerer) *mappingMetrics {
 
 // mappingSeries are those of one mapping.
 type mappingSeries struct {
-	polled, filtered, invoked, failedInvoke, dropped, stored, committed prometheus.Counter
-	pollErrors, invokeErrors, destinationErrors, commitErrors           prometheus.Counter
-	gone, mismatched                                                    prometheus.Counter
+	polled, bytes, filtered, invoked, failedInvoke, dropped, stored, committed prometheus.Counter
+	pollErrors, invokeErrors, destinationErrors, commitErrors                  prometheus.Counter
+	gone, mismatched, registryErrors, undecoded                                prometheus.Counter
 
 	of     *mappingMetrics
 	labels []string
@@ -64,9 +68,10 @@ func (m *mappingMetrics) of(mapping, function, topic string) *mappingSeries {
 	labels := []string{mapping, function, topic}
 	c := func(name string) prometheus.Counter { return m.counters[name].WithLabelValues(labels...) }
 	return &mappingSeries{
-		polled: c("polled_event_count"), filtered: c("filtered_out_event_count"), invoked: c("invoked_event_count"), failedInvoke: c("failed_invoke_event_count"),
+		polled: c("polled_event_count"), bytes: c("event_poller_throughput_in_bytes"), filtered: c("filtered_out_event_count"), invoked: c("invoked_event_count"), failedInvoke: c("failed_invoke_event_count"),
 		dropped: c("dropped_event_count"), stored: c("on_failure_destination_delivered_event_count"), committed: c("committed_event_count"),
 		pollErrors: c("polling_error_count"), invokeErrors: c("invoke_error_count"), destinationErrors: c("on_failure_destination_delivery_error_count"), commitErrors: c("commit_error_count"),
+		registryErrors: c("schema_registry_error_count"), undecoded: c("deserialization_error_count"),
 		gone: c("gone_event_count"), mismatched: c("filter_format_mismatch_total"),
 		of: m, labels: labels,
 	}
@@ -79,6 +84,7 @@ func (s *mappingSeries) lag(sum, most int64, works bool) {
 	g("offset_lag", float64(sum))
 	g("max_offset_lag", float64(most))
 	g("provisioned_pollers", boolean(works))
+	g("event_poller_unit", boolean(works)/10)
 }
 
 // rest takes away what only a mapping that runs has.

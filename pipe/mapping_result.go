@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/table"
 )
@@ -24,6 +25,8 @@ const (
 	Processed        = "OK"
 
 	functionFailed = "PROBLEM: Function call failed"
+	// functionNotValid is the reason where there is no function to call.
+	functionNotValid = "FUNCTION_CONFIG_NOT_VALID"
 )
 
 // A MappingResult is how an event source mapping fares.
@@ -121,9 +124,13 @@ func (m *memory) noteResult(ctx context.Context, pipe string, now MappingResult)
 }
 
 // trouble notes that the function has failed with a partition's records.
-func (m *mapping) trouble(p *partition) {
+func (m *mapping) trouble(p *partition, err error) {
+	reason := UserInitiated
+	if errors.Is(err, function.ErrNotFound) {
+		reason = functionNotValid
+	}
 	m.mu.Lock()
-	m.troubled[p] = true
+	m.troubled[p] = reason
 	m.mu.Unlock()
 	m.tell()
 }
@@ -131,7 +138,7 @@ func (m *mapping) trouble(p *partition) {
 // well notes that a batch of a partition is done.
 func (m *mapping) well(p *partition) {
 	m.mu.Lock()
-	first := !m.worked || m.troubled[p]
+	first := !m.worked || m.troubled[p] != ""
 	m.worked = true
 	delete(m.troubled, p)
 	m.mu.Unlock()
@@ -161,14 +168,17 @@ func (m *mapping) result(before MappingResult, known bool) MappingResult {
 	f.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for p := range m.troubled {
+	worst := ""
+	for p, reason := range m.troubled {
 		if let, ok := gone[p]; !ok || let {
 			delete(m.troubled, p) // somebody else has it
+		} else if worst != functionNotValid {
+			worst = reason
 		}
 	}
 	switch {
-	case len(m.troubled) > 0:
-		return MappingResult{UserInitiated, functionFailed}
+	case worst != "":
+		return MappingResult{worst, functionFailed}
 	case m.worked, known && before.Result != NothingProcessed:
 		return MappingResult{UserInitiated, Processed}
 	}

@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -334,20 +336,88 @@ func TestMappingDoesNotCountCallsThatMiss(t *testing.T) {
 	}
 }
 
+// TestMappingDoesNotCountWhatIsTooLarge has a function that takes one record at a time: that a
+// batch was too large for it is no attempt, and no attempt more.
+func TestMappingDoesNotCountWhatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	name := topic(t, c, 1)
+	write(t, c, name, "a", "bad", "b", "c")
+	clerk := &clerk{answer: func(values []string) (function.Outcome, error) {
+		switch {
+		case len(values) > 1:
+			return function.Outcome{}, function.ErrTooLarge
+		case values[0] == "bad":
+			return unhandled, nil
+		}
+		return function.Outcome{}, nil
+	}}
+	_, def, registry := clerk.run(t, c, name, func(p *catalog.Pipe) { p.Envelope.Attempts = 1 })
+	eventually(t, "committed", func() bool { return committed(t, c, def.Group, name) == 4 })
+	var alone []string
+	for _, values := range clerk.sent(t) {
+		if len(values) == 1 {
+			alone = append(alone, values[0])
+		}
+	}
+	if diff := cmp.Diff([]string{"a", "bad", "b", "c"}, alone); diff != "" {
+		t.Errorf("sent alone (-want +got):\n%s", diff)
+	}
+	if got := gathered(t, registry, "klamm_esm_dropped_event_count"); got != 1 {
+		t.Errorf("%v dropped, want 1", got)
+	}
+}
+
+// TestMappingSaysThatItsFunctionIsGone has a function that is removed and comes back.
+func TestMappingSaysThatItsFunctionIsGone(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	name := topic(t, c, 1)
+	write(t, c, name, "ab", "c")
+	var there atomic.Bool
+	clerk := &clerk{answer: func([]string) (function.Outcome, error) {
+		if !there.Load() {
+			return function.Outcome{}, fmt.Errorf("%w: clerk", function.ErrNotFound)
+		}
+		return function.Outcome{}, nil
+	}}
+	r, def, registry := clerk.run(t, c, name, nil)
+	says := func(want pipe.MappingResult) {
+		t.Helper()
+		eventually(t, want.Reason+", "+want.Result, func() bool { got, _ := r.Result(def.Name); return got == want })
+	}
+	says(pipe.MappingResult{Reason: "FUNCTION_CONFIG_NOT_VALID", Result: "PROBLEM: Function call failed"})
+	there.Store(true)
+	says(pipe.MappingResult{Reason: pipe.UserInitiated, Result: pipe.Processed})
+	if got := gathered(t, registry, "klamm_esm_event_poller_throughput_in_bytes"); got != 3 {
+		t.Errorf("%v bytes read, want 3", got)
+	}
+	eventually(t, "a tenth of an event poller unit", func() bool {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(families, func(f *dto.MetricFamily) bool {
+			return f.GetName() == "klamm_esm_event_poller_unit" && f.GetMetric()[0].GetGauge().GetValue() == 0.1
+		})
+	})
+}
+
 func TestMappingFilters(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
 	name := topic(t, c, 1)
-	write(t, c, name, `{"n":1}`, `{"n":2}`, "text", "\xff")
+	write(t, c, name, `{"n":1}`, `{"n":2}`, "text", "\xff", "5")
 	for _, tc := range []struct {
 		name    string
 		drop    bool
 		filters []string
 		want    []string
 	}{
-		{"value", false, []string{`{"value":{"n":[2]}}`}, []string{`{"n":2}`, "text", "\xff"}},
+		{"value", false, []string{`{"value":{"n":[2]}}`}, []string{`{"n":2}`, "text", "\xff", "5"}},
 		{"mismatches dropped", true, []string{`{"value":{"n":[2]}}`}, []string{`{"n":2}`}},
 		{"plain", false, []string{`{"value":["text"]}`}, []string{`{"n":1}`, `{"n":2}`, "text", "\xff"}},
+		{"a number is a string", true, []string{`{"value":["5"]}`}, []string{"5"}},
 		{"one of two", true, []string{`{"value":{"n":[1]}}`, `{"offset":[2]}`}, []string{`{"n":1}`, "text"}},
 		{"none", false, []string{`{"topic":["other"]}`}, nil},
 	} {
@@ -361,7 +431,7 @@ func TestMappingFilters(t *testing.T) {
 					p.Envelope.Filters = append(p.Envelope.Filters, json.RawMessage(f))
 				}
 			})
-			eventually(t, "committed", func() bool { return committed(t, c, def.Group, name) == 4 })
+			eventually(t, "committed", func() bool { return committed(t, c, def.Group, name) == 5 })
 			var got []string
 			for _, values := range clerk.sent(t) {
 				got = append(got, values...)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,8 @@ type memory struct {
 
 	mu      sync.Mutex
 	table   *table.Table
-	changed chan struct{} // closed and replaced when a state changes
+	changed chan struct{}            // closed and replaced when anything changes
+	news    map[string]chan struct{} // by pipe, closed and removed when its state or scale changes
 }
 
 // open returns the table, and opens it first if nobody has.
@@ -61,13 +63,33 @@ func (m *memory) open(ctx context.Context) (*table.Table, error) {
 	m.mu.Lock()
 	m.table = t
 	m.mu.Unlock()
-	t.Watch(func([]table.Change) {
+	t.Watch(func(changes []table.Change) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		close(m.changed)
 		m.changed = make(chan struct{})
+		for _, c := range changes {
+			if kind, pipe, _ := strings.Cut(c.Key, "/"); kind == "state" || kind == "scale" {
+				m.tell(pipe)
+			}
+		}
 	})
 	return t, nil
+}
+
+// tell wakes those who wait for news of a pipe. The mutex is held.
+func (m *memory) tell(pipe string) {
+	if news, ok := m.news[pipe]; ok {
+		close(news)
+		delete(m.news, pipe)
+	}
+}
+
+// drop forgets who waits for news of a pipe that is gone.
+func (m *memory) drop(pipe string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tell(pipe)
 }
 
 // opened returns the table if it is open, and nil otherwise.
@@ -90,12 +112,22 @@ type standing struct {
 	Since  time.Time `json:"since"`
 }
 
-// standing returns the state of a pipe, and a channel that is closed when it may
-// have changed.
+// standing returns the state of a pipe, and a channel that is closed when that or its
+// scale may have changed. There may be thousands of pipes, and nobody wants all of
+// them to look up whenever one has something to note. Without a name the channel is
+// closed whenever anything is noted.
 func (m *memory) standing(pipe string) (s standing, changed <-chan struct{}) {
 	m.mu.Lock()
 	t := m.table
 	changed = m.changed
+	if pipe != "" {
+		news, ok := m.news[pipe]
+		if !ok {
+			news = make(chan struct{})
+			m.news[pipe] = news
+		}
+		changed = news
+	}
 	m.mu.Unlock()
 	s.State = Running
 	if t == nil {

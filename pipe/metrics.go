@@ -23,7 +23,9 @@ type Metrics struct {
 	unlogged       prometheus.Counter
 	commitFailures *prometheus.CounterVec
 	letterFailures *prometheus.CounterVec
+	buses          *busMetrics
 	mappings       *mappingMetrics
+	executions     *executionMetrics
 }
 
 // NewMetrics makes the series and registers them.
@@ -53,6 +55,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"pipe"}),
 	}
+	m.executions = newExecutionMetrics(r)
 	m.consumers = gauge("klamm_pipe_consumers", "1 while this process reads partitions for a pipe; the sum over all processes is how many consumers it has.")
 	m.wanted = gauge("klamm_pipe_consumers_wanted", "How many consumers a pipe should have in the whole cluster, the same in every process; 0 while it does not run.")
 	m.halted = gauge("klamm_pipe_halted", "1 while a pipe has halted itself and waits for an operator.")
@@ -60,6 +63,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.unlogged = prometheus.NewCounter(prometheus.CounterOpts{Name: "klamm_delivery_log_dropped_total", Help: "Entries of the delivery log that could not be written."})
 	r.MustRegister(m.seconds, m.unlogged)
 	m.mappings = newMappingMetrics(r)
+	m.buses = newBusMetrics(r)
 	return m
 }
 

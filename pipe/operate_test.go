@@ -217,7 +217,7 @@ func TestDeliveryLog(t *testing.T) {
 			var got []pipe.Delivery
 			eventually(t, "the log", func() bool {
 				var err error
-				if got, err = r.Deliveries(t.Context(), def.Name, time.Now().Add(-time.Hour), 10); err != nil {
+				if got, err = r.Deliveries(t.Context(), def.Name, time.Now().Add(-time.Hour), "", 10); err != nil {
 					t.Fatal(err)
 				}
 				return len(got) == want && (want == 0 || got[0].Outcome == "delivered")

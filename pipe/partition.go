@@ -97,6 +97,12 @@ type item struct {
 	number uint64 // in the tracker
 	size   int
 	reason error // why it can only be given up; nil: it can be delivered
+	// undecided is why it is not known yet whether it is to be delivered, and as what;
+	// dropped says that it is not.
+	undecided error
+	dropped   bool
+	unread    bool    // reason is that it could not be decoded
+	waited    *waited // of an event that has waited elsewhere; nil: it has not
 	// address is where it goes, as a hash; 0: the target has only one address.
 	address uint64
 }
@@ -122,6 +128,8 @@ type batch struct {
 	unreached bool    // there was no connection; the endpoint knows it
 	ailing    bool    // its address was known to be, when the last attempt ended
 	counted   bool    // among the attempts at ailing addresses
+	throttled bool    // the rate of the target has made it wait
+	turned    bool    // it has a turn by that rate when it comes back
 }
 
 // ends says whether an attempt that has ended was a probe, and that it is none any

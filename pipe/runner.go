@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -24,6 +23,7 @@ import (
 	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/rule"
+	"github.com/klamm-gateway/klamm/schema"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/trace"
@@ -45,11 +45,20 @@ type Config struct {
 	Log       *slog.Logger
 	// Invoke runs a function (target.Env); nil: there are none.
 	Invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
+	// Enqueue keeps an invocation that nobody waits for (target.Env); nil: there are none.
+	Enqueue func(ctx context.Context, name string, in function.Invocation) error
 	// PutObject writes an object into a bucket of the object store, in the place of
 	// one with the same key; nil: there is none.
 	PutObject func(ctx context.Context, bucket, key, mediaType string, body []byte) error
+	// Schemas decodes what is framed for a schema registry; nil: nothing is.
+	Schemas *schema.Client
+	// OpenRegistry makes the client of a mapping's schema registry, and what closes it;
+	// nil: there are none.
+	OpenRegistry func(catalog.MappingSchemas) (*schema.Client, func(), error)
 	// Tracer makes a span of each delivery; nil: there is no tracing.
 	Tracer *trace.Tracer
+	// LenientTemplates makes all templates of pipes transform.Spec.Lenient.
+	LenientTemplates bool
 	// Grace is how long deliveries that are under way may take at the end.
 	Grace time.Duration
 }
@@ -66,30 +75,43 @@ type Runner struct {
 	joined    sync.WaitGroup // of the pipes that New was given
 	clusters  map[string]target.Produce
 	sources   sources
+	shelf     shelf         // of samples of pipes' steps
+	behind    behindTimes   // what is known of how long ago records were produced
 	some      chan struct{} // closed when there is a pipe
 	wake      func()        // closes it
 	known     chan struct{} // closed when what pipes remember can be read
 
-	mu     sync.Mutex // guards what follows, and all units
-	flows  map[*flow]bool
-	pipes  map[string]*unit
-	ending map[string]*unit // removed, and not yet at an end
-	start  func(*unit)      // nil while the runner does not run
+	busesKnown chan struct{} // closed by OpenBuses
+	openBuses  func()
+
+	mu      sync.Mutex // guards what follows, and all units
+	flows   map[*flow]bool
+	pipes   map[string]*unit
+	wanted  int64              // how many of them run themselves, unless something has stopped them
+	ending  map[string]*unit   // removed, and not yet at an end
+	start   func(*unit)        // nil while the runner does not run
+	buses   map[string]*bus    // that have had targets here
+	keepers map[string]*keeper // of the pipes that have run here
+	tend    func(*bus)         // as start
 }
 
 // New returns a runner for the pipes. The error names the pipe whose definition
 // cannot work and says why.
 func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 	r := &Runner{cfg: cfg, metrics: cfg.Metrics, flows: map[*flow]bool{}, pipes: map[string]*unit{}, ending: map[string]*unit{}, clusters: map[string]target.Produce{},
-		some: make(chan struct{}), known: make(chan struct{})}
+		some: make(chan struct{}), known: make(chan struct{}), buses: map[string]*bus{}, keepers: map[string]*keeper{}, busesKnown: make(chan struct{})}
+	r.openBuses = sync.OnceFunc(func() { close(r.busesKnown) })
 	r.wake = sync.OnceFunc(func() { close(r.some) })
 	for name, c := range cfg.Clusters {
 		r.clusters[name] = c.Produce
 	}
-	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{})}
+	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{}), news: map[string]chan struct{}{}}
 	r.sources.open = cfg.Login
 	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
 	for _, p := range pipes {
+		if p.Bus != nil {
+			return nil, fmt.Errorf("pipe %q: a target of a rule is made by Set", p.Name)
+		}
 		f, err := newFlow(p, r)
 		if err != nil {
 			return nil, fmt.Errorf("pipe %q: %w", p.Name, err)
@@ -97,6 +119,7 @@ func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 		u := r.newUnit(p, sync.OnceFunc(r.joined.Done))
 		u.first = f
 		r.pipes[p.Name] = u
+		r.tally(u, 1)
 	}
 	r.joined.Add(len(pipes))
 	r.share()
@@ -113,11 +136,18 @@ func (r *Runner) definition(name string) (catalog.Pipe, error) {
 	return catalog.Pipe{}, fmt.Errorf("%w: %q", ErrNoPipe, name)
 }
 
-// Names returns those of all pipes, sorted.
+// Names returns those of all pipes but the targets of rules, sorted.
 func (r *Runner) Names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.pipes))
+	names := make([]string, 0, len(r.pipes))
+	for name, u := range r.pipes {
+		if u.bus == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // shortestInterval is how often the pipe is looked at that is looked at most often.
@@ -126,6 +156,9 @@ func (r *Runner) shortestInterval() time.Duration {
 	defer r.mu.Unlock()
 	shortest := time.Minute
 	for _, u := range r.pipes {
+		if u.bus != nil {
+			continue
+		}
 		shortest = min(shortest, u.def.WithDefaults().Scale.Interval)
 	}
 	return shortest
@@ -181,16 +214,21 @@ func (r *Runner) Run(ctx context.Context) {
 		}
 	})
 	running.Go(func() { r.scale(ctx) })
-	running.Go(func() { pace(ctx) })
 	r.mu.Lock()
 	r.start = func(u *unit) { running.Go(func() { r.keep(ctx, u, starting) }) }
+	r.tend = func(b *bus) { running.Go(func() { b.keep(ctx) }) }
 	for _, u := range r.pipes {
-		r.start(u)
+		if u.bus == nil {
+			r.start(u)
+		}
+	}
+	for _, b := range r.buses {
+		r.tend(b)
 	}
 	r.mu.Unlock()
 	<-ctx.Done()
 	r.mu.Lock()
-	r.start = nil
+	r.start, r.tend = nil, nil
 	r.mu.Unlock()
 	running.Wait()
 }

@@ -325,3 +325,19 @@ func TestATargetThatIsDownIsProbed(t *testing.T) {
 	eventually(t, "everything committed", func() bool { return committed(t, c, name, name) == 2000 })
 	check(t, l.taken(), 2000)
 }
+
+// TestTheLastBatchesOfAllPartitionsAreSent gives a pipe that delivers one batch at a time
+// the records of several partitions at once, and then nothing that would wake it.
+func TestTheLastBatchesOfAllPartitionsAreSent(t *testing.T) {
+	c := cluster(t)
+	name := topic(t, c, 5)
+	fill(t, c, name, 500, 50, []byte("1"))
+	l := &ledger{answer: func([]*event.Event) error {
+		time.Sleep(2 * time.Millisecond)
+		return nil
+	}}
+	l.run(t, c, catalog.Pipe{Name: "last", Topics: []string{name}, Group: name, Start: "earliest",
+		Delivery: catalog.Delivery{InFlight: 1, Batch: catalog.Batch{Records: 1000}}})
+	eventually(t, "everything committed", func() bool { return committed(t, c, name, name) == 500 })
+	check(t, l.taken(), 500)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type unit struct {
 	removed  bool
 	first    *flow  // of the first definition, if it was compiled already
 	left     func() // says that the cluster of the definition's source is not needed any more
+	bus      *bus   // that runs it instead, as a target of a rule; nil: it runs itself
 	local    Local
 }
 
@@ -53,10 +55,16 @@ func (r *Runner) Set(def catalog.Pipe) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.share()
+	if def.Bus != nil {
+		r.setTarget(def)
+		return
+	}
 	if u, ok := r.pipes[def.Name]; ok {
 		if !reflect.DeepEqual(u.def, def) {
 			was := u.left
+			r.tally(u, -1)
 			u.def, u.left = def, r.sources.use(def.SourceLogin)
+			r.tally(u, 1)
 			go was() // closing takes a while
 			close(u.changed)
 			u.changed = make(chan struct{})
@@ -68,6 +76,7 @@ func (r *Runner) Set(def catalog.Pipe) {
 		u.after = was.done
 	}
 	r.pipes[def.Name] = u
+	r.tally(u, 1)
 	if r.start != nil {
 		r.start(u)
 	}
@@ -76,6 +85,9 @@ func (r *Runner) Set(def catalog.Pipe) {
 // Check says whether a pipe could be run as a definition says; the error says what is
 // wrong. Nothing is delivered.
 func (r *Runner) Check(def catalog.Pipe) error {
+	if def.Bus != nil {
+		return r.checkTarget(def)
+	}
 	f, err := newFlow(def, r)
 	if err == nil {
 		f.closeTargets()
@@ -100,7 +112,14 @@ func (r *Runner) Remove(name string) {
 		return
 	}
 	delete(r.pipes, name)
+	delete(r.keepers, name)
+	r.shelf.forget(name)
+	r.tally(u, -1)
 	u.removed = true
+	if u.bus != nil {
+		u.bus.remove(name)
+		return
+	}
 	close(u.changed)
 	if r.start != nil {
 		r.ending[name] = u
@@ -110,12 +129,17 @@ func (r *Runner) Remove(name string) {
 }
 
 // Forget drops what is remembered of a pipe that there is no more: whether it was
-// paused, its consumers, and that its offsets have been committed. Offsets and dead
-// letters stay.
+// paused, its consumers, and that its offsets have been committed; of a target of a rule
+// or an archive also its own offsets. Other offsets, and dead letters, stay.
 func (r *Runner) Forget(ctx context.Context, pipe string) error {
 	t, err := r.memory.open(ctx)
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(pipe, "klamm.rule.") || strings.HasPrefix(pipe, "klamm.archive.") {
+		if err := r.cfg.Cluster.DeleteGroup(ctx, groupOfTarget(pipe)); err != nil {
+			return err
+		}
 	}
 	return t.Update(ctx, func(tx *table.Tx) error {
 		for _, key := range []string{"state/" + pipe, "begun/" + pipe, scaleKey(pipe), resultKey(pipe)} {
@@ -133,6 +157,9 @@ func (r *Runner) Local(name string) (Local, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if u, ok := r.pipes[name]; ok {
+		if u.bus != nil {
+			return u.bus.local(name), nil
+		}
 		return u.local, nil
 	}
 	return Local{}, ErrNoPipe
@@ -176,16 +203,17 @@ func (r *Runner) State(name string) (state, reason string) {
 	return s.State, s.Reason
 }
 
+// tally counts a unit that comes, or with -1 one that goes. The runner's mutex is held.
+func (r *Runner) tally(u *unit, n int64) {
+	if !u.def.Paused && u.bus == nil {
+		r.wanted += n
+	}
+}
+
 // share tells the budget how many pipes run. The runner's mutex is held, or nobody
 // else knows the runner yet.
 func (r *Runner) share() {
-	n := int64(0)
-	for _, u := range r.pipes {
-		if !u.def.Paused {
-			n++
-		}
-	}
-	r.held.pipes.Store(n)
+	r.held.pipes.Store(r.wanted + int64(len(r.buses)))
 	if len(r.pipes) > 0 {
 		r.wake()
 	}
@@ -282,6 +310,7 @@ func (r *Runner) ended(u *unit) {
 		delete(r.ending, u.name)
 		if r.pipes[u.name] == nil {
 			r.metrics.forget(u.name)
+			r.memory.drop(u.name)
 			if e := u.def.Envelope; e != nil {
 				r.metrics.mappings.forget(e.Mapping)
 			}
@@ -334,6 +363,9 @@ func (r *Runner) enter(ctx context.Context, u *unit, def catalog.Pipe, starting 
 	}
 	f.metrics.halted.Set(0)
 	f.metrics.disabled.Set(0)
+	if x, ok := f.target.(*execution); ok {
+		x.series.show()
+	}
 	starting <- struct{}{}
 	err = f.join(ctx)
 	<-starting
@@ -458,4 +490,5 @@ func (m *Metrics) forget(pipe string) {
 	}{m.records, m.attempts, m.seconds, m.waiting, m.partitions, m.consumers, m.wanted, m.open, m.limit, m.gone, m.halted, m.disabled, m.commitFailures, m.letterFailures} {
 		v.DeletePartialMatch(label)
 	}
+	m.executions.forget(pipe)
 }

@@ -156,7 +156,7 @@ func TestAPipeOfAnotherClusterIsOperatedLikeAnyOther(t *testing.T) {
 			}
 			id := ""
 			eventually(t, "the delivery log has an entry", func() bool {
-				page, err := r.Deliveries(t.Context(), def.Name, began, 1)
+				page, err := r.Deliveries(t.Context(), def.Name, began, "", 1)
 				if err == nil && len(page) > 0 {
 					id = page[0].ID
 				}

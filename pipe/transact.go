@@ -99,12 +99,19 @@ func (f *flow) handOver(ctx context.Context, records []*kgo.Record) error {
 	began := time.Now()
 	var events []*event.Event
 	dead, filtered := 0, 0
-	for _, r := range records {
+	items := make([]*item, len(records))
+	var given []*item
+	for i, r := range records {
+		f.decoding.begin()
 		it, passed := f.shape(r)
+		if it != nil && it.undecided != nil {
+			return it.undecided
+		}
 		if !passed {
 			filtered++
 			continue
 		}
+		items[i] = it
 		v := f.transacting.doomed[spotOf(r)]
 		if it.reason != nil {
 			v = &verdict{err: it.reason}
@@ -114,6 +121,7 @@ func (f *flow) handOver(ctx context.Context, records []*kgo.Record) error {
 			continue
 		}
 		dead++
+		given = append(given, it)
 		if !f.transacting.lettered[spotOf(r)] {
 			if err := f.writeLetters([]*item{it}, v); err != nil {
 				return err
@@ -135,6 +143,10 @@ func (f *flow) handOver(ctx context.Context, records []*kgo.Record) error {
 	}
 	f.metrics.filtered.Add(float64(filtered))
 	f.metrics.dead.Add(float64(dead))
+	f.shaped(records, items)
+	for _, it := range given {
+		f.abandoned([]*item{it})
+	}
 	f.countDelivered(len(events))
 	f.transacting.alone = false
 	clear(f.transacting.doomed)
