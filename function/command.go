@@ -42,6 +42,12 @@ func commandOf(d Definition, cfg Config) (command, error) {
 	missing := func(format string, args ...any) (command, error) {
 		return command{}, &StartError{Type: "Runtime.InvalidEntrypoint", Reason: fmt.Sprintf(format, args...)}
 	}
+	// The program is started in its directory, where a relative one would mean another.
+	directory, err := filepath.Abs(d.Directory)
+	if err != nil {
+		return missing("the code directory %s: %v", d.Directory, err)
+	}
+	d.Directory = directory
 	c := command{directory: d.Directory}
 	if info, err := os.Stat(d.Directory); err != nil || !info.IsDir() {
 		return missing("the code directory %s is not there", d.Directory)
@@ -142,6 +148,7 @@ func environmentOf(d Definition, cfg Config, api, temp string) []string {
 		"PYTHONPATH":                      strings.Join(python, ":"),
 		"PYTHONDONTWRITEBYTECODE":         "1",
 	})
+	delete(vars, "AWS_LAMBDA_MAX_CONCURRENCY") // clients would ask for several events at once
 	if strings.HasPrefix(d.Runtime, "provided") {
 		delete(vars, "AWS_EXECUTION_ENV")
 	} else {

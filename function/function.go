@@ -8,11 +8,11 @@
 // (Outcome.Error), or it was never reached (an error).
 //
 // A process is an HTTP client that asks for work, and the port it asks at says which
-// process it is: each has a loopback listener of its own (runtimeapi.go) and a state
-// machine (instance.go). A pool (pool.go) keeps the instances of one function,
-// starts more while callers wait and retires them when the definition changes.
-// What stands in the way of processes that outlive klamm is in process*.go and
-// guard.go.
+// process it is: each has a loopback listener of its own (runtimeserver.go), at which
+// it finds the Runtime API (runtimeapi.go), and a state machine (instance.go). A pool
+// (pool.go) keeps the instances of one function, starts more while callers wait and
+// retires them when the definition changes. What stands in the way of processes that
+// outlive klamm is in process*.go and guard.go.
 package function
 
 import (

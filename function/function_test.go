@@ -107,12 +107,12 @@ func TestInvocationThatIsNotReached(t *testing.T) {
 
 func TestProgramThatDoesNotStart(t *testing.T) {
 	for _, c := range []struct{ handler, want string }{
-		{"leave", "exit status 4"}, {"refuse", "Runtime.ImportModuleError"}, {"silent", "did not ask for work within 500ms"},
+		{"leave", "exit status 4"}, {"refuse", "Runtime.ImportModuleError"}, {"silent", "Task timed out after 1.00 seconds"},
 	} {
 		t.Run(c.handler, func(t *testing.T) {
 			h := host(t, func(cfg *Config, d *Definition) {
 				if d.Handler = c.handler; d.Handler == "silent" {
-					cfg.InitTimeout = 500 * time.Millisecond
+					cfg.InitTimeout, d.Timeout = 500*time.Millisecond, time.Second
 				}
 			})
 			for range 2 {
@@ -141,6 +141,57 @@ func TestProgramThatDoesNotStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A start that takes too long is made once more in the time of the call that waits for
+// it, and what it takes is no longer there for the call itself.
+func TestSlowStartIsRepeatedWithinTheCall(t *testing.T) {
+	starts := filepath.Join(t.TempDir(), "starts")
+	h := host(t, func(cfg *Config, d *Definition) {
+		cfg.InitTimeout, d.Handler, d.Environment = 3*time.Second, "slow once", map[string]string{"STARTS": starts}
+	})
+	began := time.Now()
+	out := ask(t, h, order{Do: "header", Text: "Lambda-Runtime-Deadline-Ms"})
+	first, err := strconv.ParseInt(string(out.Payload), 10, 64)
+	if err != nil || out.Error != "" {
+		t.Fatalf("got %q, %s", out.Error, out.Payload)
+	}
+	if n, _ := os.ReadFile(starts); string(n) != "xx" {
+		t.Errorf("starts %q, want two", n)
+	}
+	if out.Init < 3*time.Second || time.UnixMilli(first).Sub(began) > time.Since(began)+2*time.Minute-100*time.Millisecond {
+		t.Errorf("init %s, time limit %s after the call", out.Init, time.UnixMilli(first).Sub(began))
+	}
+	// Its next call has all of its time.
+	asked := time.Now()
+	second, _ := strconv.ParseInt(string(ask(t, h, order{Do: "header", Text: "Lambda-Runtime-Deadline-Ms"}).Payload), 10, 64)
+	if time.UnixMilli(second).Sub(asked) < 2*time.Minute-time.Second {
+		t.Errorf("time limit %s after the second call", time.UnixMilli(second).Sub(asked))
+	}
+}
+
+// What is being started when its function goes away, goes too.
+func TestRemovalEndsAStart(t *testing.T) {
+	pids := filepath.Join(t.TempDir(), "pid")
+	h := host(t, func(_ *Config, d *Definition) {
+		d.Handler, d.Environment = "silent", map[string]string{"PID": pids}
+	})
+	left := make(chan error, 1)
+	go func() {
+		_, err := h.Invoke(t.Context(), "f", Invocation{Wait: -1})
+		left <- err
+	}()
+	var pid int
+	eventually(t, "the program runs", func() bool {
+		text, _ := os.ReadFile(pids)
+		pid, _ = strconv.Atoi(string(text))
+		return pid > 0
+	})
+	h.Remove("f")
+	if err := <-left; !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "the process is gone", func() bool { return !alive(pid) })
 }
 
 func TestTimeLimit(t *testing.T) {
@@ -350,7 +401,7 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("KLAMM_TEST_SECRET", "of klamm")
 	h := host(t, func(cfg *Config, d *Definition) {
 		cfg.Environment = map[string]string{"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
-		d.Environment = map[string]string{"MINE": "ä=1", "AWS_REGION": "nowhere", "_HANDLER": "mine"}
+		d.Environment = map[string]string{"MINE": "ä=1", "AWS_REGION": "nowhere", "_HANDLER": "mine", "AWS_LAMBDA_MAX_CONCURRENCY": "8"}
 		d.Memory = 384
 	})
 	var vars []string
@@ -361,6 +412,9 @@ func TestEnvironment(t *testing.T) {
 		if !slices.Contains(vars, want) {
 			t.Errorf("%s is not in %q", want, vars)
 		}
+	}
+	if strings.Contains(strings.Join(vars, " "), "AWS_LAMBDA_MAX_CONCURRENCY") {
+		t.Error("programs are told to ask for several events at once")
 	}
 	if strings.Contains(strings.Join(vars, " "), "of klamm") {
 		t.Error("klamm's own environment leaks")

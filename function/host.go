@@ -38,6 +38,10 @@ type Config struct {
 	// User and Group are the ids that programs run under, where klamm may change
 	// them; zero: klamm's own.
 	User, Group int
+	// Modules is a directory in which compiled WebAssembly modules are kept, so that they
+	// are compiled once for all starts and for all processes that have it in common. It
+	// must be klamm's alone: what lies there is run. Empty: nothing is kept.
+	Modules string
 	// InitTimeout is how long a program may take until it asks for work; zero: 10 s.
 	InitTimeout time.Duration
 	// IdleTimeout is how long an instance without work is kept; zero: 5 min.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -15,6 +14,9 @@ const (
 	// respondedGrace is how long a program may take from its answer to its next
 	// request for work.
 	respondedGrace = time.Second
+	// soonGrace is how long a caller waits for an instance that has answered, before
+	// another one is started.
+	soonGrace = 25 * time.Millisecond
 	// initGrace is how long a program may take from saying that it cannot start to
 	// its end.
 	initGrace = 500 * time.Millisecond
@@ -39,12 +41,12 @@ const (
 type instance struct {
 	pool    *pool
 	process *process
-	server  *http.Server
+	server  *runtimeServer
 	output  *output
 	temp    string
 	dead    chan struct{} // closed when the process is gone
-	began   time.Time
-	reap    *time.Timer // owned by the pool
+	spent   time.Duration // of the first call's time limit, by a start that was made within it
+	reap    *time.Timer   // owned by the pool
 
 	mu      sync.Mutex
 	state   state
@@ -56,6 +58,7 @@ type instance struct {
 	failed  chan struct{} // closed when it did
 	killed  string        // why klamm killed it
 	memory  int           // the largest that was seen, MiB
+	soon    bool          // the pool counts on its next request for work
 }
 
 // A call is one invocation in an instance.
@@ -69,10 +72,29 @@ type call struct {
 	lost  chan struct{}
 }
 
-// launch starts a process and waits until it asks for work.
+// launch starts a process and waits until it asks for work. One that does not within
+// the time for that is started anew within the time limit of the call that waits for
+// it, as Lambda does: a slow machine delays a function that takes long to load, and
+// does not shut it out (function-targets.md 2.7).
 func launch(p *pool) (*instance, *initFailure) {
+	i, failed := start(p, p.cfg.InitTimeout)
+	if failed == nil || !failed.late || !p.wanted() {
+		return i, failed
+	}
+	p.cfg.Log.Warn("function is slow to start, and is started anew within the time of its call", "function", p.def.Name, "init_timeout", p.cfg.InitTimeout, "timeout", p.def.Timeout)
+	began := time.Now()
+	if i, failed = start(p, p.def.Timeout); failed == nil {
+		i.spent = time.Since(began)
+	} else if failed.late {
+		failed.payload = func(id string) []byte { return timedOut(id, p.def.Timeout) }
+	}
+	return i, failed
+}
+
+// start starts a process that has so much time to ask for work.
+func start(p *pool, within time.Duration) (*instance, *initFailure) {
 	i := &instance{
-		pool: p, dead: make(chan struct{}), began: time.Now(), work: make(chan *call, 1),
+		pool: p, dead: make(chan struct{}), work: make(chan *call, 1),
 		ready: make(chan struct{}), failed: make(chan struct{}), output: newOutput(p.def.Name, p.cfg.Output),
 	}
 	if err := i.open(); err != nil {
@@ -86,8 +108,9 @@ func launch(p *pool) (*instance, *initFailure) {
 	go i.await()
 	watch := time.NewTicker(memoryInterval)
 	defer watch.Stop()
-	limit := time.NewTimer(p.cfg.InitTimeout)
+	limit := time.NewTimer(within)
 	defer limit.Stop()
+	late := false
 	for {
 		select {
 		case <-i.ready:
@@ -98,13 +121,23 @@ func launch(p *pool) (*instance, *initFailure) {
 		case <-watch.C:
 			i.checkMemory()
 			continue
+		case <-p.over:
+			i.kill("was replaced while it started")
 		case <-limit.C:
-			i.kill(fmt.Sprintf("did not ask for work within %s of its start", p.cfg.InitTimeout))
+			select {
+			case <-i.ready: // at the same moment
+				return i, nil
+			default:
+			}
+			late = true
+			i.kill(fmt.Sprintf("did not ask for work within %s of its start", within))
 		}
 		break
 	}
 	<-i.dead // what it wrote last is in the log then
-	return nil, i.initFailure()
+	f := i.initFailure()
+	f.late = late
+	return nil, f
 }
 
 // open makes the listener, the temporary directory and the process.
@@ -134,7 +167,7 @@ func (i *instance) open() error {
 	if err != nil {
 		return err
 	}
-	i.server = i.serve(listener)
+	i.server = newRuntimeServer(listener, i.serve)
 	command.environment = environmentOf(def, p.cfg, listener.Addr().String(), i.temp)
 	if i.process, err = startProcess(command, p.cfg, p.starter, i.output); err != nil {
 		return &StartError{Type: "Runtime.InvalidEntrypoint", Reason: fmt.Sprintf("%s: %v", command.path, err)}
@@ -145,7 +178,7 @@ func (i *instance) open() error {
 // close frees what open made.
 func (i *instance) close() {
 	if i.server != nil {
-		_ = i.server.Close()
+		i.server.close()
 	}
 	if i.temp != "" {
 		_ = os.RemoveAll(i.temp)
@@ -182,7 +215,9 @@ func (i *instance) run(ctx context.Context, in Invocation) (Outcome, error) {
 		i.reap.Stop()
 	}
 	now, d := time.Now(), i.pool.def
-	c := &call{in: in, began: now, end: now.Add(d.Timeout), done: make(chan Outcome, 1), lost: make(chan struct{})}
+	// What is left may be nothing, and the call ends at once then.
+	c := &call{in: in, began: now, end: now.Add(d.Timeout - i.spent), done: make(chan Outcome, 1), lost: make(chan struct{})}
+	i.spent = 0
 	i.mu.Lock()
 	if i.state != idle {
 		i.mu.Unlock()
@@ -190,7 +225,7 @@ func (i *instance) run(ctx context.Context, in Invocation) (Outcome, error) {
 	}
 	i.state, i.call, i.memory = running, c, 0
 	i.output.begin(in.ID)
-	c.timer = time.AfterFunc(min(d.Timeout, memoryInterval), func() { i.watch(c) })
+	c.timer = time.AfterFunc(min(c.end.Sub(now), memoryInterval), func() { i.watch(c) })
 	i.work <- c
 	i.mu.Unlock()
 	select {
@@ -203,13 +238,17 @@ func (i *instance) run(ctx context.Context, in Invocation) (Outcome, error) {
 	}
 }
 
+// timedOut is what the caller of an invocation gets whose time is up.
+func timedOut(id string, limit time.Duration) []byte {
+	return errorBody("Sandbox.Timedout", fmt.Sprintf("%s %s Task timed out after %.2f seconds", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), id, limit.Seconds()))
+}
+
 // watch looks at a running call from time to time: at its memory, and whether its
 // time is up.
 func (i *instance) watch(c *call) {
 	now := time.Now()
 	if !now.Before(c.end) {
-		message := fmt.Sprintf("%s %s Task timed out after %.2f seconds", now.UTC().Format("2006-01-02T15:04:05.000Z"), c.in.ID, i.pool.def.Timeout.Seconds())
-		if i.finish(c, Outcome{Error: Unhandled, Payload: errorBody("Sandbox.Timedout", message)}, dead) {
+		if i.finish(c, Outcome{Error: Unhandled, Payload: timedOut(c.in.ID, i.pool.def.Timeout)}, dead) {
 			i.kill("ran into its time limit")
 		}
 		return
@@ -246,6 +285,16 @@ func (i *instance) kill(why string) {
 // finish ends a call for its caller; the first one to say so is believed. The
 // instance goes on in state next.
 func (i *instance) finish(c *call, out Outcome, next state) bool {
+	if !i.conclude(c, &out, next) {
+		return false
+	}
+	c.done <- out
+	return true
+}
+
+// conclude is finish without telling the caller, to whom the outcome is to be sent when
+// it returns true.
+func (i *instance) conclude(c *call, out *Outcome, next state) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if c.over {
@@ -260,7 +309,11 @@ func (i *instance) finish(c *call, out Outcome, next state) bool {
 		i.output.settle(tailGrace)
 	}
 	out.ID, out.Duration, out.Memory, out.Log = c.in.ID, time.Since(c.began), i.memory, i.output.tail()
-	c.done <- out
+	if next == responded && i.state == responded {
+		i.soon = true
+		i.pool.expect(1) // before the caller comes back with the next event
+		time.AfterFunc(soonGrace, i.unexpect)
+	}
 	if next == responded {
 		c.timer = time.AfterFunc(respondedGrace, func() {
 			i.mu.Lock()
@@ -272,6 +325,18 @@ func (i *instance) finish(c *call, out Outcome, next state) bool {
 		})
 	}
 	return true
+}
+
+// unexpect says that the pool need not count on the instance any more: it is there, or
+// has taken too long.
+func (i *instance) unexpect() {
+	i.mu.Lock()
+	was := i.soon
+	i.soon = false
+	i.mu.Unlock()
+	if was {
+		i.pool.expect(-1)
+	}
 }
 
 // await waits for the end of the process and of what depends on it.
@@ -292,6 +357,7 @@ func (i *instance) await() {
 	} else if was == idle {
 		i.pool.cfg.Log.Info("idle function process ended", "function", i.pool.def.Name, "how", i.process.ended())
 	}
+	i.unexpect()
 	i.close()
 	i.output.close()
 	close(i.dead)

@@ -33,12 +33,14 @@ type pool struct {
 	all      map[*instance]struct{}
 	idle     []*instance // the one used last at the end, so that others can be reaped
 	starting int
+	soon     int // instances that have answered, and are about to ask for more
 	waiting  []*waiter
 	failures int // starts that failed, one after the other
 	failed   *initFailure
 	again    time.Time // not before: the next start after a failure
 	timer    *time.Timer
 	retired  bool
+	over     chan struct{} // closed when it is retired: nobody waits for what is being started
 	gone     chan struct{} // closed when it is retired and no instance is left
 }
 
@@ -56,11 +58,12 @@ type grant struct {
 type initFailure struct {
 	payload func(id string) []byte
 	log     []byte
+	late    bool        // it did not in time
 	start   *StartError // instead: it cannot be started at all
 }
 
 func newPool(def Definition, cfg Config, s *starter, code *store) *pool {
-	return &pool{def: def, cfg: cfg, starter: s, code: code, all: map[*instance]struct{}{}, gone: make(chan struct{})}
+	return &pool{def: def, cfg: cfg, starter: s, code: code, all: map[*instance]struct{}{}, over: make(chan struct{}), gone: make(chan struct{})}
 }
 
 func (p *pool) invoke(ctx context.Context, in Invocation) (Outcome, error) {
@@ -142,7 +145,7 @@ func (p *pool) acquire(ctx context.Context, in Invocation) (grant, error) {
 // fill starts instances for callers that wait. p.mu is held.
 func (p *pool) fill() {
 	if wait := time.Until(p.again); wait > 0 {
-		if p.timer == nil && p.starting < len(p.waiting) {
+		if p.timer == nil && p.starting+p.soon < len(p.waiting) {
 			p.timer = time.AfterFunc(wait, func() {
 				p.mu.Lock()
 				defer p.mu.Unlock()
@@ -152,7 +155,7 @@ func (p *pool) fill() {
 		}
 		return
 	}
-	for !p.retired && p.starting < len(p.waiting) && len(p.all)+p.starting < p.def.Concurrency {
+	for !p.retired && p.starting+p.soon < len(p.waiting) && len(p.all)+p.starting < p.def.Concurrency {
 		p.starting++
 		go p.launch()
 	}
@@ -177,6 +180,10 @@ func (p *pool) launch() {
 		}
 		return
 	}
+	if p.retired { // the program is not to blame
+		p.settle()
+		return
+	}
 	p.failures++
 	p.failed = failed
 	p.again = time.Now().Add(min(minBackoff<<min(p.failures-1, 10), maxBackoff))
@@ -189,6 +196,13 @@ func (p *pool) launch() {
 	}
 	p.fill()
 	p.settle()
+}
+
+// wanted says whether somebody still waits for an instance.
+func (p *pool) wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.retired && len(p.waiting) > 0
 }
 
 func (f *initFailure) reason() string {
@@ -223,6 +237,17 @@ func (p *pool) free(i *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.offer(i)
+}
+
+// expect says that one more instance is about to ask for work, or, with -1, that one
+// fewer is. Callers wait for it rather than for another process to start.
+func (p *pool) expect(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.soon += n
+	if n < 0 {
+		p.fill()
+	}
 }
 
 // reap ends an instance that nobody has needed for a while.
@@ -265,6 +290,7 @@ func (p *pool) settle() {
 func (p *pool) retire(ctx context.Context) {
 	p.mu.Lock()
 	p.retired = true
+	close(p.over)
 	for len(p.waiting) > 0 {
 		p.take(grant{err: errRetired})
 	}

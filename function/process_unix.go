@@ -98,3 +98,10 @@ func (p *process) memory() int {
 	}
 	return int(n >> 20)
 }
+
+// listens says whether the other side of a connection has not ended it.
+func listens(fd int) bool {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n > 0 || err == syscall.EAGAIN || err == syscall.EINTR
+}

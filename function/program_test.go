@@ -65,7 +65,17 @@ func program() {
 		post("/runtime/init/error", `{"errorMessage":"no module","errorType":"Runtime.ImportModuleError"}`)
 		os.Exit(1)
 	case "silent":
+		if file := os.Getenv("PID"); file != "" {
+			_ = os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())), 0o600)
+		}
 		time.Sleep(time.Hour)
+	case "slow once":
+		before, _ := os.ReadFile(os.Getenv("STARTS"))
+		_ = os.WriteFile(os.Getenv("STARTS"), append(before, 'x'), 0o600)
+		if len(before) == 0 {
+			time.Sleep(time.Hour)
+		}
+		time.Sleep(300 * time.Millisecond) // that the second start takes its part of the call's time
 	}
 	var kept [][]byte
 	for {
@@ -99,6 +109,12 @@ func program() {
 			}
 			fmt.Println("the last line")
 			post(path+"/response", "1")
+		case "torrent": // N MiB, in lines of 64 KiB
+			line := append(bytes.Repeat([]byte("x"), 64<<10-1), '\n')
+			for range o.N * 16 {
+				_, _ = os.Stderr.Write(line)
+			}
+			post(path+"/response", "1")
 		case "exit":
 			os.Exit(o.N)
 		case "kill":
@@ -119,6 +135,9 @@ func program() {
 		case "stubborn":
 			signal.Ignore(syscall.SIGTERM)
 			time.Sleep(time.Hour)
+		case "deaf":
+			signal.Ignore(syscall.SIGTERM)
+			post(path+"/response", strconv.Itoa(os.Getpid()))
 		case "leak":
 			for range o.N {
 				b := make([]byte, 1<<20)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,44 +13,53 @@ import (
 // maxErrorBody bounds what a program may say about a failure, in bytes.
 const maxErrorBody = 1 << 20
 
-// serve answers the Lambda Runtime API for one process (function-targets.md 2.1).
-// Nothing has a time limit: a program may wait for work for days.
-func (i *instance) serve(l net.Listener) *http.Server {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /2018-06-01/ping", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "pong") })
-	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", i.next)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", i.response)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", i.error)
-	mux.HandleFunc("POST /2018-06-01/runtime/init/error", i.initError)
-	s := &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
-	go func() { _ = s.Serve(l) }()
-	return s
-}
+// The paths of the Runtime API (function-targets.md 2.1).
+const (
+	pathPing       = "/2018-06-01/ping"
+	pathInitError  = "/2018-06-01/runtime/init/error"
+	pathInvocation = "/2018-06-01/runtime/invocation/"
+)
 
-// answer writes the documents of the Runtime API.
-func answer(w http.ResponseWriter, status int, kind, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	if kind == "" {
-		_, _ = io.WriteString(w, `{"status":"OK"}`)
+// serve answers a request for the Lambda Runtime API of one process. Nothing has a time
+// limit: a program may wait for work for days.
+func (i *instance) serve(c *runtimeConn, r *http.Request) {
+	var do func()
+	method := http.MethodPost
+	switch rest, invocation := strings.CutPrefix(r.URL.Path, pathInvocation); {
+	case r.URL.Path == pathPing:
+		method, do = http.MethodGet, func() { _ = c.write(http.StatusOK, []byte("pong"), headerField{"Content-Type", "text/plain"}) }
+	case r.URL.Path == pathInitError:
+		do = func() { i.initError(c, r) }
+	case invocation && rest == "next":
+		method, do = http.MethodGet, func() { i.next(c) }
+	case invocation && strings.Count(rest, "/") == 1 && strings.HasSuffix(rest, "/response"):
+		do = func() { i.response(c, r, strings.TrimSuffix(rest, "/response")) }
+	case invocation && strings.Count(rest, "/") == 1 && strings.HasSuffix(rest, "/error"):
+		do = func() { i.error(c, r, strings.TrimSuffix(rest, "/error")) }
+	default:
+		c.answer(http.StatusNotFound, "NotFound", "the Runtime API has no such path here")
 		return
 	}
-	_, _ = w.Write(errorBody(kind, message))
+	if r.Method != method {
+		c.answer(http.StatusMethodNotAllowed, "MethodNotAllowed", "want "+method)
+		return
+	}
+	do()
 }
 
 // next holds a program's request for work until there is some.
-func (i *instance) next(w http.ResponseWriter, r *http.Request) {
+func (i *instance) next(c *runtimeConn) {
 	i.mu.Lock()
 	switch i.state {
 	case running:
 		if len(i.work) == 0 { // the event is with the program already
 			i.mu.Unlock()
-			answer(w, http.StatusForbidden, "InvalidStateTransition", "the invocation before is not answered")
+			c.answer(http.StatusForbidden, "InvalidStateTransition", "the invocation before is not answered")
 			return
 		}
 	case dead:
 		i.mu.Unlock()
-		answer(w, http.StatusInternalServerError, "ServiceError", "the process is being ended")
+		c.answer(http.StatusInternalServerError, "ServiceError", "the process is being ended")
 		return
 	}
 	if i.replace != nil { // a request whose connection broke, perhaps
@@ -70,44 +77,41 @@ func (i *instance) next(w http.ResponseWriter, r *http.Request) {
 		close(i.ready)
 	case responded:
 		i.pool.free(i)
+		i.unexpect()
 	}
 	select {
-	case c := <-i.work:
-		i.handOver(w, c)
+	case given := <-i.work:
+		i.handOver(c, given)
 	case <-replace:
-		answer(w, http.StatusForbidden, "InvalidStateTransition", "another request for work has taken over")
-	case <-r.Context().Done():
+		c.answer(http.StatusForbidden, "InvalidStateTransition", "another request for work has taken over")
+	case <-c.server.over:
 	}
 }
 
-// handOver gives a program its event.
-func (i *instance) handOver(w http.ResponseWriter, c *call) {
-	h := w.Header()
-	h.Set("Lambda-Runtime-Aws-Request-Id", c.in.ID)
-	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(c.end.UnixMilli(), 10))
-	h.Set("Lambda-Runtime-Invoked-Function-Arn", i.pool.def.ARN)
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(c.in.Payload)))
-	if c.in.Trace != "" {
-		h.Set("Lambda-Runtime-Trace-Id", c.in.Trace)
+// handOver gives a program its event, unless it has broken off its request: then the
+// event waits for another one.
+func (i *instance) handOver(c *runtimeConn, given *call) {
+	if !c.alive() {
+		c.ends = true
+		i.work <- given
+		return
 	}
-	if c.in.ClientContext != "" {
-		h.Set("Lambda-Runtime-Client-Context", c.in.ClientContext)
-	}
-	if c.in.Tenant != "" {
-		h.Set("Lambda-Runtime-Aws-Tenant-Id", c.in.Tenant)
-	}
-	_, err := w.Write(c.in.Payload)
-	if err == nil {
-		err = http.NewResponseController(w).Flush()
-	}
+	err := c.write(http.StatusOK, given.in.Payload,
+		headerField{"Content-Type", "application/json"},
+		headerField{"Lambda-Runtime-Aws-Request-Id", given.in.ID},
+		headerField{"Lambda-Runtime-Deadline-Ms", strconv.FormatInt(given.end.UnixMilli(), 10)},
+		headerField{"Lambda-Runtime-Invoked-Function-Arn", i.pool.def.ARN},
+		headerField{"Lambda-Runtime-Trace-Id", given.in.Trace},
+		headerField{"Lambda-Runtime-Client-Context", given.in.ClientContext},
+		headerField{"Lambda-Runtime-Aws-Tenant-Id", given.in.Tenant})
 	if err != nil { // nobody is there any more
+		c.ends = true
 		i.mu.Lock()
-		if !c.over {
-			c.over = true
-			c.timer.Stop()
+		if !given.over {
+			given.over = true
+			given.timer.Stop()
 			i.state = dead
-			close(c.lost)
+			close(given.lost)
 		}
 		i.mu.Unlock()
 		i.kill("broke off its request for work")
@@ -115,31 +119,40 @@ func (i *instance) handOver(w http.ResponseWriter, c *call) {
 }
 
 // current returns the call that a program answers, or has told it what is wrong.
-func (i *instance) current(w http.ResponseWriter, r *http.Request) *call {
+func (i *instance) current(c *runtimeConn, id string) *call {
 	i.mu.Lock()
-	c, s := i.call, i.state
+	given, s := i.call, i.state
 	i.mu.Unlock()
 	switch {
-	case c == nil || c.in.ID != r.PathValue("id"):
-		answer(w, http.StatusBadRequest, "InvalidRequestID", "this process has no invocation of that id")
+	case given == nil || given.in.ID != id:
+		c.answer(http.StatusBadRequest, "InvalidRequestID", "this process has no invocation of that id")
 	case s != running:
-		answer(w, http.StatusForbidden, "InvalidStateTransition", "the invocation has been answered already")
+		c.answer(http.StatusForbidden, "InvalidStateTransition", "the invocation has been answered already")
 	default:
-		return c
+		return given
 	}
 	return nil
 }
 
+// reply ends a call by what the program has said of it. The program gets its answer first,
+// and asks for more while the caller wakes up.
+func (i *instance) reply(c *runtimeConn, given *call, out Outcome, status int, kind, message string) {
+	first := i.conclude(given, &out, responded)
+	c.answer(status, kind, message)
+	if first {
+		given.done <- out
+	}
+}
+
 // response takes a function's answer.
-func (i *instance) response(w http.ResponseWriter, r *http.Request) {
-	c := i.current(w, r)
-	if c == nil {
+func (i *instance) response(c *runtimeConn, r *http.Request, id string) {
+	given := i.current(c, id)
+	if given == nil {
 		return
 	}
 	mode := r.Header.Get("Lambda-Runtime-Function-Response-Mode")
 	if mode != "" && mode != "streaming" {
-		i.finish(c, failure("", "Runtime.InvalidResponseMode", "RequestId: %s Error: the response mode %q is not known", c.in.ID, mode), responded)
-		answer(w, http.StatusBadRequest, "InvalidFunctionResponseMode", "want streaming or no mode")
+		i.reply(c, given, failure("", "Runtime.InvalidResponseMode", "RequestId: %s Error: the response mode %q is not known", given.in.ID, mode), http.StatusBadRequest, "InvalidFunctionResponseMode", "want streaming or no mode")
 		return
 	}
 	var body bytes.Buffer
@@ -148,40 +161,37 @@ func (i *instance) response(w http.ResponseWriter, r *http.Request) {
 	}
 	n, err := io.Copy(&body, io.LimitReader(r.Body, MaxResponse+1))
 	if n > MaxResponse {
-		i.finish(c, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), responded)
-		answer(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Exceeded maximum allowed payload size ("+strconv.Itoa(MaxResponse)+" bytes).")
+		i.reply(c, given, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Exceeded maximum allowed payload size ("+strconv.Itoa(MaxResponse)+" bytes).")
 		return
 	}
 	out := Outcome{Payload: body.Bytes()}
 	if err != nil {
-		out = failure("", "Runtime.TruncatedResponse", "RequestId: %s Error: the response was cut short", c.in.ID)
+		out = failure("", "Runtime.TruncatedResponse", "RequestId: %s Error: the response was cut short", given.in.ID)
 	} else if kind := r.Trailer.Get("Lambda-Runtime-Function-Error-Type"); kind != "" {
 		out = Outcome{Error: Unhandled, Payload: trailingError(kind, r.Trailer.Get("Lambda-Runtime-Function-Error-Body"))}
 	}
-	i.finish(c, out, responded)
-	answer(w, http.StatusAccepted, "", "")
+	i.reply(c, given, out, http.StatusAccepted, "", "")
 }
 
 // error takes a function's failure.
-func (i *instance) error(w http.ResponseWriter, r *http.Request) {
-	c := i.current(w, r)
-	if c == nil {
+func (i *instance) error(c *runtimeConn, r *http.Request, id string) {
+	given := i.current(c, id)
+	if given == nil {
 		return
 	}
 	body, err := errorOf(r)
 	if err != nil {
-		answer(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
+		c.answer(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
 		return
 	}
-	i.finish(c, Outcome{Error: Unhandled, Payload: body}, responded)
-	answer(w, http.StatusAccepted, "", "")
+	i.reply(c, given, Outcome{Error: Unhandled, Payload: body}, http.StatusAccepted, "", "")
 }
 
 // initError takes why a program cannot start.
-func (i *instance) initError(w http.ResponseWriter, r *http.Request) {
+func (i *instance) initError(c *runtimeConn, r *http.Request) {
 	body, err := errorOf(r)
 	if err != nil {
-		answer(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
+		c.answer(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
 		return
 	}
 	i.mu.Lock()
@@ -192,10 +202,10 @@ func (i *instance) initError(w http.ResponseWriter, r *http.Request) {
 	}
 	i.mu.Unlock()
 	if !early {
-		answer(w, http.StatusForbidden, "InvalidStateTransition", "the program has started")
+		c.answer(http.StatusForbidden, "InvalidStateTransition", "the program has started")
 		return
 	}
-	answer(w, http.StatusAccepted, "", "")
+	c.answer(http.StatusAccepted, "", "")
 }
 
 // errorOf returns the document of a failure as callers get it: unchanged where the

@@ -33,6 +33,7 @@ type module struct {
 
 	mu       sync.Mutex
 	runtime  wazero.Runtime
+	kept     wazero.CompilationCache // on the disk; nil: there is none
 	compiled wazero.CompiledModule
 	reactor  bool // it is called, and does not run from its beginning to its end
 	retired  bool
@@ -63,7 +64,20 @@ func (m *module) load(ctx context.Context) (wazero.Runtime, wazero.CompiledModul
 		return fail(err)
 	}
 	pages := uint32(min(int64(m.def.Memory)<<20/pageSize, 65536)) //nolint:gosec // at most 65536
-	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithMemoryLimitPages(pages))
+	config := wazero.NewRuntimeConfig().WithCloseOnContextDone(true).WithMemoryLimitPages(pages)
+	if m.kept == nil && m.cfg.Modules != "" {
+		// A disk that cannot be written to delays starts, and that is all.
+		if err := os.MkdirAll(m.cfg.Modules, 0o700); err != nil {
+			m.cfg.Log.Warn("compiled modules are not kept", "function", m.def.Name, "err", err)
+		} else if m.kept, err = wazero.NewCompilationCacheWithDir(m.cfg.Modules); err != nil {
+			m.kept = nil
+			m.cfg.Log.Warn("compiled modules are not kept", "function", m.def.Name, "err", err)
+		}
+	}
+	if m.kept != nil {
+		config = config.WithCompilationCache(m.kept)
+	}
+	r := wazero.NewRuntimeWithConfig(ctx, config)
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
 		return fail(errors.Join(err, r.Close(ctx)))
 	}
@@ -204,6 +218,9 @@ func (m *module) retire(context.Context) {
 	m.running.Wait() // each has its time limit
 	if m.runtime != nil {
 		_ = m.runtime.Close(context.Background())
+	}
+	if m.kept != nil {
+		_ = m.kept.Close(context.Background())
 	}
 }
 

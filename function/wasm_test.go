@@ -159,3 +159,41 @@ func TestWebAssemblyThatIsCalled(t *testing.T) {
 		}
 	}
 }
+
+// What was compiled once is on the disk, and is what runs after a restart; what cannot be
+// kept is compiled each time.
+func TestCompiledModulesAreKept(t *testing.T) {
+	file, modules := filepath.Join(t.TempDir(), "f.wasm"), filepath.Join(t.TempDir(), "modules")
+	if err := os.WriteFile(file, wasmCommand(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(modules string) {
+		t.Helper()
+		h := host(t, func(cfg *Config, d *Definition) {
+			cfg.Modules = modules
+			*d = Definition{Name: "f", Wasm: file, Timeout: time.Minute, Memory: 64}
+		})
+		out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte(`"é"`)})
+		if err != nil || out.Error != "" || string(out.Payload) != `"é"` {
+			t.Errorf("got %v, %q %s", err, out.Error, out.Payload)
+		}
+		h.Close(t.Context())
+	}
+	kept := func() (files []string) {
+		_ = filepath.WalkDir(modules, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				info, _ := d.Info()
+				files = append(files, path+info.ModTime().String())
+			}
+			return nil
+		})
+		return files
+	}
+	run(modules)
+	first := kept()
+	run(modules)
+	if again := kept(); len(first) == 0 || !slices.Equal(first, again) {
+		t.Errorf("kept %q, then %q", first, again)
+	}
+	run(file) // which is no directory
+}

@@ -1,0 +1,172 @@
+package function
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// served returns an instance without a process, which serves the Runtime API, and its
+// address.
+func served(t *testing.T) (*instance, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(Definition{Name: "f", ARN: "arn:f", Timeout: time.Minute}, Config{IdleTimeout: time.Hour, Log: slog.New(slog.DiscardHandler)}, nil, nil)
+	i := &instance{pool: p, dead: make(chan struct{}), work: make(chan *call, 1), ready: make(chan struct{}), failed: make(chan struct{}), output: newOutput("f", func(Line) {})}
+	i.server = newRuntimeServer(l, i.serve)
+	t.Cleanup(i.server.close)
+	return i, l.Addr().String()
+}
+
+// give hands an event to an instance that waits for one.
+func give(i *instance, in Invocation) *call {
+	now := time.Now()
+	c := &call{in: in, began: now, end: now.Add(time.Minute), done: make(chan Outcome, 1), lost: make(chan struct{})}
+	c.timer = time.AfterFunc(time.Hour, func() {})
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.state, i.call = running, c
+	i.work <- c
+	return c
+}
+
+// said writes to a new connection and returns it with the answer.
+func said(t *testing.T, addr, text string) (net.Conn, *http.Response) {
+	t.Helper()
+	c := dialed(t, addr, text)
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%.60q: %v", text, err)
+	}
+	return c, answer
+}
+
+func dialed(t *testing.T, addr, text string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const askForWork = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func TestPathsOfTheRuntimeAPI(t *testing.T) {
+	_, addr := served(t)
+	for _, c := range []struct {
+		in   string
+		want int
+		ends bool
+	}{
+		{"GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n", 200, false},
+		{"GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, true},
+		{"GET /2018-06-01/ping HTTP/1.0\r\n\r\n", 200, true},
+		{"POST /2018-06-01/ping HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab", 405, false},
+		{"POST /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, false},
+		{"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: x\r\n\r\n", 404, false},
+		{"POST /2020-01-01/extension/register HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 404, false},
+		{"PUT /2022-07-01/telemetry HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 404, false},
+		{"POST /2018-06-01/runtime/invocation/a/b/response HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 404, false},
+		{"POST /2018-06-01/runtime/invocation/a/response HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1", 400, false},
+		{"POST /2018-06-01/runtime/invocation/a/error HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1", 400, false},
+		{"what is this\r\n\r\n", 400, true},
+	} {
+		conn, answer := said(t, addr, c.in)
+		if answer.StatusCode != c.want || answer.Close != c.ends {
+			t.Errorf("%.60q: got %s, ends %v", c.in, answer.Status, answer.Close)
+		}
+		if c.ends {
+			continue
+		}
+		if _, err := io.WriteString(conn, "GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if all, _ := io.ReadAll(conn); !strings.HasSuffix(string(all), "pong") {
+			t.Errorf("%.60q, and another request of the same connection: %q", c.in, all)
+		}
+	}
+	if c := dialed(t, addr, "GET / HTTP/1.1\r\nX: "); c != nil {
+		go func() { _, _ = io.WriteString(c, strings.Repeat("x", 2*maxHead)) }()
+		if rest, _ := io.ReadAll(c); len(rest) > 0 {
+			t.Errorf("a head without end is answered %q", rest)
+		}
+	}
+}
+
+func TestEventOfABrokenRequestGoesToTheNext(t *testing.T) {
+	i, addr := served(t)
+	first := dialed(t, addr, askForWork)
+	<-i.ready
+	_ = first.Close()
+	// The system needs a moment to tell the other end.
+	eventually(t, "the connection has ended", func() bool {
+		i.server.mu.Lock()
+		defer i.server.mu.Unlock()
+		for c := range i.server.conns {
+			if (&runtimeConn{conn: c}).alive() {
+				return false
+			}
+		}
+		return true
+	})
+	payload := strings.Repeat("x", 1<<20)
+	given := give(i, Invocation{ID: "1", Payload: []byte(payload), Trace: "Root=1\r\nX-Evil: 1"})
+	_, answer := said(t, addr, askForWork)
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || string(body) != payload || answer.Header.Get("Lambda-Runtime-Trace-Id") != "Root=1  X-Evil: 1" || answer.Header.Get("X-Evil") != "" || answer.Header.Get("Date") == "" {
+		t.Errorf("got %v, %d bytes, %v", err, len(body), answer.Header)
+	}
+	// curl, and with it some runtimes, asks before it sends a large body.
+	c := dialed(t, addr, "POST /2018-06-01/runtime/invocation/1/response HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: "+strconv.Itoa(2)+"\r\n\r\n")
+	r := bufio.NewReader(c)
+	if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("got %q, %v", line, err)
+	}
+	if _, err := r.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := http.ReadResponse(r, nil); err != nil || answer.StatusCode != http.StatusAccepted {
+		t.Errorf("got %v, %v", answer, err)
+	}
+	if out := <-given.done; string(out.Payload) != "{}" || out.Error != "" {
+		t.Errorf("got %+v", out)
+	}
+	i.mu.Lock()
+	given.timer.Stop()
+	i.mu.Unlock()
+}
+
+func TestALaterRequestForWorkTakesOver(t *testing.T) {
+	i, addr := served(t)
+	first := dialed(t, addr, askForWork)
+	<-i.ready
+	second := dialed(t, addr, askForWork)
+	answer, err := http.ReadResponse(bufio.NewReader(first), nil)
+	if err != nil || answer.StatusCode != http.StatusForbidden {
+		t.Errorf("got %v, %v", answer, err)
+	}
+	i.server.close()
+	if rest, _ := io.ReadAll(second); len(rest) > 0 {
+		t.Errorf("got %q", rest)
+	}
+}
