@@ -13,20 +13,26 @@ import (
 // required.
 type DefinitionsConfig struct {
 	Store *Store
-	// Kind is that of the documents: KindPipe, or KindMapping; empty is KindPipe.
+	// Kind is that of the documents, such as KindPipe or KindRule; empty is KindPipe.
 	Kind string
 	// InFile are the pipes of the configuration file. They win over those of the same
 	// name in the store.
 	InFile []Pipe
-	// Compile makes a pipe that can be run of a document.
-	Compile func(context.Context, Document) (Pipe, error)
-	// Suspends says whether the error of a Compile means that the pipe must stop;
-	// otherwise it goes on as it was.
+	// Compile makes the pipes that can be run of a document: one of a pipe, one for
+	// each target of a rule. Pipes of the same document that it made before, and no
+	// longer makes, end.
+	Compile func(context.Context, Document) ([]Pipe, error)
+	// Suspends says whether the error of a Compile means that the pipes must stop;
+	// otherwise they go on as they were.
 	Suspends func(error) bool
-	// Set makes a pipe run as it says, and Remove ends one. They return at once.
+	// Set makes a pipe run as it says, and Remove ends one by its name. They return at
+	// once.
 	Set    func(Pipe)
 	Remove func(name string)
-	Log    *slog.Logger
+	// Known is called once, when the pipes of all documents have been set that there are
+	// at the beginning; nil: nobody is.
+	Known func()
+	Log   *slog.Logger
 }
 
 // Definitions make pipes run as the store says, and say what became of each. They are
@@ -40,17 +46,25 @@ type Definitions struct {
 	mu       sync.Mutex // guards what follows
 	file     map[string]Pipe
 	dirty    map[string]bool
-	run      map[string]Pipe // that were set, by name
+	run      map[string][]Pipe // that were set, by the name of their document
 	problems map[string]error
 	shadowed map[string]bool
 	readers  map[[2]string]string // who reads a topic in a group
+}
+
+// One makes a Compile of a function that makes one pipe of a document.
+func One(compile func(context.Context, Document) (Pipe, error)) func(context.Context, Document) ([]Pipe, error) {
+	return func(ctx context.Context, d Document) ([]Pipe, error) {
+		p, err := compile(ctx, d)
+		return []Pipe{p}, err
+	}
 }
 
 // NewDefinitions returns definitions that begin to work with Run. It has to be called
 // before the store runs.
 func NewDefinitions(cfg DefinitionsConfig) *Definitions {
 	set(&cfg.Kind, KindPipe)
-	d := &Definitions{cfg: cfg, file: map[string]Pipe{}, news: make(chan struct{}, 1), dirty: map[string]bool{}, run: map[string]Pipe{}, problems: map[string]error{}, shadowed: map[string]bool{}, readers: map[[2]string]string{}}
+	d := &Definitions{cfg: cfg, file: map[string]Pipe{}, news: make(chan struct{}, 1), dirty: map[string]bool{}, run: map[string][]Pipe{}, problems: map[string]error{}, shadowed: map[string]bool{}, readers: map[[2]string]string{}}
 	for _, p := range cfg.InFile {
 		d.file[p.Name] = p
 		d.reads(p, p.Name)
@@ -74,6 +88,7 @@ func (d *Definitions) changed(keys []string) {
 
 // Run carries out what changes, until ctx ends.
 func (d *Definitions) Run(ctx context.Context) {
+	known := d.cfg.Known
 	for {
 		select {
 		case <-ctx.Done():
@@ -85,6 +100,10 @@ func (d *Definitions) Run(ctx context.Context) {
 		d.dirty = map[string]bool{}
 		d.mu.Unlock()
 		d.apply(ctx, keys)
+		if known != nil && ctx.Err() == nil {
+			known()
+			known = nil
+		}
 	}
 }
 
@@ -98,7 +117,7 @@ func (d *Definitions) apply(ctx context.Context, keys map[string]bool) {
 		switch kind {
 		case d.cfg.Kind:
 			names[name] = true
-		case KindPipe, KindMapping: // no definition names another one
+		case KindPipe, KindMapping, KindRule, KindArchive, KindReplay, KindClusterPolicy, KindConnector: // no definition names another one
 		default:
 			others = true
 		}
@@ -122,16 +141,20 @@ func (d *Definitions) apply(ctx context.Context, keys map[string]bool) {
 	}
 }
 
-// take makes one pipe run as its document says.
+// take makes the pipes of one document run as it says.
 func (d *Definitions) take(ctx context.Context, name string) {
 	d.applying.Lock()
 	defer d.applying.Unlock()
 	doc, ok := d.cfg.Store.Look(d.cfg.Kind, name)
 	d.mu.Lock()
 	_, inFile := d.file[name]
-	was, ran := d.run[name]
+	was := d.run[name]
 	told := d.shadowed[name]
-	d.shadowed[name] = ok && inFile
+	if inFile {
+		d.shadowed[name] = ok
+	} else {
+		delete(d.shadowed, name)
+	}
 	delete(d.problems, name)
 	d.mu.Unlock()
 	switch {
@@ -141,38 +164,57 @@ func (d *Definitions) take(ctx context.Context, name string) {
 		}
 		return
 	case !ok:
-		if ran {
-			d.mu.Lock()
-			delete(d.run, name)
-			d.unread(was)
-			d.mu.Unlock()
-			d.cfg.Remove(name)
-			d.cfg.Log.Info("pipe removed", "pipe", name)
-		}
+		d.change(name, was, nil)
 		return
 	}
-	p, err := d.cfg.Compile(ctx, doc)
+	pipes, err := d.cfg.Compile(ctx, doc)
 	if err != nil {
-		d.cfg.Log.Error("a definition cannot be carried out", "pipe", name, "version", doc.Version, "by", doc.By, "err", err)
+		d.cfg.Log.Error("a definition cannot be carried out", "kind", d.cfg.Kind, "name", name, "version", doc.Version, "by", doc.By, "err", err)
 		d.mu.Lock()
 		d.problems[name] = err
 		d.mu.Unlock()
-		if !ran || !d.cfg.Suspends(err) && !doc.Stopped {
+		if len(was) == 0 || !d.cfg.Suspends(err) && !doc.Stopped {
 			return
 		}
-		p = was
-		p.Paused = true
+		pipes = slices.Clone(was)
+		for i := range pipes {
+			pipes[i].Paused = true
+		}
 	}
-	d.mu.Lock()
-	d.run[name] = p
-	d.unread(was)
-	d.reads(p, p.Name)
-	d.mu.Unlock()
-	d.cfg.Set(p)
+	d.change(name, was, pipes)
 }
 
-// reads notes who reads topics in a group.
+// change makes these the pipes of a document.
+func (d *Definitions) change(name string, was, pipes []Pipe) {
+	d.mu.Lock()
+	for _, p := range was {
+		d.unread(p)
+	}
+	for _, p := range pipes {
+		d.reads(p, p.Name)
+	}
+	if len(pipes) > 0 {
+		d.run[name] = pipes
+	} else {
+		delete(d.run, name)
+	}
+	d.mu.Unlock()
+	for _, p := range was {
+		if !slices.ContainsFunc(pipes, func(now Pipe) bool { return now.Name == p.Name }) {
+			d.cfg.Remove(p.Name)
+			d.cfg.Log.Info("pipe removed", "pipe", p.Name)
+		}
+	}
+	for _, p := range pipes {
+		d.cfg.Set(p)
+	}
+}
+
+// reads notes who reads topics in a group. A pipe of a bus shares them with others.
 func (d *Definitions) reads(p Pipe, name string) {
+	if p.Bus != nil {
+		return
+	}
 	group := p.WithDefaults().Group
 	for _, t := range p.Topics {
 		d.readers[[2]string{group, t}] = name
@@ -208,14 +250,6 @@ func (d *Definitions) Reader(group, topic string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.readers[[2]string{group, topic}]
-}
-
-// Running returns the pipe that was set by the name, if one was.
-func (d *Definitions) Running(name string) (Pipe, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p, ok := d.run[name]
-	return p, ok
 }
 
 // Shadowed returns the names of definitions that the configuration file hides.

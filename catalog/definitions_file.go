@@ -30,8 +30,10 @@ func (d *Definitions) ChangeFile(pipes []Pipe) {
 		}
 		if had {
 			d.unread(before)
-		} else if ran, ok := d.run[p.Name]; ok {
-			d.unread(ran)
+		} else {
+			for _, ran := range d.run[p.Name] {
+				d.unread(ran)
+			}
 			delete(d.run, p.Name)
 		}
 		d.reads(p, p.Name)

@@ -1,6 +1,9 @@
 package catalog
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // An Execution makes a pipe one of EventBridge Pipes (pipes.md 4 to 10): records have
 // the form that those have there, a batch is enriched and delivered as a whole, and
@@ -26,6 +29,9 @@ type Execution struct {
 	// Queue is a topic that invocations of the function Function are put into instead of
 	// calling the target: nobody waits for it. Empty: the target is called.
 	Queue, Function string
+	// StopAfter stops the pipe when its executions have failed for so long with nothing
+	// but errors that another attempt would not mend; 0: it goes on.
+	StopAfter time.Duration
 	// Log says what is written down of executions, and where; nil: nothing is.
 	Log *ExecutionLog
 }

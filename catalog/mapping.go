@@ -31,6 +31,9 @@ type Envelope struct {
 	// DropMismatched drops records whose key or value has not the form that a filter
 	// asks for; otherwise they pass, as far as the rest matches.
 	DropMismatched bool
+	// Schemas is the schema registry whose schemas keys or values are decoded with;
+	// nil: they are not.
+	Schemas *MappingSchemas
 	// Attempts is how often a record is sent before it is given up; 0: without end.
 	Attempts int
 	// MaxAge is how old a record may become, by its timestamp; 0: there is no limit.
@@ -48,4 +51,19 @@ type Envelope struct {
 	DropUndelivered bool
 	// LogLevel is DEBUG, INFO or WARN; empty is INFO.
 	LogLevel string
+}
+
+// A MappingSchemas is the schema registry of an event source mapping
+// (event-source-mapping.md 12).
+type MappingSchemas struct {
+	// URL is that of a registry with Confluent's API.
+	URL string
+	// Source sends the function what was encoded, without the frame; otherwise it gets
+	// JSON.
+	Source bool
+	// Key and Value say what is decoded.
+	Key, Value bool
+	// Basic, Certificate and RootCA are the names of secrets in the formats of AWS: a
+	// user, a client certificate, and the authorities of the registry's.
+	Basic, Certificate, RootCA string
 }

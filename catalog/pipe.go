@@ -37,6 +37,10 @@ type Pipe struct {
 	// Transform makes the body that is delivered; without it, that is the
 	// record's value, byte for byte.
 	Transform *transform.Spec `yaml:"transform" json:"transform,omitempty"`
+	// Decode is json where a value that is framed for a schema registry is delivered
+	// as its JSON; by itself, what is delivered is the record's value, byte for byte.
+	// Filters, transforms and templates see the JSON anyway.
+	Decode string `yaml:"decode" json:"decode,omitempty"`
 	// Target says where to: one target kind with its configuration.
 	Target Target `yaml:"target" json:"target"`
 	// Delivery says how: attempts, times, batches, order.
@@ -58,6 +62,10 @@ type Pipe struct {
 	Execution *Execution `yaml:"-" json:"-"`
 	// Envelope makes it an event source mapping; nil: it is none.
 	Envelope *Envelope `yaml:"-" json:"-"`
+	// Bus makes it a target of a rule; nil: it is none.
+	Bus *Subscription `yaml:"-" json:"-"`
+	// Connector makes it a sink connector; nil: it is none.
+	Connector *Connector `yaml:"-" json:"-"`
 }
 
 // A Scale says when a pipe wants more or fewer consumers. A consumer is a klamm
@@ -236,6 +244,9 @@ func (p Pipe) Validate(report func(path, problem string)) {
 				report("enrich.transform", err.Error())
 			}
 		}
+	}
+	if p.Decode != "" && p.Decode != "json" {
+		report("decode", "want json, or nothing")
 	}
 	if p.Transform != nil {
 		if _, err := transform.Compile(*p.Transform, transform.Vars{}); err != nil {

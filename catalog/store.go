@@ -25,6 +25,12 @@ import (
 //	connection/NAME       how API destinations are called; its secrets are sealed
 //	api-destination/NAME  an HTTP endpoint with a rate
 //	mapping/UUID          an event source mapping
+//	cluster-policy/NAME   who of other accounts may do what in a cluster
+//	bus/NAME              an event bus, with its policy
+//	rule/BUS/NAME         a rule of a bus, with its targets
+//	archive/NAME          an archive of a bus
+//	replay/NAME           a replay of an archive
+//	connector/NAME        a sink connector of Kafka Connect's API
 //	seal/key              the key that secrets are sealed with, where none is configured
 const Topic = "__klamm_catalog"
 

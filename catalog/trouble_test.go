@@ -60,9 +60,9 @@ func newProcess(t *testing.T, brokers []string) *process {
 	}
 	p.store = NewStore(StoreConfig{Cluster: p.cluster, Log: log})
 	p.defs = NewDefinitions(DefinitionsConfig{Store: p.store, Log: log, Suspends: func(error) bool { return false },
-		Compile: func(_ context.Context, d Document) (Pipe, error) {
+		Compile: One(func(_ context.Context, d Document) (Pipe, error) {
 			return Pipe{Name: d.Name, Topics: []string{"a"}, Group: string(d.Body), Version: d.Version}, nil
-		},
+		}),
 		Set: func(def Pipe) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
