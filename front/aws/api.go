@@ -1,7 +1,8 @@
-// Package aws speaks two of AWS's control planes, so that its SDKs and its command
-// line work with klamm unchanged: EventBridge Pipes (pipes.go, tags.go; REST with JSON
-// bodies) and of EventBridge what pipes need, connections and API destinations
-// (connection.go, destination.go; POST / with X-Amz-Target). Beside them are functions
+// Package aws speaks AWS's control planes, so that its SDKs and its command line work
+// with klamm unchanged: EventBridge Pipes (pipes.go, tags.go; REST with JSON bodies) and
+// EventBridge (POST / with X-Amz-Target): events, buses, rules and their targets
+// (put_events.go, bus.go, rule.go, rule_targets.go), connections and API destinations
+// (connection.go, destination.go). Beside them are functions
 // (function.go) and event source mappings (mapping.go) of the Lambda API. What they
 // make lies in the catalog, in their own words; pipe_compile.go and mapping_compile.go
 // make of it what package pipe runs.
@@ -15,6 +16,10 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/front"
@@ -35,18 +40,31 @@ type Config struct {
 	Mappings *catalog.Definitions
 	Mapping  MappingConfig
 	Pipes    *pipe.Runner
+	// Buses is the way onto event buses, and Bus how they differ from those of AWS,
+	// with its defaults.
+	Buses *gate.Buses
+	Bus   BusConfig
 	// Account and Region are those of all ARNs.
 	Account, Region string
+	// StopPipesAfter is catalog.Execution.StopAfter of all pipes.
+	StopPipesAfter time.Duration
+	// Version is the program's, for the User-Agent of requests.
+	Version string
 	// Brokers returns the bootstrap servers of klamm's own cluster.
 	Brokers func() []string
 	// Clusters are those of kafka.clusters.
 	Clusters []Cluster
+	// Authority decides about what is done in the name of functions' roles; nil: nobody
+	// does, and clusters have no policies.
+	Authority *gate.Authority
 	// Function says whether there is a function of that name; nil: there are none.
 	Function func(ctx context.Context, name string) bool
 	// Egress says which hosts may be called, and Transport calls them.
 	Egress    *target.Egress
 	Transport http.RoundTripper
-	Log       *slog.Logger
+	// Metrics registers the series of PutEvents; nil: nobody counts.
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // A Cluster is one of kafka.clusters.
@@ -57,17 +75,21 @@ type Cluster struct {
 
 // An API serves both control planes. It is safe for concurrent use.
 type API struct {
-	cfg     Config
-	ctx     context.Context // of what goes on after an answer; ends with Close
-	cancel  context.CancelFunc
-	proving sync.WaitGroup
-	mapping sync.Mutex // held while a new mapping is compared with those that there are
+	cfg      Config
+	ctx      context.Context // of what goes on after an answer; ends with Close
+	cancel   context.CancelFunc
+	proving  sync.WaitGroup
+	mapping  sync.Mutex  // held while a new mapping is compared with those that there are
+	deciding atomic.Bool // mappings will be compiled again soon
+	served   map[string]operation
+	puts     *putMetrics
 }
 
 // New returns an API. Definitions of the config may be set later, before it is used.
 func New(cfg Config) *API {
-	a := &API{cfg: cfg}
+	a := &API{cfg: cfg, puts: newPutMetrics(cfg.Metrics)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.served = a.operations()
 	return a
 }
 
@@ -135,6 +157,7 @@ func (a *API) Events(next front.Handler) front.Handler {
 		if r.Header.Get("X-Amz-Target") == "" && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-amz-json") {
 			return next(w, r, who)
 		}
+		identify(w)
 		if err := a.serveEvents(w, r, who); err != nil {
 			if r.Context().Err() != nil {
 				return err
@@ -148,27 +171,53 @@ func (a *API) Events(next front.Handler) front.Handler {
 	}
 }
 
+// EventsErrors answers in the words of EventBridge what was refused before an operation
+// of it was reached, and leaves other requests to next.
+func (a *API) EventsErrors(next func(http.ResponseWriter, *http.Request, error)) func(http.ResponseWriter, *http.Request, error) {
+	return func(w http.ResponseWriter, r *http.Request, err error) {
+		if front.ControlPlane(r) != "events" {
+			next(w, r, err)
+			return
+		}
+		identify(w)
+		events.writeError(w, r, err)
+	}
+}
+
 // An operation of EventBridge has a body and an answer.
 type operation func(r *http.Request, who gate.Principal, body []byte) (any, error)
 
 // operations are those of EventBridge, by the last part of X-Amz-Target.
 func (a *API) operations() map[string]operation {
 	return map[string]operation{
+		"PutEvents": a.puts.counting(a.putEvents), "TestEventPattern": a.testEventPattern,
+		"CreateEventBus": a.createEventBus, "DescribeEventBus": a.describeEventBus, "UpdateEventBus": a.updateEventBus,
+		"DeleteEventBus": a.deleteEventBus, "ListEventBuses": a.listEventBuses, "PutPermission": a.putPermission, "RemovePermission": a.removePermission,
+		"PutRule": a.putRule, "DescribeRule": a.describeRule, "ListRules": a.listRules, "EnableRule": a.enableRule, "DisableRule": a.disableRule,
+		"DeleteRule": a.deleteRule, "ListRuleNamesByTarget": a.listRuleNamesByTarget,
+		"PutTargets": a.putTargets, "ListTargetsByRule": a.listTargetsByRule, "RemoveTargets": a.removeTargets,
+		"TagResource": a.tagResource, "UntagResource": a.untagResource, "ListTagsForResource": a.listTagsForResource,
 		"CreateConnection": a.createConnection, "DescribeConnection": a.describeConnection, "UpdateConnection": a.updateConnection,
 		"DeauthorizeConnection": a.deauthorizeConnection, "DeleteConnection": a.deleteConnection, "ListConnections": a.listConnections,
 		"CreateApiDestination": a.createAPIDestination, "DescribeApiDestination": a.describeAPIDestination, "UpdateApiDestination": a.updateAPIDestination,
 		"DeleteApiDestination": a.deleteAPIDestination, "ListApiDestinations": a.listAPIDestinations,
+		"CreateArchive": a.createArchive, "DescribeArchive": a.describeArchive, "UpdateArchive": a.updateArchive, "DeleteArchive": a.deleteArchive,
+		"ListArchives": a.listArchives, "StartReplay": a.startReplay, "DescribeReplay": a.describeReplay, "ListReplays": a.listReplays, "CancelReplay": a.cancelReplay,
 	}
 }
 
 // serveEvents serves POST / by X-Amz-Target.
 func (a *API) serveEvents(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "AWSEvents.")
-	serve := a.operations()[name]
+	serve := a.served[name]
 	if !ok || serve == nil {
 		return &fault{name: "UnknownOperationException", status: http.StatusBadRequest, message: "There is no such operation."}
 	}
-	if r.ContentLength > largestBody {
+	largest := int64(largestBody)
+	if name == "PutEvents" {
+		largest += 8 * a.cfg.Bus.Entries // texts are escaped twice
+	}
+	if r.ContentLength > largest {
 		return front.ErrBodyTooLarge
 	}
 	body, release, err := front.ReadBody(r)
@@ -176,11 +225,16 @@ func (a *API) serveEvents(w http.ResponseWriter, r *http.Request, who gate.Princ
 		return err
 	}
 	defer release()
-	if len(body) > largestBody {
+	if int64(len(body)) > largest {
 		return front.ErrBodyTooLarge
 	}
 	answer, err := serve(r, who, body)
 	if err != nil {
+		return err
+	}
+	if b, ok := answer.(ready); ok {
+		w.Header().Set("Content-Type", events.media)
+		_, err = w.Write(b)
 		return err
 	}
 	return write(w, events.media, answer)
@@ -189,8 +243,11 @@ func (a *API) serveEvents(w http.ResponseWriter, r *http.Request, who gate.Princ
 // suspends says whether an error means that a pipe must not go on as it was, rather
 // than that its new definition waits: what it named is gone.
 func suspends(err error) bool {
-	var gone *absent
-	return errors.As(err, &gone)
+	var (
+		gone    *absent
+		refused *notAllowed
+	)
+	return errors.As(err, &gone) || errors.As(err, &refused)
 }
 
 // Suspends is what catalog.Definitions asks about the errors of Compile.

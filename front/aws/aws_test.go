@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/replay"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
@@ -67,9 +69,16 @@ type server struct {
 	broker  string
 	cluster *kafka.Cluster
 	store   *catalog.Store
+	api     *aws.API
 }
 
 func start(t *testing.T) *server {
+	t.Helper()
+	return startWith(t, map[string]string{"abc": "http://127.0.0.1:1/base/", "abc/test": "http://127.0.0.1:2"})
+}
+
+// startWith starts a server that has the URLs of APIs.
+func startWith(t *testing.T, apis map[string]string) *server {
 	t.Helper()
 	brokers := brokertest.Brokers(t)
 	log := slog.New(slog.DiscardHandler)
@@ -82,7 +91,7 @@ func start(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner, err := pipe.New(pipe.Config{Cluster: cluster, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
+	runner, err := pipe.New(pipe.Config{Cluster: cluster, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,14 +100,28 @@ func start(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := aws.New(aws.Config{Gate: gate.New(cluster), Store: store, Seal: seal, Pipes: runner, Account: "000000000000", Region: "us-east-1",
+	door, bus := gate.New(cluster), aws.BusConfig{Rules: 12, HTTP: aws.RuleHTTPConfig{ExecuteAPI: apis}}.WithDefaults()
+	buses := gate.NewBuses(gate.BusesConfig{Gate: door, Store: store, Cluster: cluster, Account: "000000000000", Region: "us-east-1", MaxEntries: bus.Entries, Log: log})
+	api := aws.New(aws.Config{Gate: door, Store: store, Seal: seal, Pipes: runner, Buses: buses, Bus: bus, Version: "test", Account: "000000000000", Region: "us-east-1",
 		Brokers: func() []string { return brokers }, Egress: egress, Transport: egress.Transport(), Log: log})
-	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Compile: api.Compile, Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Log: log})
+	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Compile: catalog.One(api.Compile), Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Log: log})
+	var knows atomic.Int32
+	known := func() {
+		if knows.Add(1) == 2 {
+			runner.OpenBuses()
+		}
+	}
+	rules := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Kind: catalog.KindRule, Compile: api.CompileRule, Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Known: known, Log: log})
+	archives := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Kind: catalog.KindArchive, Compile: catalog.One(api.CompileArchive), Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Known: known, Log: log})
+	replays := replay.New(replay.Config{Cluster: cluster, Store: store, Log: log})
 	api.Use(definitions, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { store.Run(ctx) })
 	parts.Go(func() { definitions.Run(ctx) })
+	parts.Go(func() { rules.Run(ctx) })
+	parts.Go(func() { archives.Run(ctx) })
+	parts.Go(func() { replays.Run(ctx) })
 	parts.Go(func() { runner.Run(ctx) })
 	root := front.Dialect{Name: "root", Prefixes: []string{"/"}, Routes: []front.Route{{Name: "root", Pattern: "POST /{$}", Serve: api.Events(func(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
 		_, err := io.WriteString(w, "somebody else's")
@@ -106,7 +129,7 @@ func start(t *testing.T) *server {
 	})}}, WriteError: func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), 500) }}
 	s := httptest.NewServer(front.New(front.Config{Dialects: []front.Dialect{api.Pipes(), root}, Anonymous: true, Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log}))
 	t.Cleanup(func() { s.Close(); cancel(); parts.Wait(); api.Close() })
-	return &server{t, s.URL, brokers[0], cluster, store}
+	return &server{t, s.URL, brokers[0], cluster, store, api}
 }
 
 // ask calls and decodes the answer.
@@ -300,8 +323,17 @@ func TestRefusedPipes(t *testing.T) {
 		{"batches for an API destination", arn, source(m{"BatchSize": 10}), "BatchSize must be 1"},
 		{"a loop", "arn:klamm:kafka:::topic/in", source(nil), "topic in is read by this very pipe"},
 		{"a function", "arn:aws:lambda:us-east-1:000000000000:function:f", source(m{"BatchSize": 1}), "function:f does not exist"},
-		{"a bus", "arn:aws:events:us-east-1:000000000000:event-bus/b", source(m{"BatchSize": 1}), "buses"},
-		{"a queue", "arn:aws:sqs:us-east-1:000000000000:q", source(m{"BatchSize": 1}), "no target of this kind"},
+		{"a bus", "arn:aws:events:us-east-1:000000000000:event-bus/b", source(m{"BatchSize": 1}), "event-bus/b does not exist"},
+		{"a notification topic", "arn:aws:sns:us-east-1:000000000000:q", source(m{"BatchSize": 1}), "no target of this kind"},
+		{"no such API", "arn:aws:execute-api:us-east-1:000000000000:none/test/POST/x", source(m{"BatchSize": 1}), "API none has no URL"},
+		{"batches for an API", "arn:aws:execute-api:us-east-1:000000000000:abc/test/POST/x", source(m{"BatchSize": 2}), "BatchSize must be 1"},
+		{"too large batches for a bus", "arn:aws:events:us-east-1:000000000000:event-bus/default", source(m{"BatchSize": 11}), "BatchSize must be at most 10"},
+		{"a third server", topicTarget, source(m{"AdditionalBootstrapServers": []string{"a:1", "b"}}), "additionalBootstrapServers.2.member"},
+		{"a wrong way to run a machine", topicTarget, m{"TargetParameters": m{"StepFunctionStateMachineParameters": m{"InvocationType": "LATER"}}}, "stepFunctionStateMachineParameters.invocationType"},
+		{"no partition key", topicTarget, m{"TargetParameters": m{"KinesisStreamParameters": m{}}}, "kinesisStreamParameters.partitionKey"},
+		{"a long message group", topicTarget, m{"TargetParameters": m{"SqsQueueParameters": m{"MessageGroupId": strings.Repeat("x", 101)}}}, "sqsQueueParameters.messageGroupId"},
+		{"a time of logs that is no path", topicTarget, m{"TargetParameters": m{"CloudWatchLogsParameters": m{"Timestamp": "noon"}}}, "cloudWatchLogsParameters.timestamp"},
+		{"a number for a text", topicTarget, m{"TargetParameters": m{"SqsQueueParameters": m{"MessageGroupId": 7}}}, "sqsQueueParameters"},
 		{"no such destination", "arn:aws:events:us-east-1:000000000000:api-destination/none/1-2", source(m{"BatchSize": 1}), "does not exist"},
 		{"a header of its own", arn, m{"TargetParameters": m{"HttpParameters": m{"HeaderParameters": m{"Host": "x"}}}}, "Host"},
 		{"a wrong template", topicTarget, m{"TargetParameters": m{"InputTemplate": "{\"a\": <$.value.id}"}}, "template"},

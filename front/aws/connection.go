@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -21,6 +20,7 @@ type connection struct {
 	KmsKeyIdentifier  *string `json:",omitempty"`
 	AuthorizationType string
 	Auth              authParameters
+	Connectivity      *connectivity `json:",omitempty"`
 	State             string
 	StateReason       string    `json:",omitempty"`
 	Authorized        time.Time `json:",omitzero"`
@@ -43,6 +43,7 @@ type authParameters struct {
 	OAuthParameters          *oauthParameters  `json:",omitempty"`
 	ApiKeyAuthParameters     *apiKeyParameters `json:",omitempty"`
 	InvocationHttpParameters *connectionHTTP   `json:",omitempty"`
+	ConnectivityParameters   *connectivity     `json:",omitempty"`
 }
 
 type basicParameters struct {
@@ -141,66 +142,8 @@ type connectionRequest struct {
 	AuthorizationType *string
 	AuthParameters    *authParameters
 	KmsKeyIdentifier  *string
-}
 
-var credentialShape = like(1, 512, `[ \t]*[^\x00-\x1F:\x7F]+([ \t]+[^\x00-\x1F:\x7F]+)*[ \t]*`).hidden()
-
-func (q *connectionRequest) check(v *violations) {
-	v.required("name", q.Name, nameShape)
-	v.text("description", q.Description, long(0, 512))
-	v.oneOf("authorizationType", q.AuthorizationType, basic, oauth, apiKey)
-	v.text("kmsKeyIdentifier", q.KmsKeyIdentifier, kmsShape)
-	if p := q.AuthParameters; p != nil {
-		p.check(v)
-	}
-}
-
-func (p *authParameters) check(v *violations) {
-	const at = "authParameters."
-	if b := p.BasicAuthParameters; b != nil {
-		v.text(at+"basicAuthParameters.username", b.Username, credentialShape)
-		v.text(at+"basicAuthParameters.password", b.Password, long(1, 512).hidden())
-	}
-	if k := p.ApiKeyAuthParameters; k != nil {
-		v.text(at+"apiKeyAuthParameters.apiKeyName", k.ApiKeyName, credentialShape)
-		v.text(at+"apiKeyAuthParameters.apiKeyValue", k.ApiKeyValue, long(1, 512).hidden())
-		if k.ApiKeyName != nil && !headerToken.MatchString(*k.ApiKeyName) {
-			v.say(at+"apiKeyAuthParameters.apiKeyName", "want the name of an HTTP header")
-		}
-	}
-	if o := p.OAuthParameters; o != nil {
-		if c := o.ClientParameters; c != nil {
-			v.text(at+"oAuthParameters.clientParameters.clientID", c.ClientID, credentialShape)
-			v.text(at+"oAuthParameters.clientParameters.clientSecret", c.ClientSecret, long(1, 512).hidden())
-		}
-		v.text(at+"oAuthParameters.authorizationEndpoint", o.AuthorizationEndpoint, endpointShape)
-		v.oneOf(at+"oAuthParameters.httpMethod", o.HttpMethod, "GET", "POST", "PUT")
-		o.OAuthHttpParameters.check(v, at+"oAuthParameters.oAuthHttpParameters")
-	}
-	p.InvocationHttpParameters.check(v, at+"invocationHttpParameters")
-}
-
-var headerToken = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$")
-
-func (h *connectionHTTP) check(v *violations, path string) {
-	for where, list := range h.lists() {
-		at := path + "." + where
-		v.count(at, len(list), 0, 100)
-		for _, p := range list {
-			if p.Key == nil {
-				v.add(at+".key", nil, "not be null")
-				continue
-			}
-			switch where {
-			case "headers":
-				v.text(at+".key", p.Key, headerName)
-				v.text(at+".value", p.Value, like(0, 512, `[ \t]*[\x20-\x7E]*([ \t]+[\x20-\x7E]+)*[ \t]*`).hidden())
-			default:
-				v.text(at+".key", p.Key, long(1, 512))
-				v.text(at+".value", p.Value, long(0, 512).hidden())
-			}
-		}
-	}
+	InvocationConnectivityParameters *connectivity
 }
 
 // complete reports what a connection of its kind must have.
@@ -266,7 +209,7 @@ func (a *API) connectionOf(arn string) (*connection, error) {
 // authorize gives a webhook what its connection has.
 func (a *API) authorize(ctx context.Context, c *connection, config map[string]any) error {
 	if c.Revoked {
-		return &absent{"the connection " + c.name + " is not authorized: " + c.StateReason}
+		return &revoked{absent{"the connection " + c.name + " is not authorized: " + c.StateReason}}
 	}
 	p, err := c.Auth.copied()
 	if err != nil {
@@ -301,6 +244,11 @@ func (a *API) authorize(ctx context.Context, c *connection, config map[string]an
 	return nil
 }
 
+// A revoked is the error of a connection that was deauthorized.
+type revoked struct{ absent }
+
+func (e *revoked) Unwrap() error { return &e.absent }
+
 // into adds parameters to what a webhook is configured with.
 func (h *connectionHTTP) into(config map[string]any) {
 	for where, list := range h.lists() {
@@ -323,11 +271,7 @@ func (a *API) createConnection(r *http.Request, who gate.Principal, body []byte)
 		return nil, err
 	}
 	v := &violations{}
-	q.check(v)
-	v.required("authorizationType", q.AuthorizationType, shape{})
-	if q.AuthParameters == nil {
-		v.add("authParameters", nil, "not be null")
-	}
+	q.check(v, true)
 	if err := v.fault(); err != nil {
 		return nil, err
 	}
@@ -337,7 +281,7 @@ func (a *API) createConnection(r *http.Request, who gate.Principal, body []byte)
 	if err := a.allow(r, who, "events:CreateConnection", a.eventsARN("connection/"+*q.Name)); err != nil {
 		return nil, err
 	}
-	c := &connection{ID: newID(), Description: q.Description, KmsKeyIdentifier: q.KmsKeyIdentifier, AuthorizationType: *q.AuthorizationType, Auth: *q.AuthParameters, name: *q.Name}
+	c := &connection{ID: newID(), Description: q.Description, KmsKeyIdentifier: q.KmsKeyIdentifier, AuthorizationType: *q.AuthorizationType, Auth: *q.AuthParameters, Connectivity: q.InvocationConnectivityParameters, name: *q.Name}
 	c.begin()
 	if err := a.seal(r.Context(), c, &c.Auth); err != nil {
 		return nil, err
@@ -391,7 +335,11 @@ func (a *API) describeConnection(r *http.Request, who gate.Principal, body []byt
 		return nil, err
 	}
 	out := a.describedConnection(doc, c)
+	shown.ConnectivityParameters = a.associated(c, shown.ConnectivityParameters)
 	out["AuthParameters"] = shown
+	if given := a.associated(c, c.Connectivity); given != nil {
+		out["InvocationConnectivityParameters"] = given
+	}
 	out["SecretArn"] = "arn:aws:secretsmanager:" + a.cfg.Region + ":" + a.cfg.Account + ":secret:events!connection/" + doc.Name + "/" + c.ID + "-" + c.ID[:6]
 	if c.Description != nil {
 		out["Description"] = *c.Description
@@ -439,7 +387,7 @@ func (a *API) updateConnection(r *http.Request, who gate.Principal, body []byte)
 		return nil, err
 	}
 	v := &violations{}
-	q.check(v)
+	q.check(v, false)
 	if err := v.fault(); err != nil {
 		return nil, err
 	}
@@ -464,6 +412,9 @@ func (a *API) updateConnection(r *http.Request, who gate.Principal, body []byte)
 	}
 	if q.KmsKeyIdentifier != nil {
 		c.KmsKeyIdentifier = q.KmsKeyIdentifier
+	}
+	if q.InvocationConnectivityParameters != nil {
+		c.Connectivity = q.InvocationConnectivityParameters
 	}
 	c.begin()
 	if doc, err = a.put(r.Context(), who, catalog.KindConnection, doc.Name, c, doc.Version); err != nil {
@@ -510,6 +461,9 @@ func (p *authParameters) update(u *authParameters) {
 		p.OAuthParameters.OAuthHttpParameters = o.OAuthHttpParameters.over(p.OAuthParameters.OAuthHttpParameters)
 	}
 	p.InvocationHttpParameters = u.InvocationHttpParameters.over(p.InvocationHttpParameters)
+	if u.ConnectivityParameters != nil {
+		p.ConnectivityParameters = u.ConnectivityParameters
+	}
 }
 
 // over returns parameters in the place of earlier ones: a secret that is named without

@@ -22,8 +22,10 @@ type fieldError struct {
 	Message string `json:"message"`
 }
 
-// mostViolations bounds the list.
-const mostViolations = 50
+const (
+	mostViolations = 50      // bounds the list
+	mostShown      = 2 << 10 // bytes of a value that are shown: more than most texts may have
+)
 
 // add notes a violation. What is secret is not repeated.
 func (v *violations) add(path string, value any, must string) {
@@ -34,7 +36,7 @@ func (v *violations) add(path string, value any, must string) {
 	switch value := value.(type) {
 	case nil:
 	case string:
-		shown = "'" + clip(value) + "'"
+		shown = "'" + clipTo(value, mostShown) + "'"
 	default:
 		shown = fmt.Sprintf("'%v'", value)
 	}
@@ -65,9 +67,11 @@ func (v *violations) fault() error {
 	}
 }
 
-func clip(s string) string {
-	if len(s) > 200 {
-		s = s[:200] + "..."
+func clip(s string) string { return clipTo(s, 200) }
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		s = s[:most] + "..."
 	}
 	return strings.ToValidUTF8(s, "?")
 }

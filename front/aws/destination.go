@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,8 +37,8 @@ func (d *destination) rate() int {
 }
 
 var (
-	connectionArn   = like(1, 1600, `arn:aws([a-z]|\-)*:events:([a-z]|\d|\-)*:([0-9]{12})?:connection\/[\.\-_A-Za-z0-9]+\/[\-A-Za-z0-9]+`)
-	endpointShape   = like(1, 2048, `((%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@\x26=+$,A-Za-z0-9])+)([).!';/?:,])?`)
+	connectionArn   = like(1, 1600, `^arn:aws([a-z]|\-)*:events:([a-z]|\d|\-)*:([0-9]{12})?:connection\/[\.\-_A-Za-z0-9]+\/[\-A-Za-z0-9]+$`)
+	endpointShape   = like(1, 2048, `^((%[0-9A-Fa-f]{2}|[-()_.!~*';/?:@\x26=+$,A-Za-z0-9])+)([).!';/?:,])?$`)
 	destinationKeys = []string{"POST", "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 )
 
@@ -58,7 +59,7 @@ func (q *destinationRequest) check(v *violations, creates bool) {
 	v.text("connectionArn", q.ConnectionArn, connectionArn)
 	v.text("invocationEndpoint", q.InvocationEndpoint, endpointShape)
 	v.oneOf("httpMethod", q.HttpMethod, destinationKeys...)
-	v.number("invocationRateLimitPerSecond", q.InvocationRateLimitPerSecond.int(), 1, 1_000_000)
+	v.number("invocationRateLimitPerSecond", q.InvocationRateLimitPerSecond.int(), 1, math.MaxInt32)
 	if creates {
 		v.required("connectionArn", q.ConnectionArn, shape{})
 		v.required("invocationEndpoint", q.InvocationEndpoint, shape{})

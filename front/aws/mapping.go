@@ -209,7 +209,8 @@ func (a *API) tryMapping(r *http.Request, who gate.Principal, uuid string, b *ma
 }
 
 // mappingIsFree refuses a mapping like one that there is already: of the same function
-// with a broker and a topic in common, or with its consumer group.
+// with a broker and a topic in common, or with its consumer group, which may be no pipe's
+// either.
 func (a *API) mappingIsFree(ctx context.Context, b *mappingBody) error {
 	docs, err := a.cfg.Store.List(ctx, catalog.KindMapping, "")
 	if err != nil {
@@ -236,7 +237,11 @@ func (a *API) mappingIsFree(ctx context.Context, b *mappingBody) error {
 			return &lambdaFault{name: "ResourceConflictException", status: http.StatusConflict, message: "The consumer group " + clip(b.group()) + " is that of the event source mapping with UUID " + doc.Name + " already."}
 		}
 	}
-	return nil
+	pipe, err := a.pipeOfGroup(ctx, b.group())
+	if err == nil && pipe != "" {
+		err = &lambdaFault{name: "ResourceConflictException", status: http.StatusConflict, message: "The consumer group " + clip(b.group()) + " is that of the pipe " + pipe + " already."}
+	}
+	return err
 }
 
 func (a *API) putMapping(ctx context.Context, who gate.Principal, uuid string, b *mappingBody, stopped bool, expect int64) (catalog.Document, error) {
@@ -291,6 +296,7 @@ func (a *API) updateMapping(l lambda) front.Handler {
 		if err != nil {
 			return err
 		}
+		q.forgetSource()
 		v := &violations{}
 		if q.check(v); len(v.texts) > 0 {
 			return v.validation()
@@ -414,7 +420,7 @@ func (a *API) listMappings(l lambda) front.Handler {
 				break
 			}
 			shown := a.showMapping(doc, &b, a.mappingState(r.Context(), doc, &b))
-			if b.Mapping.KMSKeyArn != nil {
+			if b.Mapping.KMSKeyArn != nil && b.Mapping.FilterCriteria != nil {
 				shown["FilterCriteria"] = nil // it is encrypted
 			}
 			list = append(list, shown)

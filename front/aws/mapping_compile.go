@@ -128,12 +128,15 @@ const (
 
 // CompileMapping makes of an event source mapping that lies in the catalog a pipe that
 // can be run.
-func (a *API) CompileMapping(_ context.Context, d catalog.Document) (catalog.Pipe, error) {
+func (a *API) CompileMapping(ctx context.Context, d catalog.Document) (catalog.Pipe, error) {
 	b, err := readMapping(d)
 	if err != nil {
 		return catalog.Pipe{}, err
 	}
 	p, err := a.compileMapping(d.Name, &b)
+	if err == nil && !d.Stopped {
+		err = a.mayRead(ctx, &b, &p)
+	}
 	p.Version, p.Paused = d.Version, d.Stopped
 	return p, err
 }
@@ -170,6 +173,7 @@ func (a *API) compileMapping(uuid string, b *mappingBody) (catalog.Pipe, error) 
 	if d.LoggingConfig != nil {
 		e.LogLevel = textOf(d.LoggingConfig.SystemLogLevel)
 	}
+	e.Schemas = d.kafka().SchemaRegistryConfig.compile()
 	a.compileFailure(d, e)
 	p.Envelope = e
 	p.Target = catalog.Target{Kind: "function"}

@@ -104,7 +104,7 @@ type (
 	mappingAccess struct{ Type, URI *string }
 	mappingKafka  struct {
 		ConsumerGroupID      *string         `json:"ConsumerGroupId,omitempty"`
-		SchemaRegistryConfig json.RawMessage `json:",omitempty"`
+		SchemaRegistryConfig *mappingSchemas `json:",omitempty"`
 	}
 	mappingDestiny   struct{ Destination *string }
 	mappingDestinies struct {
@@ -222,6 +222,7 @@ func (d *mappingDocument) check(v *violations) {
 	for name, k := range map[string]*mappingKafka{"amazonManagedKafkaEventSourceConfig": d.AmazonManagedKafkaEventSourceConfig, "selfManagedKafkaEventSourceConfig": d.SelfManagedKafkaEventSourceConfig} {
 		if k != nil {
 			v.text(name+".consumerGroupId", k.ConsumerGroupID, mappingGroupShape)
+			k.SchemaRegistryConfig.constrain(v, name+".schemaRegistryConfig.")
 		}
 	}
 	if c := d.DestinationConfig; c != nil && c.OnFailure != nil {
@@ -320,8 +321,10 @@ func (d *mappingDocument) checkRules(strict bool) error {
 			return invalidParameter("MaximumPollers must not be less than MinimumPollers.")
 		}
 	}
-	if k := d.kafka(); k != nil && len(k.SchemaRegistryConfig) > 0 && string(k.SchemaRegistryConfig) != "null" {
-		return invalidParameter("SchemaRegistryConfig is not supported yet.")
+	if k := d.kafka(); k != nil && k.SchemaRegistryConfig != nil {
+		if err := k.SchemaRegistryConfig.check(); err != nil {
+			return err
+		}
 	}
 	if err := d.checkDestination(strict); err != nil {
 		return err
@@ -372,7 +375,7 @@ func (d *mappingDocument) checkFilters(strict bool) error {
 			return bad
 		}
 		p, err := rule.CompileRecord([]byte(*f.Pattern))
-		if err != nil || strict && slices.ContainsFunc(p.Fields(), func(name string) bool { return name != "value" }) {
+		if err != nil || strict && slices.ContainsFunc(p.Fields(), func(name string) bool { return name != "value" && !(name == "key" && d.kafka().decodesKeys()) }) {
 			return bad
 		}
 	}
@@ -435,7 +438,7 @@ func (d *mappingDocument) checkMode() error {
 	}{
 		{"MaximumRetryAttempts", d.MaximumRetryAttempts != nil}, {"MaximumRecordAgeInSeconds", d.MaximumRecordAgeInSeconds != nil},
 		{"BisectBatchOnFunctionError", d.BisectBatchOnFunctionError != nil}, {"FunctionResponseTypes", d.FunctionResponseTypes != nil && len(*d.FunctionResponseTypes) > 0},
-		{"LoggingConfig", d.LoggingConfig != nil}, {"A Kafka topic as on-failure destination", strings.HasPrefix(d.onFailure(), "kafka://")},
+		{"LoggingConfig", d.LoggingConfig != nil}, {"SchemaRegistryConfig", d.kafka().registry()}, {"A Kafka topic as on-failure destination", strings.HasPrefix(d.onFailure(), "kafka://")},
 	}
 	for _, f := range features {
 		if f.used {
@@ -488,6 +491,12 @@ func (d *mappingDocument) tidy() {
 	if m := d.MetricsConfig; m != nil && len(m.Metrics) == 0 {
 		d.MetricsConfig = nil
 	}
+}
+
+// forgetSource drops what the request of an update does not have: where a mapping reads,
+// and from where on, never changes.
+func (d *mappingDocument) forgetSource() {
+	d.EventSourceArn, d.SelfManagedEventSource, d.Topics, d.StartingPosition, d.StartingPositionTimestamp = nil, nil, nil, nil, nil
 }
 
 // update takes over what an update says; what it leaves out stays.

@@ -43,7 +43,13 @@ func (a *API) mappingState(ctx context.Context, doc catalog.Document, b *mapping
 		s.state, s.busy = mappingUnder[b.Change], true
 		return s
 	}
-	if err := a.cfg.Mappings.Problem(doc.Name); err != nil {
+	if err := a.cfg.Mappings.Problem(doc.Name); isWaiting(err) {
+		s.result = waitingResult(err)
+		if !known {
+			s.state = mappingUnder[b.Change] // it has never run
+		}
+		return s
+	} else if err != nil {
 		s.result = pipe.MappingResult{Reason: "ESM_CONFIG_NOT_VALID", Result: "PROBLEM: The event source is not known."}
 		return s
 	}

@@ -10,6 +10,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// registryOf is a request with a schema registry.
+func registryOf(members string) string {
+	return `{"SelfManagedKafkaEventSourceConfig":{"SchemaRegistryConfig":{` + members + `}}}`
+}
+
+// strictKeys is a request with a filter on keys and a schema registry for an attribute.
+func strictKeys(attribute string) string {
+	return `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH","URI":"s"}],"ProvisionedPollerConfig":{"MinimumPollers":1},"FilterCriteria":{"Filters":[{"Pattern":"{\"key\":[\"x\"]}"}]},` +
+		registryOf(`"SchemaRegistryURI":"http://r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":` + attribute + `}]`)[1:]
+}
+
 func requestOf(t *testing.T, change string) *mappingRequest {
 	t.Helper()
 	all := map[string]json.RawMessage{}
@@ -80,12 +91,15 @@ func TestMappingRequests(t *testing.T) {
 		{in: `{"FilterCriteria":{"Filters":[{"Pattern":"{\"value\":\"x\"}"}]}}`, want: invalid, text: "Invalid filter pattern definition."},
 		{in: `{"FilterCriteria":{"Filters":[{"Pattern":"{\"key\":[\"x\"]}"}]}}`},
 		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"FilterCriteria":{"Filters":[{"Pattern":"{\"key\":[\"x\"]}"}]}}`, strict: true, want: invalid, text: "Invalid filter pattern definition."},
+		{in: strictKeys(`"KEY"`), strict: true},
+		{in: strictKeys(`"VALUE"`), strict: true, want: invalid, text: "Invalid filter pattern definition."},
 		{in: `{}`, strict: true, want: invalid, text: "Required 'sourceAccessConfigurations' parameter is missing."},
 		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `},{"Type":"SASL_SCRAM_512_AUTH",` + secret + `}]}`, want: invalid, text: "At most one"},
 		{in: `{"SourceAccessConfigurations":[{"Type":"SASL_SCRAM_512_AUTH",` + secret + `},{"Type":"VPC_SUBNET","URI":"subnet:subnet-1"}]}`},
 		{in: `{"SelfManagedEventSource":null,"EventSourceArn":"arn:klamm:kafka:::cluster/east","SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}]}`, want: invalid, text: "BASIC_AUTH"},
 		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"MaximumRetryAttempts":1}`, strict: true, want: invalid, text: "ProvisionedPollerConfig"},
 		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"MaximumRetryAttempts":1,"ProvisionedPollerConfig":{"MinimumPollers":1}}`, strict: true},
+		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],` + registryOf(`"SchemaRegistryURI":"http://r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"}]`)[1:], strict: true, want: invalid, text: "SchemaRegistryConfig is only supported with ProvisionedPollerConfig."},
 		{in: `{"ProvisionedPollerConfig":{"MinimumPollers":5,"MaximumPollers":2}}`, want: invalid, text: "MaximumPollers"},
 		{in: `{"DestinationConfig":{"OnSuccess":{"Destination":"kafka://x"}}}`, want: invalid, text: "Unsupported DestinationConfig parameter for given event source mapping type."},
 		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"kafka://orders"}}}`, want: invalid, text: "must not be the topic"},
@@ -96,6 +110,14 @@ func TestMappingRequests(t *testing.T) {
 		{in: `{"TumblingWindowInSeconds":5}`, want: invalid, text: "TumblingWindowInSeconds"},
 		{in: `{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"a#b"}}`, want: validation, text: "selfManagedKafkaEventSourceConfig.consumerGroupId"},
 		{in: `{"SelfManagedKafkaEventSourceConfig":{"SchemaRegistryConfig":{"SchemaRegistryURI":"http://r"}}}`, want: invalid, text: "SchemaRegistryConfig"},
+		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"VALUE"}],"AccessConfigs":[{"Type":"BASIC_AUTH",` + secret + `}]`)},
+		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"XML","SchemaValidationConfigs":[{"Attribute":"VALUE"}]`), want: validation, text: "schemaRegistryConfig.eventRecordFormat"},
+		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"HEADER"}]`), want: validation, text: "schemaValidationConfigs.1.member.attribute"},
+		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"},{"Attribute":"KEY"}]`), want: invalid, text: "at most once"},
+		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON"`), want: invalid, text: "SchemaValidationConfigs"},
+		{in: registryOf(`"SchemaRegistryURI":"ftp://r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"}]`), want: invalid, text: "HTTP"},
+		{in: registryOf(`"SchemaRegistryURI":"arn:aws:glue:us-east-1:000000000000:registry/r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"}]`), want: invalid, text: "Glue"},
+		{in: registryOf(`"EventRecordFormat":"JSON"`), want: invalid, text: "SchemaRegistryURI is required"},
 		{in: `{"AmazonManagedKafkaEventSourceConfig":{"ConsumerGroupId":"g"}}`, want: invalid, text: "AmazonManagedKafkaEventSourceConfig"},
 		{in: `{"FunctionResponseTypes":["Nope"]}`, want: validation, text: "functionResponseTypes"},
 	} {
@@ -118,7 +140,7 @@ func TestMappingUpdate(t *testing.T) {
 		`{"FilterCriteria":{}}`: `{"FilterCriteria":null}`,
 		`{"DestinationConfig":{"OnFailure":{"Destination":""}}}`:                                           `{"DestinationConfig":null}`,
 		`{"ProvisionedPollerConfig":{}}`:                                                                   `{}`,
-		`{"Topics":["other"],"StartingPosition":"LATEST"}`:                                                 `{}`,
+		`{"Topics":["a","b"],"StartingPosition":"NEVER","StartingPositionTimestamp":1}`:                    `{}`,
 		`{"FunctionResponseTypes":[]}`:                                                                     `{"FunctionResponseTypes":[]}`,
 		`{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"0f2c0000-0000-4000-8000-000000000000"}}`: `{}`,
 	} {
@@ -126,6 +148,7 @@ func TestMappingUpdate(t *testing.T) {
 		if err := json.Unmarshal([]byte(in), &q); err != nil {
 			t.Fatal(err)
 		}
+		q.forgetSource()
 		b := make()
 		if err := b.Mapping.update(&q.mappingDocument); err != nil {
 			t.Errorf("%s: %v", in, err)
@@ -213,6 +236,29 @@ func TestCompileMapping(t *testing.T) {
 		p, err := a.compileMapping("0f2c0000-0000-4000-8000-000000000000", b)
 		if err != nil || p.Envelope.Attempts != want || p.Delivery.Batch.Wait != 500*time.Millisecond || p.Delivery.Batch.Records != 100 {
 			t.Errorf("%s: %d attempts, %v, want %d", in, p.Envelope.Attempts, err, want)
+		}
+	}
+}
+
+// TestMappingBodies has bodies that cannot be read.
+func TestMappingBodies(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{"BatchSize":5.5}`:                     "BatchSize must be a whole number",
+		`{"BatchSize":"5"}`:                     "BatchSize cannot be a JSON string",
+		`{"Topics":"t"}`:                        "Topics cannot be a JSON string",
+		`{"Enabled":"yes"}`:                     "Enabled cannot be a JSON string",
+		`{"BatchSize":1e400}`:                   "number",
+		`{"StartingPositionTimestamp":"soon"}`:  "a time",
+		`{"StartingPositionTimestamp":-1}`:      "a time",
+		`{"DestinationConfig":{"OnFailure":1}}`: "DestinationConfig.OnFailure cannot be a JSON number",
+		`[]`:                                    "not a JSON object",
+		`{`:                                     "not a JSON object",
+		``:                                      "not a JSON object",
+	} {
+		err := json.Unmarshal([]byte(in), &mappingRequest{})
+		if err == nil || !strings.Contains(mistake(err), want) {
+			t.Errorf("%s: %q, want %q", in, mistake(err), want)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func (a *API) createPipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 	v.oneOf("desiredState", q.DesiredState, running, stopped)
 	q.check(v)
 	if len(v.texts) == 0 {
-		q.checkLoop(v)
+		a.checkLoop(v, &q.pipeDocument)
 	}
 	if err := v.fault(); err != nil {
 		return err
@@ -98,10 +98,20 @@ func (a *API) putPipe(ctx context.Context, who gate.Principal, name string, b *p
 	return a.cfg.Store.Put(ctx, catalog.Document{Kind: catalog.KindPipe, Name: name, Dialect: dialect, By: who.Name, Stopped: isStopped, Body: raw}, expect)
 }
 
-// checkLoop reports a pipe that would read what it writes.
-func (p *pipeDocument) checkLoop(v *violations) {
-	if m := topicArn.FindStringSubmatch(*p.Target); m != nil && p.kafka() != nil && p.kafka().TopicName != nil && m[1] == *p.kafka().TopicName {
-		v.say("target", "the topic "+m[1]+" is read by this very pipe: its records would come back to it without end")
+// checkLoop reports a pipe that would read what it writes. All that pipes write lies in
+// klamm's own cluster: a topic of the same name in another is another topic.
+func (a *API) checkLoop(v *violations, p *pipeDocument) {
+	if s, err := a.clusterOf(p); err != nil || s.cluster != "" || s.login != nil {
+		return
+	}
+	feeds := func(path, topic string) {
+		if topic == *p.kafka().TopicName {
+			v.say(path, "the topic "+topic+" is read by this very pipe: its records would come back to it without end")
+		}
+	}
+	feeds("target", topicOfTarget(*p.Target))
+	if l := a.logOf(p.LogConfiguration); l != nil {
+		feeds("logConfiguration.cloudwatchLogsLogDestination.logGroupArn", l.Topic)
 	}
 }
 
@@ -116,8 +126,11 @@ func (a *API) allowPipe(r *http.Request, who gate.Principal, action gate.Action,
 			return err
 		}
 	}
-	if m := topicArn.FindStringSubmatch(textOf(doc.Target)); m != nil {
-		return a.cfg.Gate.Admin(r.Context(), who, gate.WriteData, gate.Resource{Kind: "topic", Name: m[1]})
+	if busArn.MatchString(textOf(doc.Target)) {
+		return a.allow(r, who, gate.PutEvents, *doc.Target)
+	}
+	if topic := topicOfQueue(textOf(doc.Target)); topic != "" {
+		return a.cfg.Gate.Admin(r.Context(), who, gate.WriteData, gate.Resource{Kind: "topic", Name: topic})
 	}
 	return nil
 }
@@ -145,18 +158,52 @@ func (a *API) try(ctx context.Context, name string, b *pipeBody) error {
 	return invalid("The pipe cannot work: " + err.Error() + ".")
 }
 
-// groupIsFree refuses a consumer group with which another pipe reads the same topic:
-// each record would reach only one of the two.
+// groupIsFree refuses a consumer group that is that of another pipe or of an event source
+// mapping (pipes.md 3): they would take each other's partitions. A pipe of klamm's own
+// may have it for other topics.
 func (a *API) groupIsFree(ctx context.Context, name string, b *pipeBody) error {
 	k := b.Pipe.kafka()
 	if k.ConsumerGroupID == nil {
 		return nil
 	}
-	if other := a.cfg.Definitions.Reader(b.group(), *k.TopicName); other != "" && other != name {
-		return &fault{name: "ConflictException", status: http.StatusConflict, members: map[string]any{"resourceId": other, "resourceType": "pipe"},
-			message: fmt.Sprintf("Pipe %s reads topic %s with consumer group %s already.", other, *k.TopicName, b.group())}
+	kind, other := "pipe", a.cfg.Definitions.Reader(b.group(), *k.TopicName)
+	if other == "" || other == name {
+		var err error
+		if other, err = a.pipeOfGroup(ctx, b.group()); err != nil {
+			return err
+		}
 	}
-	return nil
+	if other == "" || other == name {
+		var err error
+		if kind, other, err = a.mappingOfGroup(ctx, b.group()); err != nil || other == "" {
+			return err
+		}
+	}
+	return &fault{name: "ConflictException", status: http.StatusConflict, members: map[string]any{"resourceId": other, "resourceType": kind},
+		message: fmt.Sprintf("The consumer group %s is that of %s %s already.", b.group(), kind, other)}
+}
+
+// pipeOfGroup returns the pipe of this API that has a consumer group; empty: none has.
+func (a *API) pipeOfGroup(ctx context.Context, group string) (string, error) {
+	docs, err := a.cfg.Store.List(ctx, catalog.KindPipe, "")
+	for _, doc := range docs {
+		if b, err := readPipe(doc); err == nil && b.group() == group {
+			return doc.Name, nil
+		}
+	}
+	return "", err
+}
+
+// mappingOfGroup returns the event source mapping that has a consumer group, and what
+// such a thing is called; empty: none has.
+func (a *API) mappingOfGroup(ctx context.Context, group string) (kind, uuid string, err error) {
+	docs, err := a.cfg.Store.List(ctx, catalog.KindMapping, "")
+	for _, doc := range docs {
+		if b, err := readMapping(doc); err == nil && b.group() == group {
+			return "event source mapping", doc.Name, nil
+		}
+	}
+	return "", "", err
 }
 
 // answerPipe is what calls that change a pipe answer.
@@ -321,7 +368,7 @@ func (a *API) updatePipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 		return err
 	}
 	if b.Pipe.check(v); len(v.texts) == 0 {
-		b.Pipe.checkLoop(v)
+		a.checkLoop(v, &b.Pipe)
 	}
 	if err := v.fault(); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/target/log"
 )
@@ -64,6 +65,10 @@ func kindOfTarget(arn string) string {
 		return "topic"
 	case logGroupArn.MatchString(arn):
 		return "log"
+	case ruleQueueArn.MatchString(arn):
+		return "queue"
+	case executeArn.MatchString(arn):
+		return "gateway"
 	}
 	parts := strings.SplitN(arn, ":", 7)
 	switch {
@@ -73,6 +78,18 @@ func kindOfTarget(arn string) string {
 		return "bus"
 	}
 	return ""
+}
+
+// topicOfTarget returns the topic of klamm's own cluster in which all that goes to a
+// target ends up; empty: it is no topic.
+func topicOfTarget(arn string) string {
+	if m := logGroupArn.FindStringSubmatch(arn); m != nil {
+		return log.Topic(m[1])
+	}
+	if m := busArn.FindStringSubmatch(arn); m != nil {
+		return event.BusTopic(m[3])
+	}
+	return topicOfQueue(arn)
 }
 
 // Compile makes of a pipe that lies in the catalog one that can be run. What it names
@@ -101,7 +118,7 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 	if k.StartingPosition != nil && *k.StartingPosition == "LATEST" {
 		p.Start = "latest"
 	}
-	x := &catalog.Execution{PipeARN: a.pipeARN(name), SourceARN: *doc.Source, TargetARN: *doc.Target, EventSource: source.kind, Bootstrap: source.bootstrap}
+	x := &catalog.Execution{PipeARN: a.pipeARN(name), SourceARN: *doc.Source, TargetARN: *doc.Target, EventSource: source.kind, Bootstrap: source.bootstrap, StopAfter: a.cfg.StopPipesAfter}
 	if f := doc.SourceParameters.FilterCriteria; f != nil {
 		for _, one := range f.Filters {
 			if one.Pattern != nil && *one.Pattern != "" {
@@ -113,7 +130,12 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 	if doc.TargetParameters != nil {
 		input = doc.TargetParameters.inputParameters
 	}
-	if p.Target, x.TargetRate, err = a.targetOf(ctx, *doc.Target, input); err != nil {
+	if kindOfTarget(*doc.Target) == "bus" {
+		p.Target, err = a.busOfPipe(ctx, name, source.kind, doc)
+	} else {
+		p.Target, x.TargetRate, err = a.targetOf(ctx, *doc.Target, input)
+	}
+	if err != nil {
 		return catalog.Pipe{}, fmt.Errorf("target: %w", err)
 	}
 	x.TargetTemplate = textOf(input.InputTemplate)
@@ -267,29 +289,27 @@ func (a *API) clusterOf(doc *pipeDocument) (source, error) {
 // targetOf makes the target of an ARN.
 func (a *API) targetOf(ctx context.Context, arn string, input inputParameters) (catalog.Target, catalog.Rate, error) {
 	switch kindOfTarget(arn) {
-	case "api-destination":
-		return a.webhookOf(ctx, arn, input.HttpParameters)
-	case "topic":
-		return targetOfKind("topic", map[string]any{"name": topicArn.FindStringSubmatch(arn)[1]})
+	case "api-destination", "gateway":
+		return a.webhookOf(ctx, arn, input.HttpParameters, true)
+	case "topic", "queue":
+		return targetOfKind("topic", map[string]any{"name": topicOfQueue(arn)})
 	case "log":
 		return targetOfKind("log", map[string]any{"name": logGroupArn.FindStringSubmatch(arn)[1]})
 	case "function":
 		return a.functionOf(ctx, arn)
-	case "bus":
-		return catalog.Target{}, catalog.Rate{}, &unsupported{"event buses are not there yet: " + arn}
 	}
-	return catalog.Target{}, catalog.Rate{}, &unsupported{"klamm has no target of this kind: " + clip(arn) + "; want an API destination, a function, arn:klamm:kafka:::topic/NAME or a log group"}
+	return catalog.Target{}, catalog.Rate{}, &unsupported{"klamm has no target of this kind: " + clip(arn) + "; want an API destination, a method of an API, a function, an event bus, arn:klamm:kafka:::topic/NAME, a queue or a log group"}
 }
 
 // enrichmentOf makes who is asked of an ARN.
 func (a *API) enrichmentOf(ctx context.Context, arn string, input inputParameters) (catalog.Target, catalog.Rate, error) {
 	switch kindOfTarget(arn) {
-	case "api-destination":
-		return a.webhookOf(ctx, arn, input.HttpParameters)
+	case "api-destination", "gateway":
+		return a.webhookOf(ctx, arn, input.HttpParameters, false)
 	case "function":
 		return a.functionOf(ctx, arn)
 	}
-	return catalog.Target{}, catalog.Rate{}, &unsupported{"klamm has no enrichment of this kind: " + clip(arn) + "; want an API destination or a function"}
+	return catalog.Target{}, catalog.Rate{}, &unsupported{"klamm has no enrichment of this kind: " + clip(arn) + "; want an API destination, a method of an API or a function"}
 }
 
 // functionTarget makes the target of a function's ARN: it gets arrays.
@@ -315,49 +335,52 @@ func targetOfKind(kind string, config map[string]any) (catalog.Target, catalog.R
 	return catalog.Target{Kind: kind, Config: raw}, catalog.Rate{}, err
 }
 
-// webhookOf makes a webhook of an API destination, its connection and the parameters
-// of a pipe (event-bus.md 6 and 7). The secrets in it never leave the process.
-func (a *API) webhookOf(ctx context.Context, arn string, params *httpParameters) (catalog.Target, catalog.Rate, error) {
-	d, err := a.destinationOf(arn)
+// webhookOf makes a webhook of the parameters of a pipe and of an API destination with
+// its connection, or of a method of an API (event-bus.md 6 and 7). The secrets in it
+// never leave the process. Where the answer is only looked at for records that were not
+// accepted it may be compressed.
+func (a *API) webhookOf(ctx context.Context, arn string, params *httpParameters, isTarget bool) (catalog.Target, catalog.Rate, error) {
+	var config map[string]any
+	var endpoint string
+	var rate catalog.Rate
+	var err error
+	if executeArn.MatchString(arn) {
+		config, endpoint, err = a.gatewayOf(arn)
+	} else {
+		var d *destination
+		if d, config, err = a.requestOf(ctx, arn); err == nil {
+			endpoint, rate = d.InvocationEndpoint, catalog.Rate{Of: arn, PerSecond: d.rate()}
+		}
+	}
 	if err != nil {
 		return catalog.Target{}, catalog.Rate{}, err
+	}
+	var p catalog.RuleHTTP
+	if params != nil {
+		p = catalog.RuleHTTP(*params)
+	}
+	a.callWith(config, endpoint, &p)
+	config["reported"] = isTarget
+	if !isTarget {
+		delete(config["headers"].(map[string]string), "Accept-Encoding") // the answer is read
+	}
+	t, _, err := targetOfKind("webhook", config)
+	return t, rate, err
+}
+
+// requestOf finds an API destination, and begins the configuration of a webhook with its
+// URL and what its connection adds.
+func (a *API) requestOf(ctx context.Context, arn string) (*destination, map[string]any, error) {
+	d, err := a.destinationOf(arn)
+	if err != nil {
+		return nil, nil, err
 	}
 	c, err := a.connectionOf(d.ConnectionArn)
 	if err != nil {
-		return catalog.Target{}, catalog.Rate{}, err
+		return nil, nil, err
 	}
-	config := map[string]any{"url": d.InvocationEndpoint, "method": d.HTTPMethod, "retry_conflict": true}
-	if params != nil {
-		if len(params.PathParameterValues) > 0 {
-			values := make([]string, len(params.PathParameterValues))
-			for i, v := range params.PathParameterValues {
-				values[i] = placeholder(v)
-			}
-			config["path_parameters"] = values[:min(len(values), strings.Count(d.InvocationEndpoint, "*"))]
-		}
-		for name, from := range map[string]map[string]string{"headers": params.HeaderParameters, "query": params.QueryStringParameters} {
-			to := map[string]string{}
-			for key, v := range from {
-				to[key] = placeholder(v)
-			}
-			if len(to) > 0 {
-				config[name] = to
-			}
-		}
-	}
-	if err := a.authorize(ctx, c, config); err != nil {
-		return catalog.Target{}, catalog.Rate{}, err
-	}
-	t, _, err := targetOfKind("webhook", config)
-	return t, catalog.Rate{Of: arn, PerSecond: d.rate()}, err
-}
-
-// placeholder turns a dynamic value into a placeholder of a webhook.
-func placeholder(value string) string {
-	if isDynamic(value) {
-		return "<" + value + ">"
-	}
-	return value
+	config := map[string]any{"url": d.InvocationEndpoint, "method": d.HTTPMethod}
+	return d, config, a.authorize(ctx, c, config)
 }
 
 // secretOf is how a webhook is given a secret that is already known.

@@ -3,6 +3,7 @@ package aws
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -124,12 +125,13 @@ var (
 	enrichShape   = like(0, 1600, `$|`+arnForm+`|`+ownForm).as(`$|` + arnForm)
 	roleShape     = like(1, 1600, `arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z0-9+=,.@\-_/]+`)
 	kmsShape      = like(0, 2048, `[a-zA-Z0-9_\-/:]*`)
-	topicShape    = like(1, 249, `[^.]([a-zA-Z0-9\-_.]*)`).as(`[^.]([a-zA-Z0-9\-_.]+)`)
-	groupShape    = like(1, 200, `[a-zA-Z0-9-\/*:_+=.@-]*`)
-	serverShape   = like(1, 300, hostForm)
+	kmsAnchored   = kmsShape.as(`^[a-zA-Z0-9_\-/:]*$`) // as EventBridge has it
+	topicShape    = like(1, 249, `[^.]([a-zA-Z0-9\-_.]*)`).as(`[^.]([a-zA-Z0-9\-_.]+)`).hidden()
+	groupShape    = like(1, 200, `[a-zA-Z0-9-\/*:_+=.@-]*`).hidden()
+	serverShape   = like(1, 300, hostForm).hidden()
 	secretShape   = like(1, 1600, partForm)
-	subnetShape   = like(1, 1024, `subnet-[0-9a-z]*`)
-	securityShape = like(1, 1024, `sg-[0-9a-zA-Z]*`)
+	subnetShape   = like(1, 1024, `subnet-[0-9a-z]*`).hidden()
+	securityShape = like(1, 1024, `sg-[0-9a-zA-Z]*`).hidden()
 	headerName    = like(0, 512, `[!#$%&'*+-.^_`+"`"+`|~0-9a-zA-Z]+`)
 	headerValue   = like(0, 512, `[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*|`+pathForm).hidden()
 	queryName     = like(0, 512, `[^\x00-\x1F\x7F]+|`+pathForm)
@@ -140,9 +142,20 @@ var (
 // destinationArn is the ARN of an API destination.
 var destinationArn = regexp.MustCompile(`^arn:aws[a-z-]*:events:[a-z0-9-]*:[0-9]{0,12}:api-destination/([.\-_A-Za-z0-9]{1,64})/([-A-Za-z0-9]+)$`)
 
-// toDestination says whether an ARN is that of an API destination, or of a gateway,
-// which take one event at a time.
-func toDestination(arn *string) bool { return arn != nil && destinationArn.MatchString(*arn) }
+// mostTaken returns how many events what an ARN names takes at once (pipes.md 8).
+func mostTaken(arn *string) int64 {
+	switch kindOfTarget(textOf(arn)) {
+	case "api-destination", "gateway":
+		return 1
+	case "bus", "queue":
+		return 10
+	}
+	return mostBatched
+}
+
+// mostBatched is how many records a batch may have, and defaultBatch how many it has where
+// nothing is said (pipes.md 3).
+const mostBatched, defaultBatch = 10_000, 100
 
 // check reports what is wrong with a document in itself.
 func (p *pipeDocument) check(v *violations) {
@@ -160,6 +173,8 @@ func (p *pipeDocument) check(v *violations) {
 	if t := p.TargetParameters; t != nil {
 		t.check(v, "targetParameters", true)
 		t.checkKinds(v)
+		t.checkOthers(v)
+		checkBus(v, t.EventBridgeEventBusParameters)
 	}
 	p.LogConfiguration.check(v)
 	p.checkBatches(v)
@@ -181,16 +196,45 @@ func (p *targetParameters) checkKinds(v *violations) {
 	if kinds > 1 {
 		v.say("targetParameters", "at most one structure may be given beside InputTemplate, the one of the target's kind")
 	}
-	if len(p.LambdaFunctionParameters) == 0 {
-		return
-	}
-	const path = "targetParameters.lambdaFunctionParameters"
 	var lambda struct{ InvocationType *string }
-	if err := json.Unmarshal(p.LambdaFunctionParameters, &lambda); err != nil {
-		v.say(path, "want a structure with InvocationType")
-		return
+	if read(v, "targetParameters.lambdaFunctionParameters", p.LambdaFunctionParameters, &lambda) {
+		v.oneOf("targetParameters.lambdaFunctionParameters.invocationType", lambda.InvocationType, "REQUEST_RESPONSE", "FIRE_AND_FORGET")
 	}
-	v.oneOf(path+".invocationType", lambda.InvocationType, "REQUEST_RESPONSE", "FIRE_AND_FORGET")
+}
+
+// checkOthers reports what is wrong with the parameters of targets that klamm does not
+// have, or that mean nothing to it: they are kept and shown.
+func (p *targetParameters) checkOthers(v *violations) {
+	var machine struct{ InvocationType *string }
+	if read(v, "targetParameters.stepFunctionStateMachineParameters", p.StepFunctionStateMachineParameters, &machine) {
+		v.oneOf("targetParameters.stepFunctionStateMachineParameters.invocationType", machine.InvocationType, "REQUEST_RESPONSE", "FIRE_AND_FORGET")
+	}
+	var stream struct{ PartitionKey *string }
+	if read(v, "targetParameters.kinesisStreamParameters", p.KinesisStreamParameters, &stream) {
+		v.required("targetParameters.kinesisStreamParameters.partitionKey", stream.PartitionKey, long(0, 256).hidden())
+	}
+	var queue struct{ MessageGroupId, MessageDeduplicationId *string }
+	if read(v, "targetParameters.sqsQueueParameters", p.SqsQueueParameters, &queue) {
+		v.text("targetParameters.sqsQueueParameters.messageGroupId", queue.MessageGroupId, long(0, 100).hidden())
+		v.text("targetParameters.sqsQueueParameters.messageDeduplicationId", queue.MessageDeduplicationId, long(0, 100).hidden())
+	}
+	var logs struct{ LogStreamName, Timestamp *string }
+	if read(v, "targetParameters.cloudWatchLogsParameters", p.CloudWatchLogsParameters, &logs) {
+		v.text("targetParameters.cloudWatchLogsParameters.logStreamName", logs.LogStreamName, long(1, 256))
+		v.text("targetParameters.cloudWatchLogsParameters.timestamp", logs.Timestamp, busTimeShape)
+	}
+}
+
+// read takes a structure of parameters apart, and says whether there is one.
+func read(v *violations, path string, raw json.RawMessage, into any) bool {
+	if len(raw) == 0 {
+		return false
+	}
+	if json.Unmarshal(raw, into) != nil {
+		v.say(path, "the structure has members of other types than those that its kind of target has")
+		return false
+	}
+	return string(raw) != "null"
 }
 
 func checkTags(v *violations, path string, tags map[string]*string, least int) {
@@ -260,12 +304,10 @@ func (s *sourceParameters) foreign() bool {
 // check reports what is wrong with what can be changed later, too.
 func (k *kafkaSource) check(v *violations, path string, msk bool) {
 	v.oneOf(path+".startingPosition", k.StartingPosition, "TRIM_HORIZON", "LATEST")
-	v.number(path+".batchSize", k.BatchSize.int(), 1, 10_000)
+	v.number(path+".batchSize", k.BatchSize.int(), 1, mostBatched)
 	v.number(path+".maximumBatchingWindowInSeconds", k.MaximumBatchingWindowInSeconds.int(), 0, 300)
 	v.count(path+".additionalBootstrapServers", len(k.AdditionalBootstrapServers), 0, 2)
-	for _, server := range k.AdditionalBootstrapServers {
-		v.text(path+".additionalBootstrapServers", &server, serverShape)
-	}
+	v.each(path+".additionalBootstrapServers", k.AdditionalBootstrapServers, serverShape)
 	v.text(path+".serverRootCaCertificate", k.ServerRootCaCertificate, secretShape)
 	ways := []string{"BasicAuth", "SaslScram512Auth", "SaslScram256Auth", "ClientCertificateTlsAuth"}
 	if msk {
@@ -283,12 +325,8 @@ func (k *kafkaSource) check(v *violations, path string, msk bool) {
 	if k.Vpc != nil {
 		v.count(path+".vpc.subnets", len(k.Vpc.Subnets), 0, 16)
 		v.count(path+".vpc.securityGroup", len(k.Vpc.SecurityGroup), 0, 5)
-		for _, subnet := range k.Vpc.Subnets {
-			v.text(path+".vpc.subnets", &subnet, subnetShape)
-		}
-		for _, group := range k.Vpc.SecurityGroup {
-			v.text(path+".vpc.securityGroup", &group, securityShape)
-		}
+		v.each(path+".vpc.subnets", k.Vpc.Subnets, subnetShape)
+		v.each(path+".vpc.securityGroup", k.Vpc.SecurityGroup, securityShape)
 	}
 }
 
@@ -324,13 +362,15 @@ func (p *inputParameters) check(v *violations, path string, unused bool) {
 		return
 	}
 	path += ".httpParameters"
-	for _, value := range h.PathParameterValues {
+	for i, value := range h.PathParameterValues {
+		at := fmt.Sprintf("%s.pathParameterValues.%d.member", path, i+1)
 		if !pathValue.MatchString(value) {
-			v.add(path+".pathParameterValues", "***", "satisfy regular expression pattern: (?!\\s*$).+")
+			v.add(at, "***", "satisfy regular expression pattern: ^(?!\\s*$).+")
 		}
-		checkDynamic(v, path+".pathParameterValues", value)
+		checkDynamic(v, at, value)
 	}
-	for name, value := range h.HeaderParameters {
+	for _, name := range slices.Sorted(maps.Keys(h.HeaderParameters)) {
+		value := h.HeaderParameters[name]
 		v.text(path+".headerParameters", &name, headerName)
 		v.text(path+".headerParameters."+clip(name), &value, headerValue)
 		if refusedHeader(name) {
@@ -338,7 +378,8 @@ func (p *inputParameters) check(v *violations, path string, unused bool) {
 		}
 		checkDynamic(v, path+".headerParameters", value)
 	}
-	for name, value := range h.QueryStringParameters {
+	for _, name := range slices.Sorted(maps.Keys(h.QueryStringParameters)) {
+		value := h.QueryStringParameters[name]
 		v.text(path+".queryStringParameters", &name, queryName)
 		v.text(path+".queryStringParameters."+clip(name), &value, queryValue)
 		checkDynamic(v, path+".queryStringParameters", value)
@@ -413,9 +454,20 @@ func (p *pipeDocument) checkBatches(v *violations) {
 		what string
 		arn  *string
 	}{{"target", p.Target}, {"enrichment", p.Enrichment}} {
-		if *k.BatchSize > 1 && toDestination(one.arn) {
-			v.say("sourceParameters.batchSize", "an API destination as "+one.what+" takes one event at a time: BatchSize must be 1")
+		switch most := mostTaken(one.arn); {
+		case int64(*k.BatchSize) <= most:
+		case most == 1:
+			v.say("sourceParameters.batchSize", "this "+one.what+" takes one event at a time: BatchSize must be 1")
+		default:
+			v.say("sourceParameters.batchSize", fmt.Sprintf("this %s takes %d events at once: BatchSize must be at most %d", one.what, most, most))
 		}
+	}
+}
+
+// each checks the texts of a list.
+func (v *violations) each(path string, list []string, s shape) {
+	for i := range list {
+		v.text(fmt.Sprintf("%s.%d.member", path, i+1), &list[i], s)
 	}
 }
 
@@ -429,10 +481,7 @@ func (p *pipeDocument) batchSize() int {
 	if k := p.kafka(); k != nil && k.BatchSize != nil {
 		return int(*k.BatchSize)
 	}
-	if toDestination(p.Target) || toDestination(p.Enrichment) {
-		return 1
-	}
-	return 100
+	return int(min(defaultBatch, mostTaken(p.Target), mostTaken(p.Enrichment)))
 }
 
 // update takes over what an UpdatePipe names; what it leaves out stays
@@ -510,6 +559,9 @@ func (p *targetParameters) update(u *targetParameters) {
 // updateSource takes over what can be changed of a source; what cannot be is an
 // error if it is another.
 func (p *pipeDocument) updateSource(u *sourceParameters) error {
+	if u.foreign() {
+		return invalid("The source of a pipe cannot be changed: it is a Kafka cluster, and has the parameters of one.")
+	}
 	if p.SourceParameters == nil {
 		p.SourceParameters = &sourceParameters{}
 	}

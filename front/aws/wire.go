@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
@@ -65,11 +66,7 @@ func parse(data []byte, into any) error {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	if err := d.Decode(into); err != nil {
-		var mismatch *json.UnmarshalTypeError
-		if errors.As(err, &mismatch) {
-			return wrong(fmt.Sprintf("%s cannot be a JSON %s", mismatch.Field, mismatch.Value))
-		}
-		return wrong("the body is not a JSON object")
+		return wrong(mistake(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return wrong("the body has something behind its JSON object")
@@ -78,6 +75,23 @@ func parse(data []byte, into any) error {
 		return wrong("the body is not a JSON object")
 	}
 	return nil
+}
+
+// mistake says what is wrong with a body that cannot be read, without klamm's own words
+// for its parts.
+func mistake(err error) string {
+	var mismatch *json.UnmarshalTypeError
+	if errors.As(err, &mismatch) && mismatch.Field != "" {
+		field := mismatch.Field
+		if first, rest, ok := strings.Cut(field, "."); ok && first == strings.ToLower(first[:1])+first[1:] {
+			field = rest // the name of a type that is a part of another one
+		}
+		if i := strings.LastIndex(field, ".a "); i > 0 { // a type of this package says what it wants
+			return field[:i] + " must be " + field[i+1:]
+		}
+		return fmt.Sprintf("%s cannot be a JSON %s", field, mismatch.Value)
+	}
+	return "the body is not a JSON object"
 }
 
 // write answers with a document.
