@@ -1,0 +1,167 @@
+package connect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/target/sink"
+)
+
+func testAPI(topics ...string) *API {
+	return New(Config{Account: "000000000000", Region: "us-east-1", Environment: func(name string) (string, bool) { return "", name == "AWS_SESSION_TOKEN" }, Check: func(catalog.Pipe) error { return nil },
+		Topics: func(context.Context) ([]string, error) { return topics, nil }})
+}
+
+// with is the smallest configuration of a sink, with settings changed: an empty value
+// takes one away.
+func with(pairs ...string) configuration {
+	c := configuration{"name": "c", "connector.class": eventBridge, "topics": "a, b", "aws.eventbridge.connector.id": "id", "aws.eventbridge.region": "us-east-1",
+		"aws.eventbridge.eventbus.arn": "arn:aws:events:us-east-1:000000000000:event-bus/shop"}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			delete(c, pairs[i])
+		} else {
+			c[pairs[i]] = pairs[i+1]
+		}
+	}
+	return c
+}
+
+func TestConfigurationsAreChecked(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   configuration
+		want []string // the settings that are wrong
+	}{
+		{"the smallest", with(), nil},
+		{"everything that is needed is missing", configuration{"connector.class": eventBridge}, []string{"name", "aws.eventbridge.connector.id", "aws.eventbridge.region", "aws.eventbridge.eventbus.arn", "topics"}},
+		{"another class", with("connector.class", "com.example.Sink"), []string{"connector.class"}},
+		{"a blank id", with("aws.eventbridge.connector.id", " "), []string{"aws.eventbridge.connector.id"}},
+		{"no bus", with("aws.eventbridge.eventbus.arn", "arn:aws:sns:us-east-1:000000000000:x"), []string{"aws.eventbridge.eventbus.arn"}},
+		{"retries", with("aws.eventbridge.retries.max", "11"), []string{"aws.eventbridge.retries.max"}},
+		{"a role", with("aws.eventbridge.iam.role.arn", "admin"), []string{"aws.eventbridge.iam.role.arn"}},
+		{"an endpoint id", with("aws.eventbridge.eventbus.global.endpoint.id", "x"), []string{"aws.eventbridge.eventbus.global.endpoint.id"}},
+		{"a bucket", with("aws.eventbridge.offloading.default.s3.bucket", "A"), []string{"aws.eventbridge.offloading.default.s3.bucket"}},
+		{"tasks", with("tasks.max", "0"), []string{"tasks.max"}},
+		{"a converter", with("value.converter", "com.example.Converter"), []string{"value.converter"}},
+		{"a mapper of others", with("aws.eventbridge.detail.types.mapper.class", "com.example.Mapper"), []string{"aws.eventbridge.detail.types.mapper.class"}},
+		{"transforms", with("transforms", "mask"), []string{"transforms"}},
+		{"a topic for payloads", with("klamm.offloading.topic.arn", "arn:aws:s3:::x"), []string{"klamm.offloading.topic.arn"}},
+		{"a size of payloads", with("klamm.offloading.min.bytes", "-1"), []string{"klamm.offloading.min.bytes"}},
+		{"topics twice", with("topics.regex", "x.*"), []string{"topics.regex"}},
+		{"an HTTP sink", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/"}, nil},
+		{"an HTTP sink with a login", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "auth.type": "basic", "connection.password": "p"}, []string{"auth.type", "connection.password"}},
+		{"Aiven's without what it needs", configuration{"name": "h", "connector.class": aivenHTTP, "topics": "t"}, []string{"http.url", "http.authorization.type"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, p := range c.in.check() {
+				got = append(got, p.name)
+			}
+			slices.Sort(got)
+			slices.Sort(c.want)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestSinksAreCompiled(t *testing.T) {
+	a := testAPI("orders.eu", "orders.us", "__orders", "other")
+	p, err := a.compile(t.Context(), "c", with("key.converter", "org.apache.kafka.connect.storage.StringConverter", "value.converter", "io.confluent.connect.avro.AvroConverter",
+		"errors.tolerance", "all", "errors.deadletterqueue.topic.name", "dead", "errors.deadletterqueue.context.headers.enable", "true", "aws.eventbridge.eventbus.resources", "r1, r2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Name != "klamm.connector.c" || p.Group != "connect-c" || p.Start != "earliest" || !slices.Equal(p.Topics, []string{"a", "b"}) || p.Delivery.DeadLetter != "dead" || p.Delivery.Order != catalog.OrderPartition {
+		t.Errorf("got %+v", p)
+	}
+	if diff := cmp.Diff(&catalog.Connector{Name: "c", Value: true, Headers: true}, p.Connector); diff != "" {
+		t.Error(diff)
+	}
+	var got sink.Config
+	if err := json.Unmarshal(p.Target.Config, &got); err != nil {
+		t.Fatal(err)
+	}
+	want := sink.Config{Connector: "id", Bus: "shop", Account: "000000000000", Region: "us-east-1", Resources: []string{"r1", "r2"}, DetailTypes: []string{"kafka-connect-${topic}"}, Key: sink.String, Value: sink.Registry, Header: sink.Simple}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+
+	p, err = a.compile(t.Context(), "c", with("topics", "", "topics.regex", "orders\\..*", "aws.eventbridge.eventbus.arn", "arn:aws:events:eu-west-1:123456789012:event-bus/far", "aws.eventbridge.region", "eu-west-1"))
+	if err != nil || !slices.Equal(p.Topics, []string{"orders.eu", "orders.us"}) {
+		t.Fatalf("got %v, %v", p.Topics, err)
+	}
+	got = sink.Config{}
+	if p.Connector.Attempts != 3 || p.Delivery.Backoff != (catalog.Backoff{Min: 200 * time.Millisecond, Max: 200 * time.Millisecond}) {
+		t.Errorf("got %+v", p)
+	}
+	if err := json.Unmarshal(p.Target.Config, &got); err != nil || got.Remote == nil || got.Remote.Region != "eu-west-1" || got.Bus != "" || got.Value != sink.Enveloped {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for name, c := range map[string]configuration{
+		"no topic yet":          with("topics", "", "topics.regex", "nothing"),
+		"a mapper without path": with("aws.eventbridge.detail.types.mapper.class", "software.amazon.event.kafkaconnector.mapping.JsonPathDetailTypeMapper"),
+		"pairs":                 with("aws.eventbridge.detail.types", "a,b"),
+		"a field with a star":   with("aws.eventbridge.offloading.default.s3.bucket", "bucket", "aws.eventbridge.offloading.default.fieldref", "$.detail.value.*"),
+	} {
+		if _, err := a.compile(t.Context(), "c", c); !errors.Is(err, catalog.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestHTTPSinksBecomeWebhooks(t *testing.T) {
+	p, err := testAPI().compile(t.Context(), "h", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/y", "request.method": "put",
+		"headers": "X-A: 1|X-B:two", "batch.max.size": "5", "batch.prefix": "[", "batch.suffix": "]", "max.retries": "3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Target.Kind != "webhook" || string(p.Target.Config) != `{"headers":{"X-A":"1","X-B":"two"},"method":"PUT","url":"http://x/y"}` {
+		t.Errorf("got %s", p.Target.Config)
+	}
+	if d := p.Delivery; d.Batch.Records != 5 || d.Batch.Format != "json" || d.Attempts != 4 {
+		t.Errorf("got %+v", d)
+	}
+	p, err = testAPI().compile(t.Context(), "h", configuration{"name": "h", "connector.class": aivenHTTP, "topics": "t", "http.url": "http://x", "http.authorization.type": "none",
+		"batching.enabled": "true", "http.headers.content.type": "text/plain"})
+	if err != nil || p.Delivery.Batch.Records != 500 || p.Delivery.Batch.Format != "ndjson" || !strings.Contains(string(p.Target.Config), `"Content-Type":"text/plain"`) {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if _, err := headersOf([]string{"Authorization: Basic x"}); err == nil {
+		t.Error("a login is taken")
+	}
+}
+
+func TestOffloadingIsCompiled(t *testing.T) {
+	a := testAPI()
+	p, err := a.compile(t.Context(), "c", with("klamm.offloading.topic.arn", "arn:klamm:kafka:::topic/claims", "klamm.offloading.min.bytes", "1024"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got sink.Config
+	if err := json.Unmarshal(p.Target.Config, &got); err != nil {
+		t.Fatal(err)
+	}
+	if o := got.Offload; o == nil || o.Topic != "claims" || o.AtLeast != 1024 || o.Field != "$.detail.value" || o.Bucket != "" {
+		t.Errorf("got %+v", o)
+	}
+	for name, c := range map[string]configuration{
+		"a bucket and a topic":                with("klamm.offloading.topic.arn", "arn:klamm:kafka:::topic/claims", "aws.eventbridge.offloading.default.s3.bucket", "claims"),
+		"a profile beside the environment's":  with("aws.eventbridge.iam.profile.name", "shop"),
+		"a field that is not below the value": with("klamm.offloading.topic.arn", "arn:klamm:kafka:::topic/claims", "aws.eventbridge.offloading.default.fieldref", "$.detail.key"),
+	} {
+		if _, err := a.compile(t.Context(), "c", c); !errors.Is(err, catalog.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
