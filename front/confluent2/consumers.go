@@ -99,7 +99,7 @@ func (k consumerAPI) on(accept func(*http.Request, []offer) (string, error), off
 		}
 		media := k.answerType(asked)
 		failure := media
-		if isEvents(media) {
+		if isEvents(media) || media == mediaExact {
 			failure = mediaV2
 		}
 		return k.fail(w, r, failure, k.reach(w, r, who, func(use *gate.Consumer, body []byte) error {

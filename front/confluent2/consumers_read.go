@@ -30,6 +30,8 @@ func (k consumerAPI) records(c consumerCall) error {
 	switch {
 	case isEvents(c.asked) && (format == "binary" || format == "json" || format == "text"):
 		format = "events"
+	case c.asked == mediaExact && format == "binary":
+		format = "exact"
 	case !fits(format, c.asked):
 		return errFormat
 	}
@@ -37,12 +39,24 @@ func (k consumerAPI) records(c consumerCall) error {
 	if err != nil {
 		return err
 	}
+	check := checks[format]
+	var d *decoding
+	if isSchema(format) && k.gate.Schemas() != nil {
+		d = &decoding{ctx: c.r.Context(), schemas: k.gate.Schemas()}
+		check = d.check
+	}
 	got, err := c.Read(c.r.Context(), gate.Reading{
 		Timeout: timeout, MaxBytes: maxBytes, Bad: k.cfg.bad, Patient: k.api.cfg.StrictMediaTypes && !k.habits.longReads, Longer: k.habits.longReads,
-		Check: checks[format], Token: c.r.Header.Get("Klamm-Read"),
+		Check: check, Token: c.r.Header.Get("Klamm-Read"),
 	})
 	if err != nil {
 		return err
+	}
+	if d != nil {
+		if got, err = d.deliveries(got); err != nil {
+			return refuse(http.StatusRequestTimeout, 40801, "%s", err)
+		}
+		format = "json"
 	}
 	return writeDeliveries(c.w, c.media, got, format, &k.habits)
 }
@@ -90,6 +104,7 @@ func parseRead(query string, positive bool) (timeout time.Duration, maxBytes int
 // checks say why a record cannot be written in a format.
 var checks = map[string]func(*kgo.Record) error{
 	"binary":     func(*kgo.Record) error { return nil },
+	"exact":      func(*kgo.Record) error { return nil }, // mediaExact
 	"events":     func(*kgo.Record) error { return nil }, // CloudEvents
 	"json":       checkJSON,
 	"text":       checkText,
@@ -169,6 +184,10 @@ func writeDeliveries(w http.ResponseWriter, media string, got []gate.Delivery, f
 		}
 		if format == "events" {
 			b = appendDelivered(b, d)
+			continue
+		}
+		if format == "exact" && d.Bad == nil {
+			b = appendExact(b, d.Record)
 			continue
 		}
 		b = append(b, `{"topic":`...)

@@ -20,6 +20,9 @@ import (
 type envelope struct {
 	records []kgo.Record
 	schemas schemaFields
+	// texts and ids are what the fields say, of keys and of values.
+	texts [2]string
+	ids   [2]int64
 }
 
 // schemaFields says which of the request's four schema fields are given.
@@ -54,6 +57,7 @@ const (
 // parseEnvelope scans a produce request. Records without a partition of their
 // own get the given one. The body is overwritten.
 func parseEnvelope(b []byte, f format, partition int32, rules envelopeRules) (envelope, error) {
+	b = bytes.TrimPrefix(b, byteOrderMark)
 	p := parser{b: b, format: f, rules: rules}
 	var e envelope
 	if !utf8.Valid(b) {
@@ -76,19 +80,23 @@ func parseEnvelope(b []byte, f format, partition int32, rules envelopeRules) (en
 			seen = true
 			return p.list(&e, partition)
 		case "key_schema":
-			_, given, err := p.textField(name)
+			text, given, err := p.textField(name)
+			e.texts[0] = text
 			e.schemas.set(1, given)
 			return err
 		case "value_schema":
-			_, given, err := p.textField(name)
+			text, given, err := p.textField(name)
+			e.texts[1] = text
 			e.schemas.set(2, given)
 			return err
 		case "key_schema_id":
-			_, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
+			id, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
+			e.ids[0] = id
 			e.schemas.set(4, given)
 			return err
 		case "value_schema_id":
-			_, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
+			id, given, err := p.integer(name, math.MinInt32, math.MaxInt32)
+			e.ids[1] = id
 			e.schemas.set(8, given)
 			return err
 		}
@@ -213,7 +221,7 @@ func (p *parser) data(which string) ([]byte, error) {
 		}
 		return unquote(raw)
 	case formatSchema:
-		return raw, nil // nothing is produced without a registry
+		return raw, nil // encoded when the schemas are known
 	}
 	return decodeBase64(raw, " For JSON values use the media type "+mediaJSON)
 }

@@ -18,6 +18,9 @@ const (
 	mediaPlain  = "application/json"
 	mediaBytes  = "application/octet-stream" // before release 6.0
 
+	// mediaExact is klamm's own type for records byte by byte as they are.
+	mediaExact = "application/vnd.klamm.records+json"
+
 	// Those of CloudEvents: reads answer with a batch for both.
 	mediaEvent  = cloudevent.MediaJSON
 	mediaEvents = cloudevent.MediaBatch
@@ -40,7 +43,7 @@ var (
 	// v2Only are the types of operations without embedded data.
 	v2Only = []offer{{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaBytes, 50, true}}
 	// reads are the types of stateless reads: klamm's own shape first.
-	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}, {mediaEvents, 60, false}, {mediaEvent, 50, false}}
+	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}, {mediaEvents, 60, false}, {mediaEvent, 50, false}, {mediaAvro, 40, false}, {mediaJSONSchema, 40, false}, {mediaProtobuf, 40, false}, {mediaExact, 20, false}}
 	// anyType are the types of errors.
 	anyType = []offer{
 		{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaJSON, 400, false}, {mediaBinary, 300, false},
@@ -56,7 +59,7 @@ var (
 	recordMedia = []offer{
 		{mediaBinary, 1000, false}, {mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true},
 		{mediaJSON, 100, false}, {mediaAvro, 100, false}, {mediaJSONSchema, 100, false}, {mediaProtobuf, 100, false}, {mediaBytes, 50, true},
-		{mediaEvents, 40, true}, {mediaEvent, 30, true},
+		{mediaEvents, 40, true}, {mediaEvent, 30, true}, {mediaExact, 20, true},
 	}
 )
 

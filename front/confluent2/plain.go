@@ -1,6 +1,7 @@
 package confluent2
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"strings"
@@ -15,10 +16,13 @@ import (
 	"github.com/klamm-gateway/klamm/scan"
 )
 
+// byteOrderMark may stand before JSON (gateway-policies.md 4.6). It stays in a record.
+var byteOrderMark = []byte("\ufeff")
+
 // producePlain writes a body as one record, byte for byte (interface.md 3). It
 // says whether the record is settled, so that its bytes may be used again.
 func (a *api) producePlain(w http.ResponseWriter, r *http.Request, who gate.Principal, media, contentType string, partition int32, body []byte) (settled bool, err error) {
-	if isJSONType(contentType) && !(scan.Valid(body) && utf8.Valid(body)) {
+	if isJSONType(contentType) && !(scan.Valid(bytes.TrimPrefix(body, byteOrderMark)) && utf8.Valid(body)) {
 		return true, refuse(badRequest, 400, "The body is not valid JSON, as its content type says it is")
 	}
 	record, err := front.PlainRecord(r, body)

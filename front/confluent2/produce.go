@@ -76,14 +76,17 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 	if err != nil {
 		return err
 	}
-	if err := schemaless(f, e); err != nil {
-		return err
+	topic := r.PathValue("topic")
+	var ids schemaIDs
+	if f == formatSchema {
+		if ids, err = a.encode(r.Context(), who, topic, schemaFormat(contentType), &e); err != nil {
+			return err
+		}
 	}
 	records := make([]*kgo.Record, len(e.records))
 	for i := range e.records {
 		records[i] = &e.records[i]
 	}
-	topic := r.PathValue("topic")
 	if r.URL.RawQuery != "" && a.habits.async {
 		async, err := asynchronous(r)
 		if err != nil {
@@ -109,7 +112,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 			return fmt.Errorf("%w: %w", errForeign, err)
 		}
 	}
-	return a.writeResults(w, media, results, a.habits.results)
+	return a.writeResultsOf(w, media, results, a.habits.results, ids)
 }
 
 // envelopeRules are those of the profile. The strict mode refuses headers and
@@ -148,27 +151,6 @@ func asynchronous(r *http.Request) (bool, error) {
 		return false, refuseShape(badRequest, "async must be true or false")
 	}
 	return async, nil
-}
-
-// schemaless refuses what needs a schema registry (rest-apis.md 4.3).
-func schemaless(f format, e envelope) error {
-	if f != formatSchema {
-		return nil
-	}
-	if e.schemas != 0 {
-		return refuse(unprocessable, 42206, "Payload error. Schema Registry must be configured when using schemas.")
-	}
-	for i := range e.records {
-		if e.records[i].Key != nil {
-			return refuse(unprocessable, 42201, "Request includes keys but does not include key schema")
-		}
-	}
-	for i := range e.records {
-		if e.records[i].Value != nil {
-			return refuse(unprocessable, 42202, "Request includes values but does not include value schema")
-		}
-	}
-	return nil
 }
 
 // partitionNumber reads a partition in a path; what is no number matches no

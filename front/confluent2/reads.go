@@ -115,18 +115,18 @@ func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal, m
 		next[i] = strconv.Itoa(int(p.ID)) + "-" + strconv.FormatInt(from[p.ID], 10)
 	}
 	w.Header()["Klamm-Next"] = []string{strings.Join(next, ",")}
-	return a.writeRecords(w, media, records)
+	return a.writeRecords(r.Context(), w, media, records)
 }
 
 // writeRecords answers with records, piece by piece: the answer may be much
 // larger than the records are. CloudEvents are a batch, however many there are.
-func (a *api) writeRecords(w http.ResponseWriter, media string, records []*kgo.Record) error {
+func (a *api) writeRecords(ctx context.Context, w http.ResponseWriter, media string, records []*kgo.Record) error {
 	if media == mediaEvent {
 		media = mediaEvents
 	}
 	b := append(make([]byte, 0, 4<<10), '[')
 	began := false
-	for i, r := range records {
+	for i, r := range a.readable(ctx, media, records) {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -228,7 +228,7 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, refuse(unprocessable, 422, "since must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as -15m")
 }
 
-// parseNext reads P-O,P-O; nil if it is something else.
+// parseNext reads P-O,P-O; nil if it is something else, or names a partition twice.
 func parseNext(text string) map[int32]int64 {
 	if len(text) > 64<<10 {
 		return nil
@@ -238,7 +238,8 @@ func parseNext(text string) map[int32]int64 {
 		left, right, ok := strings.Cut(pair, "-")
 		p, err := strconv.ParseInt(left, 10, 32)
 		o, err2 := strconv.ParseInt(right, 10, 64)
-		if !ok || err != nil || err2 != nil || p < 0 || o < 0 {
+		_, twice := at[int32(p)]
+		if !ok || err != nil || err2 != nil || p < 0 || o < 0 || twice {
 			return nil
 		}
 		at[int32(p)] = o

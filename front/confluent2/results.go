@@ -20,10 +20,15 @@ var answers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }
 // authentication or authorization makes it 401 or 403; the shapes of others have
 // their own rule.
 func (a *api) writeResults(w http.ResponseWriter, media string, results kgo.ProduceResults, shape resultShape) error {
+	return a.writeResultsOf(w, media, results, shape, schemaIDs{})
+}
+
+// writeResultsOf is writeResults for records that were written with schemas.
+func (a *api) writeResultsOf(w http.ResponseWriter, media string, results kgo.ProduceResults, shape resultShape, ids schemaIDs) error {
 	pooled := answers.Get().(*[]byte)
 	b := (*pooled)[:0]
 	if shape == karapaceResults {
-		b = append(b, `{"key_schema_id":null,"value_schema_id":null,"offsets":[`...)
+		b = append(ids.append(append(b, '{')), `,"offsets":[`...)
 	} else {
 		b = append(b, `{"offsets":[`...)
 	}
@@ -48,7 +53,7 @@ func (a *api) writeResults(w http.ResponseWriter, media string, results kgo.Prod
 		}
 	}
 	if shape == confluentResults {
-		b = append(b, `],"key_schema_id":null,"value_schema_id":null}`...)
+		b = append(ids.append(append(b, `],`...)), '}')
 	} else {
 		b = append(b, `]}`...)
 	}

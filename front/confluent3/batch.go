@@ -40,6 +40,9 @@ func (a *api) produceBatch(c *call) error {
 	}
 	var sent sync.WaitGroup
 	for _, e := range entries {
+		if e.wrong == nil {
+			e.wrong = a.encode(c, &e.parsed)
+		}
 		if e.wrong != nil {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/scan"
+	"github.com/klamm-gateway/klamm/schema"
 )
 
 // A format says how the data of a key or value stands in the request.
@@ -37,6 +38,10 @@ type parsed struct {
 	id         string // of an entry of a batch
 	idGiven    bool
 
+	// schemas are those of key and value that are to be written with one; nil: of
+	// neither.
+	schemas *[2]schemaSide
+
 	// wrong is why the record cannot be produced, if it cannot. shape says that
 	// the JSON has not the shape of a record, so that a batch is refused whole.
 	wrong *refusal
@@ -58,6 +63,7 @@ type datum struct {
 	schema          bool
 	id, version     bool
 	subject, naming bool
+	choice          schema.Choice // what these say
 }
 
 // A parser walks through JSON. Its methods are false where that is not JSON or
@@ -115,8 +121,8 @@ func (p *parser) record(r *parsed) bool {
 	// Only now, since decoding in place spoils the text of a record that has not
 	// arrived as a whole.
 	if r.wrong == nil {
-		r.key, r.record.Key = r.resolve(&key)
-		r.value, r.record.Value = r.resolve(&value)
+		r.key, r.record.Key = r.resolve(&key, keySide)
+		r.value, r.record.Value = r.resolve(&value, valueSide)
 	}
 	return true
 }
@@ -244,12 +250,17 @@ func (p *parser) datum(d *datum, r *parsed) bool {
 				}
 			}
 		case "schema":
-			_, d.schema, ok = p.text(r, "schema")
+			var s []byte
+			s, d.schema, ok = p.text(r, "schema")
+			d.choice.Text = string(s)
 		case "subject":
-			_, d.subject, ok = p.text(r, "subject")
+			var s []byte
+			s, d.subject, ok = p.text(r, "subject")
+			d.choice.Subject = string(s)
 		case "subject_name_strategy":
 			var s []byte
 			if s, d.naming, ok = p.text(r, "subject_name_strategy"); d.naming {
+				d.choice.Strategy = schema.Strategy(s)
 				switch string(s) {
 				case "TOPIC_NAME", "RECORD_NAME", "TOPIC_RECORD_NAME":
 				default:
@@ -257,9 +268,13 @@ func (p *parser) datum(d *datum, r *parsed) bool {
 				}
 			}
 		case "schema_id":
-			_, d.id, ok = p.integer(r, "schema_id")
+			var n int64
+			n, d.id, ok = p.integer(r, "schema_id")
+			d.choice.ID = int(n)
 		case "schema_version":
-			_, d.version, ok = p.integer(r, "schema_version")
+			var n int64
+			n, d.version, ok = p.integer(r, "schema_version")
+			d.choice.Version = int(n)
 		default:
 			r.refuse(unknownField(string(name)), true)
 			_, ok = p.value()
@@ -281,7 +296,7 @@ func formatOf(name []byte) format {
 
 // resolve checks the rules for combinations (rest-apis.md 5.8) and decodes the
 // data.
-func (r *parsed) resolve(d *datum) (format, []byte) {
+func (r *parsed) resolve(d *datum, side int) (format, []byte) {
 	if !d.given || r.wrong != nil {
 		return formatNone, nil
 	}
@@ -306,11 +321,17 @@ func (r *parsed) resolve(d *datum) (format, []byte) {
 		r.refuse(badRequest("'type=%s' cannot be used together with 'subject' or 'subject_name_strategy'.", formatNames[d.format]), false)
 	case !d.typed && d.schema:
 		r.refuse(badRequest("'schema' can only be used together with 'type'."), false)
-	case !d.typed || d.format >= formatAvro:
-		r.refuse(payload("No schema registry is configured, so data can only have the types BINARY, JSON and STRING."), false)
+	case d.id && d.choice.ID <= 0 || d.version && d.choice.Version <= 0:
+		r.refuse(badRequest("'schema_id' and 'schema_version' must be positive."), false)
+	case d.subject && d.choice.Subject == "":
+		r.refuse(badRequest("'subject' must not be empty."), false)
 	}
 	if r.wrong != nil {
 		return d.format, nil
+	}
+	if !d.typed || d.format >= formatAvro {
+		r.await(d, side)
+		return d.format, d.data
 	}
 	b, e := d.format.decode(d.data)
 	if e != nil {
@@ -604,73 +625,4 @@ func codePoint(b []byte) (r rune, used int) {
 		}
 	}
 	return '\ufffd', 4
-}
-
-// appendInstant appends a time as an ISO 8601 instant in UTC, with milliseconds
-// where there are any.
-func appendInstant(dst []byte, t time.Time) []byte {
-	t = t.UTC()
-	if t.UnixMilli()%1000 == 0 {
-		return t.AppendFormat(dst, "2006-01-02T15:04:05Z")
-	}
-	return t.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
-}
-
-// A stamp remembers how the last instant is written, since records that are
-// produced together often have the same. The zero value remembers nothing.
-type stamp struct {
-	at   time.Time
-	text []byte
-}
-
-func (s *stamp) append(dst []byte, t time.Time) []byte {
-	if s.text == nil || !s.at.Equal(t) {
-		s.at, s.text = t, appendInstant(s.text[:0], t)
-	}
-	return append(dst, s.text...)
-}
-
-// appendResult appends what is said about a record that was produced, from its
-// cluster on.
-func (r *parsed) appendResult(dst, where []byte, s *stamp) []byte {
-	dst = append(dst, where...) // "cluster_id":...,"topic_name":...,"partition_id":
-	dst = strconv.AppendInt(dst, int64(r.record.Partition), 10)
-	dst = append(dst, `,"offset":`...)
-	dst = strconv.AppendInt(dst, r.record.Offset, 10)
-	dst = append(dst, `,"timestamp":"`...)
-	dst = append(s.append(dst, r.record.Timestamp), '"')
-	dst = appendSide(dst, `,"key":{"type":"`, r.key, r.record.Key)
-	return appendSide(dst, `,"value":{"type":"`, r.value, r.record.Value)
-}
-
-func appendSide(dst []byte, label string, f format, b []byte) []byte {
-	if f == formatNone {
-		return dst
-	}
-	size := -1
-	if b != nil {
-		size = len(b)
-	}
-	dst = append(append(dst, label...), formatNames[f]...)
-	dst = append(dst, `","size":`...)
-	return append(strconv.AppendInt(dst, int64(size), 10), '}')
-}
-
-// whereOf is the part of a result that all records of a request share.
-func whereOf(c *call) []byte {
-	dst := append([]byte(nil), `"cluster_id":`...)
-	dst = scan.AppendString(dst, c.cluster)
-	dst = append(dst, `,"topic_name":`...)
-	dst = scan.AppendString(dst, c.r.PathValue("topic"))
-	return append(dst, `,"partition_id":`...)
-}
-
-// appendFailure appends the code and the message of a record that was not
-// produced. The message ends at its first line break.
-func appendFailure(dst []byte, e *refusal) []byte {
-	dst = append(dst, `"error_code":`...)
-	dst = strconv.AppendInt(dst, int64(e.code), 10)
-	dst = append(dst, `,"message":`...)
-	message, _, _ := strings.Cut(e.message, "\n")
-	return scan.AppendString(dst, message)
 }

@@ -58,8 +58,10 @@ func TestRecord(t *testing.T) {
 		{"unknown strategy", `{"value":{"subject_name_strategy":"X"}}`, "-", "-", "Bad Request: subject_name_strategy must be"},
 		{"avro without a schema", `{"value":{"type":"AVRO","data":1}}`, "-", "-", "Bad Request: 'type=AVRO' can only be used when 'schema' is given."},
 		{"avro by id", `{"value":{"type":"AVRO","schema":"{}","schema_id":1}}`, "-", "-", "Bad Request: Only one of"},
-		{"avro", `{"value":{"type":"AVRO","schema":"\"int\"","data":1}}`, "-", "-", "Payload error."},
-		{"latest schema", `{"value":{"data":1}}`, "-", "-", "Payload error."},
+		{"avro", `{"value":{"type":"AVRO","schema":"\"int\"","data":1}}`, "-", "1", ""},
+		{"latest schema", `{"value":{"data":1}}`, "-", "1", ""},
+		{"no id", `{"value":{"schema_id":0,"data":1}}`, "-", "-", "Bad Request: 'schema_id' and 'schema_version' must be positive."},
+		{"no subject", `{"value":{"subject":"","data":1}}`, "-", "-", "Bad Request: 'subject' must not be empty."},
 	} {
 		r, ok := parse(c.in)
 		if !ok {

@@ -348,6 +348,11 @@ func (s *stream) send(n *slot) {
 		return
 	}
 	n.record.Topic = s.topic
+	if e := s.api.encode(s.call, &n.parsed); e != nil {
+		n.wrong = e
+		n.finish()
+		return
+	}
 	if err := s.api.gate.Send(s.call.r.Context(), s.call.who, &n.record, n.settle); err != nil {
 		n.settle(err)
 	}

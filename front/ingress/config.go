@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/secret"
 )
 
@@ -69,7 +70,6 @@ const maxSecrets = 10
 var (
 	schemeNames = []string{"standard", "github", "stripe", "slack", "svix", "generic"}
 	pathShape   = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
-	topicShape  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
 	keyShape    = regexp.MustCompile(`^(id|\$(\.[A-Za-z0-9_-]{1,100}){1,10})?$`)
 	headerShape = regexp.MustCompile(`^[A-Za-z0-9-]{1,100}$`)
 	dateShape   = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}$`)
@@ -94,7 +94,7 @@ func (r Route) Validate(report func(path, problem string)) {
 	if !slices.Contains(schemeNames, r.Scheme) {
 		report("scheme", "want "+strings.Join(schemeNames, ", "))
 	}
-	if !topicShape.MatchString(r.Topic) || r.Topic == "." || r.Topic == ".." {
+	if !kafka.ValidTopic(r.Topic) {
 		report("topic", fmt.Sprintf("%q is not a topic name: want 1 to 249 letters, digits, '.', '_' and '-'", r.Topic))
 	}
 	if len(r.Secrets) == 0 || len(r.Secrets) > maxSecrets {

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/rule"
 )
 
@@ -102,48 +103,12 @@ var forms = map[event.Form]rule.Form{event.Null: rule.Missing, event.JSON: rule.
 // a record does not have matches nothing.
 func (g *globFilter) passes(r *kgo.Record) bool {
 	if g.header == "" {
-		return r.Key != nil && matchGlob(g.glob, string(r.Key))
+		return r.Key != nil && front.MatchGlob(g.glob, string(r.Key))
 	}
 	for _, h := range r.Headers {
-		if h.Key == g.header && h.Value != nil && matchGlob(g.glob, string(h.Value)) {
+		if h.Key == g.header && h.Value != nil && front.MatchGlob(g.glob, string(h.Value)) {
 			return true
 		}
 	}
 	return false
-}
-
-// matchGlob compares bytes with a glob: * stands for any, ? for one, and a
-// backslash takes the next byte as it is. It needs no more than the product of
-// both lengths: of all stars only the last one is tried again.
-func matchGlob(glob, text string) bool {
-	g, t := 0, 0
-	star, from := -1, 0
-	for t < len(text) {
-		literal, width := byte(0), 0
-		if g < len(glob) {
-			switch {
-			case glob[g] == '*':
-				star, from = g, t
-				g++
-				continue
-			case glob[g] == '?':
-				g, t = g+1, t+1
-				continue
-			case glob[g] == '\\' && g+1 < len(glob):
-				literal, width = glob[g+1], 2
-			default:
-				literal, width = glob[g], 1
-			}
-		}
-		switch {
-		case width > 0 && literal == text[t]:
-			g, t = g+width, t+1
-		case star >= 0:
-			from++
-			g, t = star+1, from
-		default:
-			return false
-		}
-	}
-	return strings.Trim(glob[g:], "*") == ""
 }

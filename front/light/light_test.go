@@ -66,3 +66,33 @@ func TestWithoutAcknowledgementThePoliciesHoldToo(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutAcknowledgementTheTopicIsValid(t *testing.T) {
+	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
+	for topic, want := range map[string]int{"no%20topic": 400, "no%2Ftopic": 400, strings.Repeat("t", 250): 400, strings.Repeat("t", 249): 202} {
+		resp, err := http.Post(s.URL+"/p/"+topic+"?ack=0", "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%q: got %s, want %d", topic, resp.Status, want)
+		}
+	}
+}
+
+func TestAcknowledgementIsAskedForPlainly(t *testing.T) {
+	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
+	for query, want := range map[string]int{
+		"ack=7": 400, "ack=": 400, "ack=0&ack=1": 400, "ack=00": 400, "ack=false": 400, "ack=0": 202, "ack=1": 204, "ack=all": 204, "other=7": 204,
+	} {
+		resp, err := http.Post(s.URL+"/p/acknowledged?"+query, "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%q: got %s, want %d", query, resp.Status, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/front"
@@ -31,7 +32,14 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		return &gate.Error{Kind: gate.Invalid, Message: err.Error()}
 	}
 	record.Topic = r.PathValue("topic")
-	if r.URL.RawQuery != "" && r.URL.Query().Get("ack") == "0" {
+	waits, err := acknowledged(r)
+	if err != nil {
+		return err
+	}
+	if !waits {
+		if !kafka.ValidTopic(record.Topic) {
+			return kerr.InvalidTopicException // of which nobody would hear otherwise
+		}
 		done := release
 		if err := a.gate.Send(r.Context(), who, record, func(error) { done(true) }); err != nil {
 			return err
@@ -55,4 +63,23 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 	h["X-Kafka-Offset"] = []string{strconv.FormatInt(record.Offset, 10)}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// acknowledged says whether the answer waits until the record is written: ?ack=0 does
+// not, and ?ack=1, or all, is as without.
+func acknowledged(r *http.Request) (bool, error) {
+	if r.URL.RawQuery == "" {
+		return true, nil
+	}
+	values := r.URL.Query()["ack"]
+	switch {
+	case len(values) == 0:
+		return true, nil
+	case len(values) > 1:
+	case values[0] == "0":
+		return false, nil
+	case values[0] == "1" || values[0] == "all" || values[0] == "-1":
+		return true, nil
+	}
+	return false, invalid("ack must be 0, which is answered at once, or 1, which waits until the record is written")
 }

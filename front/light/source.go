@@ -24,6 +24,9 @@ type source struct {
 	subscription *kafka.Subscription // nil: member
 	member       *member
 
+	// gate decodes what is framed for a schema registry; nil: nothing is decoded.
+	gate *gate.Gate
+
 	until time.Time // limits let nothing more be taken before; zero: none do
 }
 
@@ -62,11 +65,20 @@ func (s *source) wake() <-chan struct{} {
 
 // take is kafka.Subscription.Take.
 func (s *source) take(ctx context.Context, dst []*kafka.Entry, maxBytes int) ([]*kafka.Entry, *kafka.Gap, error) {
+	var got []*kafka.Entry
+	var gap *kafka.Gap
+	var err error
 	if s.member != nil {
-		got, err := s.member.take(dst, maxBytes)
-		return got, nil, err
+		got, err = s.member.take(dst, maxBytes)
+	} else {
+		got, gap, err = s.subscription.Take(ctx, dst, maxBytes)
 	}
-	return s.subscription.Take(ctx, dst, maxBytes)
+	if s.gate != nil {
+		for i := len(dst); i < len(got); i++ {
+			got[i] = got[i].Decoded(func(r *kgo.Record) *kgo.Record { return s.gate.Decoded(ctx, r) })
+		}
+	}
+	return got, gap, err
 }
 
 // count counts a record that is sent, for the limits of the caller.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
@@ -157,11 +158,11 @@ func TestMatchGlob(t *testing.T) {
 		{"b*", "b1", true}, {"b*", "ab", false}, {"*b", "aab", true}, {"*b", "aba", false}, {"a*b*c", "a-b-b-c", true}, {"a*b*c", "acb", false},
 		{`\*`, "*", true}, {`\*`, "a", false}, {`a\`, `a\`, true}, {"[a]", "[a]", true}, {"**x", "x", true}, {"?*?", "ab", true}, {"?*?", "a", false},
 	} {
-		if got := matchGlob(test.glob, test.text); got != test.want {
+		if got := front.MatchGlob(test.glob, test.text); got != test.want {
 			t.Errorf("%q and %q: got %t, want %t", test.glob, test.text, got, test.want)
 		}
 	}
-	if matchGlob(strings.Repeat("*a", maxGlob/2)+"b", strings.Repeat("a", 32<<10)) {
+	if front.MatchGlob(strings.Repeat("*a", maxGlob/2)+"b", strings.Repeat("a", 32<<10)) {
 		t.Error("the hostile glob matches")
 	}
 }
@@ -180,7 +181,7 @@ func FuzzMatchGlob(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got := matchGlob(glob, text); got != want {
+		if got := front.MatchGlob(glob, text); got != want {
 			t.Fatalf("%q and %q: got %t, want %t", glob, text, got, want)
 		}
 	})

@@ -86,13 +86,21 @@ func (a *api) begin(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 	if err != nil {
 		return nil, err
 	}
+	if f.form != base64Form { // which is for the bytes themselves
+		src.gate = a.gate
+	}
+	hides, err := a.hides(query.Get("mask"), who, r.PathValue("topic"), wanted.filter)
+	if err != nil {
+		src.close(false)
+		return nil, err
+	}
 	h := w.Header()
 	h["Content-Type"] = []string{"text/event-stream"}
 	h["Cache-Control"] = []string{"no-store"}
 	h["X-Accel-Buffering"] = []string{"no"}
 	w.WriteHeader(http.StatusOK)
 	s := &stream{
-		source: src, format: f, filter: wanted.filter, times: a.times,
+		source: src, format: f, hides: hides, filter: wanted.filter, times: a.times,
 		w: w, control: http.NewResponseController(w), stopping: front.Stopping(w), h2: r.ProtoMajor > 1,
 	}
 	if r.Method != http.MethodHead {
@@ -127,6 +135,7 @@ func acceptsEvents(r *http.Request) bool {
 type stream struct {
 	source   *source
 	format   format
+	hides    func() bool // that the values are not for eyes now; nil: nobody asked
 	filter   filter
 	times    times
 	w        http.ResponseWriter
@@ -280,13 +289,17 @@ func (s *stream) records(got []*kafka.Entry) {
 	if s.source.member != nil {
 		s.at = s.source.positions(s.at)
 	}
+	format := s.format
+	if s.hides != nil && s.hides() {
+		format = hidden
+	}
 	for _, e := range got {
 		s.place(e.Record.Partition, e.Record.Offset+1)
 		if !s.filter.passes(e.Record) {
 			continue
 		}
 		s.source.count(e.Record)
-		b = append(s.appendID(b), s.format.encoded(e, s.source.topic)...)
+		b = append(s.appendID(b), format.encoded(e, s.source.topic)...)
 		if len(b) >= pieceBytes {
 			s.send(b)
 			b = b[:0]

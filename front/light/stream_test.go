@@ -39,16 +39,23 @@ func startServer(t *testing.T, brokers []string, times times, policies ...gate.P
 // startServerFor is startServer with authenticators.
 func startServerFor(t *testing.T, authenticators []front.Authenticator, brokers []string, times times, policies ...gate.Policy) *testServer {
 	t.Helper()
+	return startServerWith(t, func(c *front.Config, _ *kafka.Cluster) { c.Authenticators = authenticators }, brokers, times, policies...)
+}
+
+// startServerWith is startServer with other settings of the front door.
+func startServerWith(t *testing.T, change func(*front.Config, *kafka.Cluster), brokers []string, times times, policies ...gate.Policy) *testServer {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	cluster, err := kafka.Open(kafka.Config{Brokers: brokers}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	server := front.New(front.Config{
-		Dialects: []front.Dialect{dialect(gate.New(cluster, policies...), times)}, Anonymous: true, Authenticators: authenticators,
-		Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log,
-	})
+	cfg := front.Config{
+		Dialects: []front.Dialect{dialect(gate.New(cluster, policies...), times)}, Anonymous: true, Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log,
+	}
+	change(&cfg, cluster)
+	server := front.New(cfg)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"regexp"
 	"strconv"
 
 	"github.com/coder/websocket"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/scan"
 )
 
@@ -99,7 +99,7 @@ func (p *peer) perform(ctx context.Context, data []byte) {
 // jsonProblem tells of an error of encoding/json in a client's words.
 func jsonProblem(err error) string {
 	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) {
+	if errors.As(err, &kind) && kind.Field != "" {
 		return fmt.Sprintf("%s cannot be a JSON %s", kind.Field, kind.Value)
 	}
 	return "it is not one JSON object"
@@ -120,15 +120,11 @@ func (p *peer) topicOf(name string) (string, error) {
 		return p.topic, nil
 	case p.topic != "":
 		return "", invalid(fmt.Sprintf("this connection is for topic %s alone", p.topic))
-	case !topicName.MatchString(name):
+	case !kafka.ValidTopic(name): // not every broker says so before it makes one
 		return "", invalid("topic is not the name of a topic")
 	}
 	return name, nil
 }
-
-// topicName is what Kafka takes for the name of a topic. Not every broker says so
-// before it makes one.
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 // produce writes one record; the answer comes when it is acknowledged.
 func (p *peer) produce(ctx context.Context, m *message) {

@@ -110,6 +110,9 @@ func (p *peer) follow(ctx context.Context, topic string, wanted start) error {
 	if err != nil {
 		return err
 	}
+	if !p.raw {
+		src.gate = p.api.gate
+	}
 	s := &subscription{peer: p, source: src, filter: wanted.filter, sent: map[int32][]int64{}}
 	following, end := context.WithCancel(ctx)
 	s.end = end

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,11 +13,14 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/broker/brokertest"
+	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/throttle"
 )
 
 // A wsClient is a client of a WebSocket.
@@ -162,6 +166,7 @@ func TestWebSocketSaysWhatIsWrong(t *testing.T) {
 		{"credit", c, `{"op":"credit","n":0}`, "error", 400},
 		{"another topic", c, `{"op":"produce","id":"x","topic":"other","value":1}`, "nack", 400},
 		{"a name that no topic has", all, `{"op":"produce","id":"x","topic":"no/good","value":1}`, "nack", 400},
+		{"a path for a name", all, `{"op":"produce","id":"x","topic":"..","value":1}`, "nack", 400},
 		{"no topic", all, `{"op":"produce","id":"x","value":1}`, "nack", 400},
 		{"no value", c, `{"op":"produce","id":"x"}`, "nack", 400},
 		{"no such partition", c, `{"op":"produce","id":"x","value":1,"partition":5}`, "nack", 404},
@@ -431,6 +436,51 @@ func TestWebSocketRefusesWhatPoliciesRefuse(t *testing.T) {
 	if m := c.until("error"); fmt.Sprint(m["problem"].(map[string]any)["status"]) != "403" {
 		t.Errorf("got %v", m)
 	}
+}
+
+// TestWebSocketClosesForLimits checks that a raw message which is too much for a limit
+// closes the connection, and that the reason says when to come again.
+func TestWebSocketClosesForLimits(t *testing.T) {
+	s := startServerWith(t, func(c *front.Config, cluster *kafka.Cluster) {
+		rule := throttle.Rule{Name: "two", Match: throttle.Match{Op: "produce"}, Records: &throttle.Rate{Rate: 0.001, Burst: 2}}
+		c.Limits = gate.NewLimits(gate.LimitsConfig{Rules: []throttle.Rule{rule}}, cluster, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	}, brokertest.Brokers(t), usual)
+	c := s.open(t, "/ws/"+s.topic(t, 1), rawProtocol)
+	for range 4 { // the third goes into debt
+		c.send("x")
+	}
+	_, err := c.read(time.Minute)
+	var closed websocket.CloseError
+	if !errors.As(err, &closed) || closed.Code != closeThrottle || !strings.Contains(closed.Reason, `"two"; try again in `) {
+		t.Errorf("got %v", err)
+	}
+	json := s.open(t, "/ws/"+s.topic(t, 1))
+	json.send(`{"op":"produce","id":"1","value":1}`)
+	if m := json.until("nack", "1"); fmt.Sprint(m["error"].(map[string]any)["status"]) != "429" {
+		t.Errorf("got %v", m)
+	}
+}
+
+// TestWebSocketCloseCodes checks the code that ends a raw WebSocket, by what policies say.
+func TestWebSocketCloseCodes(t *testing.T) {
+	brokers := brokertest.Brokers(t)
+	for kind, want := range map[gate.Kind]websocket.StatusCode{
+		gate.Denied: 4403, gate.Throttled: 4429, gate.Unavailable: 1013, gate.TooLarge: 1009, gate.Invalid: 1008, gate.Internal: 1011,
+	} {
+		s := startServer(t, brokers, usual, says{kind})
+		c := s.open(t, "/ws/any", rawProtocol)
+		c.send("x")
+		if got := c.closed(); got != want {
+			t.Errorf("%v: closed with %d, want %d", kind, got, want)
+		}
+	}
+}
+
+// says is a policy that refuses everything with an error of a kind.
+type says struct{ kind gate.Kind }
+
+func (s says) Check(context.Context, *gate.Call) error {
+	return &gate.Error{Kind: s.kind, Message: "no"}
 }
 
 func FuzzMessages(f *testing.F) {

@@ -1,0 +1,57 @@
+package light
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-gateway/klamm/broker/brokertest"
+	"github.com/klamm-gateway/klamm/front"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
+)
+
+func TestStreamsKeepMaskedValuesBack(t *testing.T) {
+	t.Parallel()
+	s := startServerWith(t, func(c *front.Config, cluster *kafka.Cluster) {
+		g := gate.New(cluster)
+		v, err := gate.NewValidation([]gate.TopicRule{{Match: "*", Mask: true}}, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Validate(v)
+		c.Dialects = []front.Dialect{dialect(g, usual)}
+	}, brokertest.Brokers(t), usual)
+	topic := s.topic(t, 1)
+	s.write(t, topic, &kgo.Record{Key: []byte("k"), Value: []byte(`{"secret":1}`)}, &kgo.Record{Key: []byte("k")})
+	for _, format := range []string{"", "&format=text", "&format=cloudevents"} {
+		c := s.listen(t, "/stream/"+topic+"?from=earliest&mask=true"+format, "")
+		first, second := c.next().data, c.next().data
+		c.close()
+		if strings.Contains(first, "secret") || !strings.Contains(first, `"key":"k"`) || !strings.Contains(first, `"value":null`) || !strings.Contains(first, `"masked":true`) {
+			t.Errorf("%q: a value is sent as %s", format, first)
+		}
+		if strings.Contains(second, "masked") {
+			t.Errorf("%q: a tombstone is sent as %s", format, second)
+		}
+	}
+	c := s.listen(t, "/stream/"+topic+"?from=earliest", "")
+	if e := c.next(); !strings.Contains(e.data, "secret") {
+		t.Errorf("a program is sent %s", e.data)
+	}
+	c.close()
+	pattern := url.QueryEscape(`{"value":{"secret":[1]}}`)
+	for query, want := range map[string]int{"mask=true&pattern=" + pattern: http.StatusForbidden, "mask=true&filter=" + pattern: http.StatusForbidden, "mask=perhaps": http.StatusBadRequest} {
+		refused, err := s.tryListen(t.Context(), "/stream/"+topic+"?"+query, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused.resp.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", query, refused.resp.StatusCode, want)
+		}
+		refused.close()
+	}
+}
