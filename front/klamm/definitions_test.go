@@ -54,11 +54,11 @@ func defining(t *testing.T, inFile catalog.Pipe) func(method, path, body string,
 		return p, nil
 	}
 	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, InFile: []catalog.Pipe{inFile}, Suspends: func(error) bool { return false }, Set: runner.Set, Remove: runner.Remove, Log: log,
-		Compile: func(_ context.Context, d catalog.Document) (catalog.Pipe, error) {
+		Compile: catalog.One(func(_ context.Context, d catalog.Document) (catalog.Pipe, error) {
 			p, err := decode(d.Body)
 			p.Version = d.Version
 			return p, err
-		}})
+		})})
 	ctx, cancel := context.WithCancel(context.Background())
 	var parts sync.WaitGroup
 	parts.Go(func() { store.Run(ctx) })

@@ -11,10 +11,11 @@ import (
 	"github.com/klamm-gateway/klamm/pipe"
 )
 
-// listDeliveries serves GET /klamm/v1/deliveries?pipe=&since=&limit=:
-// {"deliveries": [Delivery]}, the newest first.
+// listDeliveries serves GET /klamm/v1/deliveries?pipe=&since=&limit=&outcome=:
+// {"deliveries": [Delivery], "more": bool}, the newest first, with an outcome only those
+// that ended so; more says that there may be others.
 func (a api) listDeliveries(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	q, err := queryOf(r, "pipe", "since", "limit")
+	q, err := queryOf(r, "pipe", "since", "limit", "outcome")
 	if err != nil {
 		return err
 	}
@@ -38,14 +39,14 @@ func (a api) listDeliveries(w http.ResponseWriter, r *http.Request, who gate.Pri
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), writeTime) // the whole log may be read
 	defer cancel()
-	all, err := a.cfg.Pipes.Deliveries(ctx, name, since, limit)
+	all, err := a.cfg.Pipes.Deliveries(ctx, name, since, q.text("outcome"), limit)
 	if err != nil {
 		return err
 	}
 	if all == nil {
 		all = []pipe.Delivery{}
 	}
-	return writeJSON(w, http.StatusOK, "application/json", map[string]any{"deliveries": all})
+	return writeJSON(w, http.StatusOK, "application/json", map[string]any{"deliveries": all, "more": len(all) == limit})
 }
 
 // ofDelivery returns the id that the path names, when the caller may do

@@ -19,6 +19,7 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/history"
 	"github.com/klamm-gateway/klamm/peer"
 	"github.com/klamm-gateway/klamm/pipe"
 )
@@ -31,6 +32,8 @@ type Config struct {
 	// Configuration returns what there is to tell of a changed configuration file; nil
 	// or a nil result: nothing.
 	Configuration func() *Configuration
+	// History are the configurations that have counted; nil: there are none.
+	History *History
 	// Metrics answers with the Prometheus series.
 	Metrics http.Handler
 	// Gate is asked before each operation below /klamm/v1. It is required
@@ -47,6 +50,8 @@ type Config struct {
 	Limits *gate.Limits
 	// Policies are the policies that can be changed; nil: none decide.
 	Policies *gate.Policies
+	// Buses is the way onto event buses; nil: there are none.
+	Buses *gate.Buses
 	// Version is the program's, for people; empty: not known.
 	Version string
 	// Brokers returns the bootstrap servers; nil: not known.
@@ -60,6 +65,17 @@ type Config struct {
 	Stopping <-chan struct{}
 	// Explain says what the gate would decide; nil: nobody can be asked.
 	Explain func(context.Context, gate.Question) (gate.Explanation, error)
+	// Auth is by whom people sign in to the web console; nil: everybody is served
+	// without.
+	Auth *auth.Chain
+	// Account is klamm's own in names of AWS.
+	Account string
+	// Recent are requests of a moment ago; nil: none are remembered.
+	Recent *front.Recent
+	// Trends are how things were a while ago; nil: nobody knows.
+	Trends *history.Keeper
+	// Console serves the web console.
+	Console bool
 	// Log takes the errors that a stream cannot show; nil: nothing does.
 	Log *slog.Logger
 }
@@ -72,7 +88,7 @@ func Dialect(cfg Config) front.Dialect {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := api{cfg: cfg}
+	a := api{cfg: cfg, searches: make(chan struct{}, mostSearches), tried: make(chan struct{}, trials), rows: &pipeRows{}}
 	if cfg.Pipes != nil {
 		a.lookout = &lookout{look: cfg.Pipes.List}
 	}
@@ -97,6 +113,7 @@ func Dialect(cfg Config) front.Dialect {
 			{Name: "pipes.seek", Pattern: "POST /klamm/v1/pipes/{pipe}/seek", Serve: a.seek},
 			{Name: "pipes.replay", Pattern: "POST /klamm/v1/pipes/{pipe}/replay", Serve: a.replay},
 			{Name: "letters.list", Pattern: "GET /klamm/v1/pipes/{pipe}/dead-letters", Serve: a.listLetters},
+			{Name: "letters.reasons", Pattern: "GET /klamm/v1/pipes/{pipe}/dead-letters/reasons", Serve: a.groupLetters},
 			{Name: "letters.redrive", Pattern: "POST /klamm/v1/pipes/{pipe}/dead-letters/redrive", Serve: a.redrive},
 			{Name: "letters.discard", Pattern: "POST /klamm/v1/pipes/{pipe}/dead-letters/discard", Serve: a.discard},
 			{Name: "deliveries.list", Pattern: "GET /klamm/v1/deliveries", Serve: a.listDeliveries},
@@ -107,10 +124,21 @@ func Dialect(cfg Config) front.Dialect {
 		WriteError: writeError,
 	}
 	d.Routes = append(d.Routes, a.topicRoutes()...)
+	d.Routes = append(d.Routes, a.recordRoutes()...)
+	d.Routes = append(d.Routes, a.groupRoutes()...)
 	d.Routes = append(d.Routes, a.keyRoutes()...)
 	d.Routes = append(d.Routes, a.definitionRoutes()...)
 	d.Routes = append(d.Routes, a.usageRoutes()...)
 	d.Routes = append(d.Routes, a.policyRoutes()...)
+	d.Routes = append(d.Routes, a.busRoutes()...)
+	d.Routes = append(d.Routes, a.stageRoutes()...)
+	d.Routes = append(d.Routes, a.sandboxRoutes()...)
+	d.Routes = append(d.Routes, a.generationRoutes()...)
+	d.Routes = append(d.Routes, a.sessionRoutes()...)
+	d.Routes = append(d.Routes, a.trendRoutes()...)
+	d.Routes = append(d.Routes, a.requestRoutes()...)
+	d.Routes = append(d.Routes, a.auditRoutes()...)
+	d.Routes = append(d.Routes, a.consoleRoutes()...)
 	for i := range d.Routes {
 		d.Routes[i].Serve = translated(d.Routes[i].Serve)
 	}
@@ -120,6 +148,11 @@ func Dialect(cfg Config) front.Dialect {
 type api struct {
 	cfg     Config
 	lookout *lookout // nil without pipes
+	// searches holds a token for each search for records that is under way.
+	searches chan struct{}
+	rows     *pipeRows
+	// tried holds a token for each trial of the sandbox that reads records.
+	tried chan struct{}
 }
 
 // allow asks the gate whether the caller may look at a pipe, or act on it. An

@@ -11,8 +11,11 @@ import (
 )
 
 func TestDeadLetters(t *testing.T) {
-	var well atomic.Bool
-	to := &receiver{answer: func(string) error {
+	var well, fixed atomic.Bool
+	to := &receiver{answer: func(body string) error {
+		if body == "fixed" {
+			fixed.Store(true)
+		}
 		if well.Load() {
 			return nil
 		}
@@ -43,8 +46,13 @@ func TestDeadLetters(t *testing.T) {
 		Finished bool
 		pipe.Progress
 	}
-	status, media, text := k.ask("POST", "/pipes/PIPE/dead-letters/redrive", fmt.Sprintf(`{"letters":[%q]}`, page.Letters[0].ID))
-	if last(t, text, &end); status != http.StatusOK || media != "application/x-ndjson" || !end.Finished || end.Delivered != 1 {
+	for _, body := range []string{`{"value":"x"}`, fmt.Sprintf(`{"letters":[%q,%q],"value":"x"}`, page.Letters[0].ID, page.Letters[1].ID), fmt.Sprintf(`{"letters":[%q],"value":{"base64":"!"}}`, page.Letters[0].ID), fmt.Sprintf(`{"letters":[%q],"value":7}`, page.Letters[0].ID)} {
+		if status, _, text := k.ask("POST", "/pipes/PIPE/dead-letters/redrive", body); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", body, status, text)
+		}
+	}
+	status, media, text := k.ask("POST", "/pipes/PIPE/dead-letters/redrive", fmt.Sprintf(`{"letters":[%q],"value":"fixed"}`, page.Letters[0].ID))
+	if last(t, text, &end); status != http.StatusOK || media != "application/x-ndjson" || !end.Finished || end.Delivered != 1 || !fixed.Load() {
 		t.Errorf("%d %s %s", status, media, text)
 	}
 	_, _, text = k.ask("POST", "/pipes/PIPE/dead-letters/redrive", "")

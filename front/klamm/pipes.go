@@ -32,10 +32,15 @@ func (a api) exists(name string) error {
 func missing(name string) error { return fmt.Errorf("%w: %q", pipe.ErrNoPipe, name) }
 
 // listPipes serves GET /klamm/v1/pipes: {"pipes": [Status]}, those that the
-// caller may see, by name.
+// caller may see, by name. With any of ?limit=, ?after=, ?search= and ?state= it is a
+// page of them (stages.go).
 func (a api) listPipes(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	if _, err := queryOf(r); err != nil {
+	q, err := queryOf(r, "limit", "after", "search", "state")
+	if err != nil {
 		return err
+	}
+	if len(q) > 0 {
+		return a.pagePipes(w, r, who, q)
 	}
 	seen := []pipe.Status{}
 	if a.cfg.Pipes != nil {

@@ -44,6 +44,8 @@ type topicShown struct {
 	Troubled    int                `json:"troubled"`
 	Partitions  []topicPartition   `json:"partitions"`
 	Settings    []topicSettingShow `json:"settings"` // empty for who may not see them
+	// Masked says that values are for nobody's eyes unless asked for.
+	Masked bool `json:"masked,omitempty"`
 }
 
 type topicPartition struct {
@@ -168,6 +170,7 @@ func (a api) getTopic(w http.ResponseWriter, r *http.Request, who gate.Principal
 	shown := topicShown{Topic: name, Partitions: []topicPartition{}, Settings: []topicSettingShow{}}
 	brief := describeTopic(t)
 	shown.Replication, shown.Troubled = brief.Replication, brief.Troubled
+	shown.Masked = g.Masked(who, name)
 	for _, p := range t.Partitions {
 		at := ranges[p.ID]
 		shown.Records += at.End - at.Start
