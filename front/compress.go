@@ -24,6 +24,10 @@ type Compression struct {
 	Answers *bool `yaml:"answers"`
 	// Min is the smallest answer that is compressed; the default is 1KiB.
 	Min int64 `yaml:"min" unit:"bytes"`
+	// Streams compresses Server-Sent Events as well, flushed with each write. It costs
+	// up to 1MiB of memory for each stream of a client that accepts it; the default is
+	// false.
+	Streams bool `yaml:"streams"`
 }
 
 // Validate reports each problem with the field it lies in.
@@ -243,6 +247,7 @@ func (i *inflated) Close() error {
 type compression struct {
 	encoding string // "": as it is
 	min      int
+	streams  bool // event streams too
 	waiting  bool // it is not decided yet: there may be too little
 	held     []byte
 	out      io.WriteCloser
@@ -259,6 +264,7 @@ func (c *compression) begin(s *Server, r *http.Request) {
 	if c.min == 0 {
 		c.min = 1 << 10
 	}
+	c.streams = s.cfg.Compression.Streams
 	c.encoding = acceptable(r.Header["Accept-Encoding"])
 }
 
@@ -307,6 +313,8 @@ func acceptable(fields []string) string {
 	return best
 }
 
+const eventStream = "text/event-stream"
+
 // compressible says whether an answer of a type becomes smaller, and is no stream
 // of events, which nobody may hold back.
 func compressible(contentType string) bool {
@@ -314,7 +322,7 @@ func compressible(contentType string) bool {
 	if err != nil {
 		return false
 	}
-	return strings.HasPrefix(kind, "text/") && kind != "text/event-stream" || strings.HasSuffix(kind, "json") || strings.HasSuffix(kind, "xml") ||
+	return strings.HasPrefix(kind, "text/") && kind != eventStream || strings.HasSuffix(kind, "json") || strings.HasSuffix(kind, "xml") ||
 		kind == "application/javascript" || kind == "application/openapi+yaml" || kind == "application/yaml" || kind == "image/svg+xml"
 }
 
@@ -330,6 +338,11 @@ func (c *compression) header(x *exchange, status int) {
 			c.encoding = ""
 			return
 		}
+	}
+	if c.streams && c.encoding != "" && status == http.StatusOK && h["Content-Encoding"] == nil && h.Get("Content-Type") == eventStream {
+		h.Add("Vary", "Accept-Encoding")
+		c.start(x)
+		return
 	}
 	encodable := c.min > 0 && status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified && status != http.StatusPartialContent &&
 		h["Content-Encoding"] == nil && compressible(h.Get("Content-Type")) && (x.route == nil || !x.route.Streams)

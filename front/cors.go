@@ -16,8 +16,8 @@ type CORS struct {
 	// AllowOrigins are origins such as https://app.example.com; with one leading
 	// label wildcard, https://*.example.com, all below a domain; "*" alone is any.
 	AllowOrigins []string `yaml:"allow_origins"`
-	// AllowMethods are the methods that pages may use; the default is GET, HEAD
-	// and POST.
+	// AllowMethods are the methods that pages may use, "*" any; the default is GET,
+	// HEAD and POST.
 	AllowMethods []string `yaml:"allow_methods"`
 	// AllowHeaders are the HTTP headers that pages may send; "*" is any but
 	// Authorization, unless klamm asks for credentials.
@@ -177,25 +177,38 @@ func (c *cors) serve(w http.ResponseWriter, r *http.Request) (answered bool) {
 	if c == nil {
 		return false
 	}
-	h := w.Header()
-	if c.cfg.Preset == awsMock {
-		return c.mock(h, w, r)
-	}
-	origin := r.Header.Get("Origin")
-	if r.Method == http.MethodOptions && origin != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+	h, origin := w.Header(), r.Header.Get("Origin")
+	switch {
+	case r.Method != http.MethodOptions:
+	case c.cfg.Preset == awsMock:
+		c.mock(h, w)
+		return true
+	case origin != "" && r.Header.Get("Access-Control-Request-Method") != "":
 		c.preflight(h, r, origin)
 		w.WriteHeader(http.StatusNoContent)
 		return true
 	}
+	c.mark(h, origin)
+	return false
+}
+
+// mark adds what the answer to a page of an origin must say, whatever it will be.
+func (c *cors) mark(h http.Header, origin string) {
+	switch {
+	case c == nil:
+		return
+	case c.cfg.Preset == awsMock:
+		h.Set("Access-Control-Allow-Origin", anyOrigin)
+		return
+	}
 	h.Add("Vary", "Origin")
 	if origin == "" || !c.allows(origin) {
-		return false
+		return
 	}
 	c.origin(h, origin)
 	if c.exposed != "" {
 		h.Set("Access-Control-Expose-Headers", c.exposed)
 	}
-	return false
 }
 
 // origin names who may read the answer.
@@ -215,7 +228,7 @@ func (c *cors) preflight(h http.Header, r *http.Request, origin string) {
 	h.Add("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 	method := r.Header.Get("Access-Control-Request-Method")
 	names, ok := c.requested(r.Header.Values("Access-Control-Request-Headers"))
-	if !ok || !c.allows(origin) || !slices.Contains(c.methods, method) {
+	if !ok || !c.allows(origin) || !c.allowsMethod(method) {
 		return
 	}
 	c.origin(h, origin)
@@ -253,6 +266,12 @@ func (c *cors) requested(fields []string) (names []string, ok bool) {
 	return names, true
 }
 
+// allowsMethod says whether pages may use a method. The wildcard is none with
+// credentials.
+func (c *cors) allowsMethod(method string) bool {
+	return slices.Contains(c.methods, method) || slices.Contains(c.methods, "*") && !c.cfg.AllowCredentials
+}
+
 func (c *cors) allowsHeader(name string) bool {
 	if !token(name) {
 		return false
@@ -265,14 +284,10 @@ func (c *cors) allowsHeader(name string) bool {
 }
 
 // mock answers as API Gateway's "Enable CORS" does (gateway-policies.md 5.1).
-func (c *cors) mock(h http.Header, w http.ResponseWriter, r *http.Request) bool {
-	h.Set("Access-Control-Allow-Origin", "*")
-	if r.Method != http.MethodOptions {
-		return false
-	}
+func (c *cors) mock(h http.Header, w http.ResponseWriter) {
+	h.Set("Access-Control-Allow-Origin", anyOrigin)
 	h.Set("Access-Control-Allow-Headers", "Content-Type,Authorization,X-Amz-Date,X-Api-Key,X-Amz-Security-Token")
 	h.Set("Access-Control-Allow-Methods", "DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT")
 	h.Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
-	return true
 }

@@ -44,6 +44,8 @@ func TestPreflight(t *testing.T) {
 		{"any header is not Authorization", "https://app.example.com", "GET", []string{"authorization"}, with(func(c *CORS) { c.AllowHeaders = []string{"*"} }), nil},
 		{"credentials", "https://app.example.com", "GET", nil, with(func(c *CORS) { c.AllowCredentials, c.MaxAge = true, -1 }),
 			map[string]string{"Allow-Origin": "https://app.example.com", "Allow-Methods": "GET", "Allow-Credentials": "true", "Max-Age": "0"}},
+		{"any method", "https://app.example.com", "PATCH", nil, with(func(c *CORS) { c.AllowMethods = []string{"*"} }), map[string]string{"Allow-Origin": "https://app.example.com", "Allow-Methods": "PATCH", "Max-Age": "600"}},
+		{"no wildcard of methods with credentials", "https://app.example.com", "PATCH", nil, with(func(c *CORS) { c.AllowCredentials, c.AllowMethods = true, []string{"*"} }), nil},
 		{"no wildcard with credentials", "https://app.example.com", "GET", []string{"x-a"}, with(func(c *CORS) { c.AllowCredentials, c.AllowHeaders = true, []string{"*"} }), nil},
 	}
 	for _, tt := range tests {

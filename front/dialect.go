@@ -42,6 +42,9 @@ type Route struct {
 	Repeat Repeat
 	// Metadata says what the operation has to do with answers that are kept.
 	Metadata Metadata
+	// When, if not nil, says for which requests the route is served instead of another
+	// one of the same pattern, which has to be one path.
+	When func(*http.Request) bool
 	// Own says of a Public route that it finds out by itself who is calling, and
 	// calls OwnCaller with that.
 	Own bool

@@ -297,7 +297,7 @@ func mismatchProblem(err error) *Problem {
 // error is that of a limit.
 func OwnCaller(w http.ResponseWriter, r *http.Request, who gate.Principal) (gate.Principal, error) {
 	if at := stagedOf(r); at != nil && at.stage != nil {
-		who.Stage, who.TopicPrefix = at.Name, at.variant.prefix
+		who.Stage, who.TopicPrefix, who.Cluster = at.Name, at.variant.prefix, at.variant.cluster
 	}
 	a := answerOf(w)
 	if a == nil {

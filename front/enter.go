@@ -15,7 +15,7 @@ const longestRoute = 1600
 // enter asks the gate whether a caller may call a route, and returns the caller as
 // one whose calls are made for this request. The error is the authenticator's, which
 // the gate only keeps in mind.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who gate.Principal, err error) (gate.Principal, error) {
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, route *Route, who gate.Principal, err error) (gate.Principal, error) {
 	g := s.cfg.Gate
 	if g == nil || !g.Guarded() || route.Public {
 		if trail := trailOf(w); trail != nil {
@@ -23,7 +23,8 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who 
 		}
 		return who, err
 	}
-	q := &gate.Request{ID: idOf(w, r), Method: r.Method, Path: calledPath(r), Pattern: route.Pattern, Header: r.Header, Query: queryOf(r), Bytes: r.ContentLength, Time: time.Now(), Stage: StageOf(r), Trail: trailOf(w)}
+	q := RequestOf(r)
+	q.ID, q.Pattern, q.Trail = idOf(w, r), route.Pattern, trailOf(w)
 	if err != nil {
 		var refused *Refusal
 		if gate.Classify(err) == gate.Unauthenticated || errors.As(err, &refused) {
@@ -43,6 +44,11 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route Route, who 
 		return who, RefuseAWS(gate.Denied, http.StatusForbidden, "AccessDeniedException", "Message", &message)
 	}
 	return who, err
+}
+
+// RequestOf returns what policies may know of a request.
+func RequestOf(r *http.Request) *gate.Request {
+	return &gate.Request{Method: r.Method, Path: calledPath(r), Pattern: r.Pattern, Header: r.Header, Query: queryOf(r), Bytes: r.ContentLength, Time: time.Now(), Stage: StageOf(r)}
 }
 
 // queryOf is the query of a request; nil if it has none.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/shape"
 	"github.com/klamm-gateway/klamm/trace"
 )
 
@@ -56,6 +57,7 @@ type exchange struct {
 	trail     *gate.Trail // nil: nobody wants to know
 	compress  compression
 	opened    bool
+	step      int // of gateway-policies.md 0 that it has reached; 0: it has no route
 }
 
 // begin begins the exchange of a request; end has to be called. The request that it
@@ -269,6 +271,7 @@ func (x *exchange) end() {
 		x.server.cfg.Metrics.edge.streams.WithLabelValues(x.route.Name).Dec()
 	}
 	x.server.cfg.Metrics.edge.observe(x, took)
+	x.server.cfg.Recent.note(x, took)
 	if l := x.server.cfg.AccessLog; l != nil {
 		e := x.entry()
 		if x.opened {
@@ -428,8 +431,19 @@ func (x *exchange) outcome(e *accesslog.Entry) {
 // responseType names an error as API Gateway does (gateway-policies.md 5.6).
 func responseType(err error, status int) string {
 	var blocked *Blocked
-	if errors.As(err, &blocked) {
+	var refused *Refusal
+	var wrong *shape.Mismatch
+	switch {
+	case errors.As(err, &blocked):
 		return "WAF_FILTERED"
+	case errors.As(err, &refused):
+		return refusalType(refused).kind
+	case errors.As(err, &wrong) && wrong.Fault == shape.Parameters:
+		return "BAD_REQUEST_PARAMETERS"
+	case usedUp(err):
+		return "QUOTA_EXCEEDED"
+	case errors.Is(err, ErrNoRoute) && status == http.StatusForbidden:
+		return "MISSING_AUTHENTICATION_TOKEN"
 	}
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:

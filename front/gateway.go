@@ -17,6 +17,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/shape"
 )
@@ -45,6 +46,8 @@ const (
 	default4xx      = "DEFAULT_4XX"
 	default5xx      = "DEFAULT_5XX"
 	requestTooLarge = "REQUEST_TOO_LARGE"
+
+	authorizerFailure = "AUTHORIZER_FAILURE"
 )
 
 // The forms of errors, and the answers where there is nothing.
@@ -66,7 +69,7 @@ var responseTypes = map[string]struct {
 	"ACCESS_DENIED":                  {403, "AccessDeniedException"},
 	"API_CONFIGURATION_ERROR":        {500, "ApiConfigurationException"},
 	"AUTHORIZER_CONFIGURATION_ERROR": {500, "AuthorizerConfigurationException"},
-	"AUTHORIZER_FAILURE":             {500, "AuthorizerFailureException"},
+	authorizerFailure:                {500, "AuthorizerFailureException"},
 	"BAD_REQUEST_PARAMETERS":         {400, "BadRequestException"},
 	"BAD_REQUEST_BODY":               {400, "BadRequestException"},
 	default4xx:                       {400, "BadRequestException"},
@@ -118,8 +121,11 @@ type gatewayError struct {
 	status  int
 	name    string // of the error
 	message *string
-	member  string // that holds the message
-	detail  string // of what is wrong with a request
+	member  string   // that holds the message
+	detail  string   // of what is wrong with a request
+	problem *Problem // with more to say in this form; nil: there is none
+	fixed   bool     // a rule of the waf section has said which status
+	code    int      // of the confluent form; 0: by kind and status
 	header  http.Header
 	body    []byte // already made; nil: not
 }
@@ -130,16 +136,28 @@ func (at *staged) gatewayErrorOf(r *http.Request, err error) *gatewayError {
 	var mismatch *shape.Mismatch
 	var invalid *gate.Invalidity
 	var refused *Refusal
+	var blocked *Blocked
+	var overload *gate.Overloaded
 	switch {
+	case errors.As(err, &blocked):
+		e := gatewayErr("WAF_FILTERED", "Forbidden")
+		if blocked.status != 0 {
+			e.status, *e.message, e.fixed = blocked.status, http.StatusText(blocked.status), true
+		}
+		return e
+	case errors.As(err, &overload):
+		e := gatewayErr(default5xx, "Service Unavailable")
+		e.status, e.name, e.code, e.problem = http.StatusServiceUnavailable, "ServiceUnavailableException", 50003, limitProblem(err)
+		return e
 	case errors.As(err, &mismatch):
 		e := gatewayErr(map[shape.Fault]string{
 			shape.Parameters: "BAD_REQUEST_PARAMETERS", shape.Body: "BAD_REQUEST_BODY", shape.MediaType: "UNSUPPORTED_MEDIA_TYPE", shape.TooLarge: requestTooLarge,
 		}[mismatch.Fault], mismatch.AWS())
-		e.detail = mismatch.Error()
+		e.detail, e.problem = mismatch.Error(), InvalidProblem(err)
 		return e
 	case errors.As(err, &invalid):
 		e := gatewayErr("BAD_REQUEST_BODY", "Invalid request body")
-		e.detail = invalid.Error()
+		e.detail, e.problem = invalid.Error(), InvalidProblem(err)
 		return e
 	case errors.Is(err, ErrNoRoute), errors.Is(err, ErrMethod):
 		return at.unknown(r, err)
@@ -150,7 +168,11 @@ func (at *staged) gatewayErrorOf(r *http.Request, err error) *gatewayError {
 	case errors.Is(err, ErrBackEndTimeout):
 		return gatewayErr("INTEGRATION_TIMEOUT", "Endpoint request timed out")
 	case errors.As(err, &refused):
-		return refusalType(refused)
+		e := refusalType(refused)
+		if e.kind == authorizerFailure && at.Errors == profileAWS {
+			e.status = http.StatusInternalServerError // elsewhere it is 503: gateway-policies.md 1.8
+		}
+		return e
 	}
 	denial := gate.DenialOf(err)
 	if denial != nil && gate.Classify(err) == gate.Denied {
@@ -167,14 +189,54 @@ func (at *staged) gatewayErrorOf(r *http.Request, err error) *gatewayError {
 		return gatewayErr("UNAUTHORIZED", "Unauthorized")
 	case gate.Throttled:
 		if usedUp(err) {
-			return gatewayErr("QUOTA_EXCEEDED", "Limit Exceeded")
+			return throttledErr("QUOTA_EXCEEDED", "Limit Exceeded", err)
 		}
-		return gatewayErr("THROTTLED", "Too Many Requests")
+		return throttledErr("THROTTLED", "Too Many Requests", err)
+	}
+	if status, text, ok := Status(err); ok {
+		return plainErr(status, text)
 	}
 	if gate.Classify(err) == gate.Internal && !known(err) {
 		return gatewayErr("API_CONFIGURATION_ERROR", "Internal server error")
 	}
 	return nil
+}
+
+// throttledErr is the error of a call that is too much for a limit.
+func throttledErr(kind, message string, err error) *gatewayError {
+	e := gatewayErr(kind, message)
+	e.problem = limitProblem(err)
+	return e
+}
+
+// limitProblem is the problem of a call that is too much for a limit, or for the
+// cluster; nil for any other error.
+func limitProblem(err error) *Problem {
+	kind, title, violated := LimitType(err)
+	if kind == "" {
+		return nil
+	}
+	p := &Problem{Type: kind, Title: title, Status: http.StatusTooManyRequests, Detail: err.Error(), Violated: violated}
+	if violated == nil {
+		p.Status = http.StatusServiceUnavailable
+	}
+	return p
+}
+
+// plainErr is the error of a request that is answered with a status.
+func plainErr(status int, text string) *gatewayError {
+	kind := default4xx
+	switch {
+	case status == http.StatusRequestEntityTooLarge:
+		return gatewayErr(requestTooLarge, "Request Too Long")
+	case status == http.StatusUnsupportedMediaType:
+		kind, text = "UNSUPPORTED_MEDIA_TYPE", "Unsupported Media Type"
+	case status >= http.StatusInternalServerError:
+		kind, text = default5xx, http.StatusText(status)
+	}
+	e := gatewayErr(kind, text)
+	e.status = status
+	return e
 }
 
 func gatewayErr(kind, message string) *gatewayError {
@@ -224,7 +286,7 @@ func signedHeader(value string) bool {
 var refusalKinds = map[string]string{
 	"ForbiddenException": "INVALID_API_KEY", "UnauthorizedException": "UNAUTHORIZED", "MissingAuthenticationTokenException": "MISSING_AUTHENTICATION_TOKEN",
 	"AccessDeniedException": "ACCESS_DENIED", "ExpiredTokenException": "EXPIRED_TOKEN", "TooManyRequestsException": "THROTTLED", "LimitExceededException": "QUOTA_EXCEEDED",
-	"AuthorizerConfigurationException": "AUTHORIZER_CONFIGURATION_ERROR", "AuthorizerFailureException": "AUTHORIZER_FAILURE", "RequestTooLongException": requestTooLarge,
+	"AuthorizerConfigurationException": "AUTHORIZER_CONFIGURATION_ERROR", "AuthorizerFailureException": authorizerFailure, "RequestTooLongException": requestTooLarge,
 }
 
 // refusalType finds the type of a refusal.
@@ -273,29 +335,26 @@ func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool
 	if e == nil {
 		return false
 	}
-	custom := at.responses[e.kind]
-	if class := e.status / 100; custom == nil && e.kind != requestTooLarge {
-		custom = at.responses[map[int]string{4: default4xx, 5: default5xx}[class]]
-	}
+	custom := at.custom(e)
 	if custom == nil && (at.Errors == "" || at.Errors == profileNative) && e.kind != "MISSING_AUTHENTICATION_TOKEN" {
 		return false
 	}
 	h := w.Header()
 	maps.Copy(h, e.header)
 	h["X-Amzn-Errortype"] = []string{e.name}
-	id := idOf(w, r)
-	if _, ok := h["X-Amzn-Requestid"]; !ok {
-		h["X-Amzn-Requestid"] = []string{id}
+	nameForAWS(h)
+	if e.kind == "BAD_REQUEST_BODY" && at.Errors == profileConfluent {
+		e.status = http.StatusUnprocessableEntity // gateway-policies.md 4.5
 	}
 	media, body := "application/json", e.body
 	if body == nil {
 		media, body = at.errorBody(e)
 	}
 	if custom != nil {
-		if custom.Status != 0 {
+		if custom.Status != 0 && !e.fixed {
 			e.status = custom.Status
 		}
-		values := at.values(r, e, id)
+		values := at.values(r, e, h, exchangeOf(w))
 		for name, from := range custom.Headers {
 			h.Set(name, values.header(r, from))
 		}
@@ -308,6 +367,15 @@ func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool
 	w.WriteHeader(e.status)
 	_, _ = w.Write(body)
 	return true
+}
+
+// custom is the entry of the configuration that is about an error; nil: there is none.
+func (at *staged) custom(e *gatewayError) *GatewayResponse {
+	one := at.responses[e.kind]
+	if one == nil && e.kind != requestTooLarge {
+		one = at.responses[map[int]string{4: default4xx, 5: default5xx}[responseTypes[e.kind].status/100]]
+	}
+	return one
 }
 
 // errorBody is an answer in the form of the stage.
@@ -327,6 +395,11 @@ func (at *staged) errorBody(e *gatewayError) (media string, body []byte) {
 		}{confluentCode(e), text})
 		return "application/vnd.kafka.v2+json", body
 	case profileProblem:
+		if p := e.problem; p != nil {
+			p.Status = e.status
+			body, _ = json.Marshal(p)
+			return "application/problem+json", body
+		}
 		body, _ = json.Marshal(Problem{Type: "about:blank", Title: http.StatusText(e.status), Status: e.status, Detail: text})
 		return "application/problem+json", body
 	}
@@ -336,6 +409,8 @@ func (at *staged) errorBody(e *gatewayError) (media string, body []byte) {
 
 func confluentCode(e *gatewayError) int {
 	switch {
+	case e.code != 0:
+		return e.code
 	case e.status == http.StatusUnauthorized:
 		return 40101
 	case e.status == http.StatusForbidden:
@@ -370,17 +445,48 @@ type gatewayValues struct {
 	variables map[string]string
 }
 
-func (at *staged) values(r *http.Request, e *gatewayError, id string) gatewayValues {
+func (at *staged) values(r *http.Request, e *gatewayError, said http.Header, x *exchange) gatewayValues {
 	message, quoted := "null", []byte("null")
 	if e.message != nil {
 		message = *e.message
 		quoted, _ = json.Marshal(message)
 	}
-	return gatewayValues{variables: at.variables, context: map[string]string{
+	values := map[string]string{
 		"error.message": message, "error.messageString": string(quoted), "error.responseType": e.kind, "error.validationErrorString": e.detail,
-		"requestId": id, "extendedRequestId": id, "stage": at.Name, "httpMethod": r.Method, "path": r.URL.Path, "protocol": r.Proto, "domainName": r.Host,
+		"requestId": said.Get("X-Request-Id"), "extendedRequestId": said.Get("X-Amz-Apigw-Id"), "stage": at.Name, "httpMethod": r.Method, "path": r.URL.Path, "protocol": r.Proto, "domainName": r.Host,
 		"identity.sourceIp": hostOf(r.RemoteAddr), "identity.userAgent": r.UserAgent(),
-	}}
+	}
+	if x != nil { // everything else that the access log knows as well
+		entry := x.entry()
+		for _, name := range contextNames(at, e) {
+			if _, own := values[name]; !own {
+				values[name] = accesslog.Value(name, entry)
+			}
+		}
+		values["path"], values["extendedRequestId"], values["identity.sourceIp"] = entry.Path, entry.ExtendedID, entry.Identity.Source
+	}
+	return gatewayValues{variables: at.variables, context: values}
+}
+
+// contextNames are the variables that a gateway response names behind context.
+func contextNames(at *staged, e *gatewayError) (names []string) {
+	custom := at.custom(e)
+	if custom == nil {
+		return nil
+	}
+	for _, from := range custom.Headers {
+		if name, ok := strings.CutPrefix(from, "context."); ok {
+			names = append(names, name)
+		}
+	}
+	for _, text := range custom.Templates {
+		for _, m := range inTemplate.FindAllStringSubmatch(text, -1) {
+			if m[2] == "context" {
+				names = append(names, m[3])
+			}
+		}
+	}
+	return names
 }
 
 func hostOf(addr string) string {

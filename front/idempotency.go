@@ -33,6 +33,10 @@ const (
 	// other bodies a key is answered 400, so that no client relies on what does
 	// not hold.
 	RepeatBounded
+	// RepeatOffered is RepeatOnce for a route that also serves what nobody minds
+	// repeating: no request needs a key, wherever idempotency.required is set. The key
+	// may also be in X-Amz-Client-Token.
+	RepeatOffered
 )
 
 // longestRepeated bounds the body of a stream that comes with a key.
@@ -40,6 +44,7 @@ const longestRepeated = 1 << 20
 
 const (
 	repeatHeader   = "Idempotency-Key"
+	tokenHeader    = "X-Amz-Client-Token"
 	replayedHeader = "Idempotency-Replayed"
 	droppedHeader  = "Klamm-Body-Dropped"
 )
@@ -66,8 +71,11 @@ func (s *Server) repeatable(d *Dialect, route Route) Handler {
 	cfg := claims.Config()
 	return func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 		values := r.Header[repeatHeader]
+		if values == nil && route.Repeat == RepeatOffered {
+			values = r.Header[tokenHeader]
+		}
 		if values == nil {
-			if cfg.Required {
+			if cfg.Required && route.Repeat != RepeatOffered {
 				return &RepeatError{http.StatusBadRequest, "this operation requires an " + repeatHeader + " header"}
 			}
 			return route.Serve(w, r, who)

@@ -10,14 +10,12 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 )
 
-// visit begins the way of a request through the limits; nil where there are none. The
-// answer gets what its caller may know of them.
-func (s *Server) visit(a *answer, r *http.Request, route Route, name string) *gate.Visit {
-	if s.cfg.Limits == nil || route.Public && !route.Own {
-		return nil
+// visit begins the way of a request through the limits, where there are any. The answer
+// gets what its caller may know of them.
+func (s *Server) visit(a *answer, r *http.Request, route *Route, name string) {
+	if s.cfg.Limits != nil && (!route.Public || route.Own) {
+		a.visit = s.cfg.Limits.Visit(name, StageOf(r), s.cfg.Links.Source(r), r.Header, route.Streams)
 	}
-	a.visit = s.cfg.Limits.Visit(name, StageOf(r), s.cfg.Links.Source(r), r.Header, route.Streams)
-	return a.visit
 }
 
 // arrive asks the limits that do not look at credentials, and says whether another

@@ -45,10 +45,15 @@ func NewLinks(publicURL string, trusted []string) (Links, error) {
 }
 
 // Base returns the scheme, authority and path prefix that the links in the
-// answer to a request begin with, without a slash at the end.
+// answer to a request begin with, without a slash at the end. A stage that the path
+// has named is part of it.
 func (l Links) Base(r *http.Request) string {
+	stage := ""
+	if at := stagedOf(r); at != nil && at.named {
+		stage = "/" + at.Name
+	}
 	if l.public != "" {
-		return l.public
+		return l.public + stage
 	}
 	scheme, host, path := "http", r.Host, ""
 	if r.TLS != nil {
@@ -67,7 +72,7 @@ func (l Links) Base(r *http.Request) string {
 			host = at
 		}
 	}
-	return scheme + "://" + host + path
+	return scheme + "://" + host + path + stage
 }
 
 // fromProxy says whether a peer's address is that of a trusted proxy.

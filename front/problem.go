@@ -20,6 +20,8 @@ type Problem struct {
 	// Errors are at most twenty; Truncated says that there are more.
 	Errors    []ProblemEntry `json:"errors,omitempty"`
 	Truncated bool           `json:"truncated,omitempty"`
+	// Violated names the limits that a call was too much for.
+	Violated []string `json:"violated-policies,omitempty"`
 }
 
 // A ProblemEntry is one thing that is wrong with a request: at a place in its body,

@@ -64,9 +64,7 @@ func refuse(w http.ResponseWriter, err error) (done bool) {
 	if e.Body == nil {
 		return false
 	}
-	if _, ok := h["X-Amzn-Requestid"]; !ok {
-		h["X-Amzn-Requestid"] = h["X-Request-Id"]
-	}
+	nameForAWS(h)
 	h["Content-Type"] = []string{"application/json"}
 	h["Content-Length"] = []string{strconv.Itoa(len(e.Body))}
 	w.WriteHeader(e.Status)

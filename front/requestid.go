@@ -1,6 +1,8 @@
 package front
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
@@ -31,6 +33,18 @@ func requestID() string {
 	}
 	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
 	return string(text[:])
+}
+
+// nameForAWS gives an answer the ids that those of API Gateway have
+// (gateway-policies.md 5.8): the request's own, and one that nobody can choose.
+func nameForAWS(h http.Header) {
+	if _, ok := h["X-Amzn-Requestid"]; !ok {
+		h["X-Amzn-Requestid"] = h["X-Request-Id"]
+	}
+	var b [11]byte // as long as it takes for the text to end with one =
+	binary.BigEndian.PutUint32(b[:], rand.Uint32())
+	binary.BigEndian.PutUint64(b[3:], rand.Uint64())
+	h["X-Amz-Apigw-Id"] = []string{base64.StdEncoding.EncodeToString(b[:])}
 }
 
 // clientID is the id that a client has given its request, if it is one

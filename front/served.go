@@ -52,7 +52,7 @@ func newServedMetrics(r prometheus.Registerer) *servedMetrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 		rejects: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "klamm_stage_rejects_total", Help: "Requests turned away before they reached a route, by the number of the step (2: header limits, 5: waf, 6: routing) and the reason.",
+			Name: "klamm_stage_rejects_total", Help: "Requests turned away, by the number of the step (2 size of the header, 5 waf, 6 routing, 7 limits of addresses, 8 credentials, 9 policies of routes, 10 quotas, 11 limits of requests, 12 parameters, 13 size and type of the body, 14 models, 15 policies of topics and groups, 16 limits of records and bytes, 17 schemas of topics, 18 idempotency, 19 overload) and the reason.",
 		}, []string{"stage_no", "reason"}),
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "klamm_streams_open", Help: "Answers without an end that are open, by route.",
@@ -111,7 +111,7 @@ func (m *servedMetrics) cached(stage, result string) {
 // forget drops what was looked up: the routes are others after a reload.
 func (m *servedMetrics) forget() { m.known.Clear() }
 
-// rejected counts a request that is turned away early.
+// rejected counts a request that is turned away before it has reached a route.
 func (m *servedMetrics) rejected(step int, status int) {
 	reason := "other"
 	switch status {

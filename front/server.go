@@ -97,6 +97,8 @@ type Config struct {
 	Log     *slog.Logger
 	// AccessLog gets every request; nil: there is none.
 	AccessLog *accesslog.Log
+	// Recent remembers requests for people to look at; nil: nothing does.
+	Recent *Recent
 	// Tracing says what becomes of traces; the zero value is nothing.
 	Tracing Tracing
 	// TrustRequestID takes the ids that clients give their requests.
@@ -116,6 +118,7 @@ type Server struct {
 	cfg      Config
 	mux      *http.ServeMux
 	prefixes []prefix
+	instead  []instead
 	*connections
 	cache cache
 	cors  *cors                // nil: there are no pages
@@ -142,6 +145,10 @@ func newServer(cfg Config, shared *connections) *Server {
 	for i := range cfg.Dialects {
 		d := &cfg.Dialects[i]
 		for _, route := range d.Routes {
+			if route.When != nil {
+				s.instead = append(s.instead, newInstead(route, s.operation(d, route)))
+				continue
+			}
 			s.mux.Handle(route.Pattern, s.operation(d, route))
 		}
 		for _, p := range d.Prefixes {
@@ -187,16 +194,18 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	x, r := s.begin(w, r)
 	w = x
 	defer x.end()
-	if err := s.bounds(w, r); err != nil {
+	err := s.bounds(w, r)
+	r, at := s.place(r)
+	x.within(r)
+	if err != nil {
+		s.corsOf(at).mark(w.Header(), r.Header.Get("Origin"))
 		s.reject(x, r, 2, err)
 		return
 	}
-	r, at := s.place(r)
-	x.within(r)
 	if s.corsOf(at).serve(w, r) {
 		return
 	}
-	if err := x.wall(r); err != nil {
+	if err = x.wall(r); err != nil {
 		s.reject(x, r, 5, err)
 		return
 	}
@@ -211,6 +220,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	if own := s.find(r, at); own != nil {
 		own.ServeHTTP(w, r)
+		return
+	}
+	if other := s.insteadFor(r); other != nil {
+		other.ServeHTTP(w, r)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -236,71 +249,94 @@ func unclean(path string) bool {
 	return false
 }
 
-// operation stands around one handler.
+// operation stands around one handler. What is on its stack is there as long as a stream
+// lasts: all that comes before the handler has functions of its own.
 func (s *Server) operation(d *Dialect, route Route) http.Handler {
 	observe := s.cfg.Metrics.route(d.Name, route.Name)
 	serve, name := s.cached(route, s.repeatable(d, route)), gate.RouteName(route.Pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		a := &answer{ResponseWriter: w, server: s}
-		x := exchangeOf(w)
-		x.serves(d, &route)
+		a := &answer{ResponseWriter: w, server: s, began: time.Now()}
 		defer func() {
 			if p := recover(); p != nil {
-				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-					panic(p)
-				}
-				s.cfg.Log.Error("handler panicked", "route", route.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				s.fail(a, r, d, errors.New("panic"))
+				s.panicked(p, a, r, d, &route)
 			}
-			observe(a.status, time.Since(start))
+			observe(a.status, time.Since(a.began))
 		}()
-		var own *body
-		if r.ContentLength != 0 {
-			own = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, rate: s.cfg.Connections.BodyMinRate, budget: &s.budget, control: http.NewResponseController(w), length: r.ContentLength, closing: s.closing}
-			stagedOf(r).bound(own)
-			x.bound(own)
-			r.Body = own
-			defer own.drop()
-		}
-		visit := s.visit(a, r, route, name)
-		defer visit.Leave()
-		passedOn, err := s.arrive(visit, r)
-		var who gate.Principal
-		if !route.Public && err == nil {
-			who, err = s.authenticate(r)
-			x.entered(who, err, time.Since(start))
-		}
+		defer a.finish()
+		r, err := s.prepare(a, r, d, &route, name)
 		if err == nil {
-			who, err = s.inStage(r, d, who)
-		}
-		who, err = s.enter(a, r, route, who, err)
-		who, err = s.admit(r.Context(), visit, &route, who, passedOn, err)
-		if own != nil && r.Body != own { // an authenticator looks on while it is read
-			watched := *own
-			watched.ReadCloser, watched.held = r.Body, nil
-			r.Body = &watched
-		}
-		if err == nil {
-			if route.Streams && !who.Expires.IsZero() {
-				ctx, end := context.WithDeadline(r.Context(), who.Expires)
-				defer end()
-				r = r.WithContext(ctx)
-			}
-			release, bad := inflate(a, r)
-			defer release()
-			if err = bad; err == nil {
-				err = s.fits(a, r, stagedOf(r))
-			}
-			if err == nil {
-				err = serve(a, r, who)
-			}
+			err = serve(a, r, a.who)
 		}
 		if err != nil {
-			visit.Failed(err)
+			a.visit.Failed(err)
 			s.fail(a, r, d, err)
+			exchangeOf(w).refused()
 		}
 	})
+}
+
+// panicked answers for a handler that has panicked, unless it meant to cut the connection.
+func (s *Server) panicked(p any, a *answer, r *http.Request, d *Dialect, route *Route) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	s.cfg.Log.Error("handler panicked", "route", route.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	s.fail(a, r, d, errors.New("panic"))
+}
+
+// prepare takes a request to its handler: bounds its body, asks the gate, and notes in the
+// answer whose it is and what has to be undone.
+//
+//go:noinline
+func (s *Server) prepare(a *answer, r *http.Request, d *Dialect, route *Route, name string) (*http.Request, error) {
+	x := exchangeOf(a.ResponseWriter)
+	x.serves(d, route)
+	if r.ContentLength != 0 {
+		a.body = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, rate: s.cfg.Connections.BodyMinRate, budget: &s.budget, control: http.NewResponseController(a.ResponseWriter), length: r.ContentLength, closing: s.closing}
+		stagedOf(r).bound(a.body)
+		x.bound(a.body)
+		r.Body = a.body
+	}
+	s.visit(a, r, route, name)
+	err := s.decide(a, r, d, route)
+	if a.body != nil && r.Body != a.body { // an authenticator looks on while it is read
+		watched := *a.body
+		watched.ReadCloser, watched.held = r.Body, nil
+		r.Body = &watched
+	}
+	if err != nil {
+		return r, err
+	}
+	if route.Streams && !a.who.Expires.IsZero() {
+		ctx, end := context.WithDeadline(r.Context(), a.who.Expires)
+		a.end, r = end, r.WithContext(ctx)
+	}
+	x.reach(stepServed, nil)
+	if a.release, err = inflate(a, r); err != nil {
+		return r, err
+	}
+	return r, s.fits(a, r, stagedOf(r))
+}
+
+// decide takes a request through the gate up to its own step.
+func (s *Server) decide(a *answer, r *http.Request, d *Dialect, route *Route) error {
+	x := exchangeOf(a.ResponseWriter)
+	x.reach(stepAddress, nil)
+	passedOn, err := s.arrive(a.visit, r)
+	var who gate.Principal
+	if !route.Public && err == nil {
+		x.reach(stepCredentials, nil)
+		who, err = s.authenticate(r)
+		x.entered(who, err, time.Since(a.began))
+	}
+	if err == nil {
+		who, err = s.inStage(r, d, who)
+	}
+	x.reach(stepRoutePolicy, err)
+	who, err = s.enter(a, r, route, who, err)
+	x.reach(stepRequests, err)
+	a.who, err = s.admit(r.Context(), a.visit, route, who, passedOn, err)
+	return err
 }
 
 // authenticate asks the authenticators in order.
@@ -434,8 +470,29 @@ func (s *Server) dialectOf(path string) *Dialect {
 type answer struct {
 	http.ResponseWriter
 	server *Server
+	began  time.Time
 	status int
-	visit  *gate.Visit // nil: nothing limits the request
+	visit  *gate.Visit    // nil: nothing limits the request
+	who    gate.Principal // as decide has found
+
+	// What finish undoes; nil: there is nothing.
+	body    *body
+	end     context.CancelFunc // of the context of a stream
+	release func()             // of what inflates the body
+}
+
+// finish undoes what prepare has done.
+func (a *answer) finish() {
+	if a.release != nil {
+		a.release()
+	}
+	if a.end != nil {
+		a.end()
+	}
+	a.visit.Leave()
+	if a.body != nil {
+		a.body.drop()
+	}
 }
 
 func (a *answer) WriteHeader(status int) {

@@ -34,6 +34,9 @@ type Stage struct {
 	// TopicPrefix stands before the names of all topics: callers neither see nor
 	// write it, and see no other topics. It may have variables.
 	TopicPrefix string `yaml:"topic_prefix"`
+	// Cluster is the cluster that calls go to, by its name in kafka.clusters; the default
+	// is klamm's own. It may have variables.
+	Cluster string `yaml:"cluster"`
 	// Errors is the form of the errors that klamm itself makes: native (the default),
 	// as the API that was called has them, aws, as Amazon API Gateway has them,
 	// confluent, or problem (RFC 9457).
@@ -93,6 +96,9 @@ func (s Stage) Validate(report func(path, problem string)) {
 	if _, err := resolveStage(s.TopicPrefix, s.Variables); err != nil {
 		report("topic_prefix", err.Error())
 	}
+	if _, err := expandStage(s.Cluster, s.Variables); err != nil {
+		report("cluster", err.Error())
+	}
 	if !slices.Contains([]string{"", profileNative, profileAWS, profileConfluent, profileProblem}, s.Errors) {
 		report("errors", "want native, aws, confluent or problem")
 	}
@@ -112,6 +118,9 @@ func (s Stage) Validate(report func(path, problem string)) {
 	validateVariables("canary.variables", s.Canary.Variables, report)
 	if _, err := resolveStage(s.TopicPrefix, merged(s.Variables, s.Canary.Variables)); err != nil {
 		report("canary.variables", "topic_prefix: "+err.Error())
+	}
+	if _, err := expandStage(s.Cluster, merged(s.Variables, s.Canary.Variables)); err != nil {
+		report("canary.variables", "cluster: "+err.Error())
 	}
 	if _, ok := percentOf(s.Canary.Percent); !ok {
 		report("canary.percent", "want a number from 0 to 100")
@@ -151,6 +160,18 @@ func merged(a, b map[string]string) map[string]string {
 
 // resolveStage puts variables into the prefix of topics.
 func resolveStage(text string, variables map[string]string) (string, error) {
+	out, err := expandStage(text, variables)
+	if err != nil {
+		return "", err
+	}
+	if !topicStart.MatchString(out) {
+		return "", fmt.Errorf("%q cannot stand before the name of a topic: want up to 200 letters, digits, '.', '_' and '-'", clipped(out))
+	}
+	return out, nil
+}
+
+// expandStage puts variables of a stage into a text.
+func expandStage(text string, variables map[string]string) (string, error) {
 	var wrong error
 	out := stageVariable.ReplaceAllStringFunc(text, func(m string) string {
 		name, ok := strings.CutPrefix(m[2:len(m)-1], "stage.")
@@ -160,13 +181,7 @@ func resolveStage(text string, variables map[string]string) (string, error) {
 		}
 		return value
 	})
-	if wrong != nil {
-		return "", wrong
-	}
-	if !topicStart.MatchString(out) {
-		return "", fmt.Errorf("%q cannot stand before the name of a topic: want up to 200 letters, digits, '.', '_' and '-'", clipped(out))
-	}
-	return out, nil
+	return out, wrong
 }
 
 // percentOf reads a percentage as millionths.
@@ -185,11 +200,17 @@ func percentOf(raw json.RawMessage) (int, bool) {
 	return int(f*10_000 + 0.5), true
 }
 
-// ValidateStages reports what stages have in common and must not, with paths that
+// ValidateStages reports what stages have in common and must not, and clusters that are
+// not among those named, with paths that
 // begin at the list.
-func ValidateStages(all []Stage, report func(path, problem string)) {
+func ValidateStages(all []Stage, clusters []string, report func(path, problem string)) {
 	names, hosts, rest := map[string]bool{}, map[string]bool{}, false
 	for i, s := range all {
+		for _, name := range s.clusters() {
+			if !slices.Contains(clusters, name) {
+				report(fmt.Sprintf("[%d].cluster", i), fmt.Sprintf("there is no cluster %q in kafka.clusters", clipped(name)))
+			}
+		}
 		if names[s.Name] && s.Name != "" {
 			report(fmt.Sprintf("[%d].name", i), "another stage has this name")
 		}
@@ -209,6 +230,20 @@ func ValidateStages(all []Stage, report func(path, problem string)) {
 	}
 }
 
+// clusters are the further clusters that the stage's calls may go to.
+func (s Stage) clusters() (names []string) {
+	of := []map[string]string{s.Variables}
+	if s.Canary != nil {
+		of = append(of, merged(s.Variables, s.Canary.Variables))
+	}
+	for _, variables := range of {
+		if name, err := expandStage(s.Cluster, variables); err == nil && name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // stages are Stages made ready. A nil one has none.
 type stages struct {
 	byName  map[string]*stage // whose name is the first segment
@@ -221,6 +256,7 @@ type stages struct {
 type stage struct {
 	Stage
 	prefix    string // of topics
+	cluster   string
 	canary    variant
 	share     int // of the canary, in millionths
 	cors      *cors
@@ -231,6 +267,7 @@ type stage struct {
 type variant struct {
 	variables map[string]string
 	prefix    string
+	cluster   string // "": klamm's own
 }
 
 // newStages makes stages ready that are valid.
@@ -242,10 +279,12 @@ func newStages(all []Stage, enforced bool) *stages {
 	for _, cfg := range all {
 		one := &stage{Stage: cfg, responses: map[string]*GatewayResponse{}}
 		one.prefix, _ = resolveStage(cfg.TopicPrefix, cfg.Variables)
+		one.cluster, _ = expandStage(cfg.Cluster, cfg.Variables)
 		if cfg.Canary != nil {
 			one.share, _ = percentOf(cfg.Canary.Percent)
 			one.canary.variables = merged(cfg.Variables, cfg.Canary.Variables)
 			one.canary.prefix, _ = resolveStage(cfg.TopicPrefix, one.canary.variables)
+			one.canary.cluster, _ = expandStage(cfg.Cluster, one.canary.variables)
 		}
 		if cfg.CORS != nil {
 			one.cors = newCORS(*cfg.CORS, enforced)
@@ -303,6 +342,7 @@ func (s *stages) find(r *http.Request, path string) (*stage, int) {
 type staged struct {
 	*stage       // nil: it is in none
 	among   bool // there are stages
+	named   bool // the path has named the stage
 	variant      // by which it goes
 	canary  bool
 	decided bool
@@ -321,11 +361,12 @@ func (s *stages) enter(r *http.Request, at *staged) *http.Request {
 	one, n := s.find(r, r.URL.EscapedPath())
 	at.stage, at.among = one, true
 	if one != nil {
-		at.variant = variant{one.Variables, one.prefix}
+		at.variant = variant{one.Variables, one.prefix, one.cluster}
 	}
 	if n == 0 {
 		return r
 	}
+	at.named = true
 	// A name has nothing that would be escaped, so both forms begin with it.
 	u := *r.URL
 	if u.Path = u.Path[n:]; u.RawPath != "" {
@@ -424,6 +465,6 @@ func (s *Server) inStage(r *http.Request, d *Dialect, who gate.Principal) (gate.
 		return who, ErrNoRoute
 	}
 	at.decide(r, who, s.sourceOf(r))
-	who.Stage, who.TopicPrefix = at.Name, at.variant.prefix
+	who.Stage, who.TopicPrefix, who.Cluster = at.Name, at.variant.prefix, at.variant.cluster
 	return who, nil
 }

@@ -9,11 +9,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/schema"
 	"github.com/klamm-gateway/klamm/shape"
 )
 
@@ -41,6 +43,20 @@ func stagedServer(t *testing.T, edge Edge) *Server {
 			return RefuseAWS(gate.Denied, http.StatusForbidden, "ForbiddenException", "message", &text)
 		case "late":
 			return ErrBackEndTimeout
+		case "busy":
+			return fmt.Errorf("produce: %w", &gate.Overloaded{Wait: 3 * time.Second})
+		case "limited":
+			return &gate.Limited{Limit: "per-device", Wait: time.Second}
+		case "used":
+			return &gate.Limited{Limit: "bronze", Quota: true, Wait: time.Second}
+		case "blocked":
+			return &Blocked{Rule: "ua"}
+		case "big":
+			return &Blocked{Rule: "big", status: http.StatusRequestEntityTooLarge}
+		case "encoded":
+			return &RepeatError{http.StatusUnsupportedMediaType, "what is br"}
+		case "body":
+			return &shape.Mismatch{Fault: shape.Body, Entries: []shape.Entry{{Violation: schema.Violation{Pointer: "#/device", Keyword: "required", Detail: "is missing"}}}}
 		}
 		return fmt.Errorf("%s", "an inside that nobody must see")
 	}
@@ -126,6 +142,7 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 	s := stagedServer(t, Edge{Stages: []Stage{
 		{Name: "aws", Errors: "aws"}, {Name: "confluent", Errors: "confluent"}, {Name: "problem", Errors: "problem"}, {Name: "native"},
 		{Name: "own", Variables: map[string]string{"v": `"quoted"`}, GatewayResponses: responses}, {Name: "hidden", UnknownRoute: "aws-403"},
+		{Name: "walled", GatewayResponses: []GatewayResponse{{Type: "WAF_FILTERED", Status: 418, Templates: map[string]string{"application/json": `{"t":"$context.error.responseType","r":"$context.routeKey"}`}}}},
 	}})
 	tests := []struct {
 		path   string
@@ -141,6 +158,19 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 		{"/aws/fail/key", nil, 403, `{"message":"Forbidden"}`, "ForbiddenException"},
 		{"/aws/fail/late", nil, 504, `{"message":"Endpoint request timed out"}`, "InternalServerErrorException"},
 		{"/aws/fail/inside", nil, 500, `{"message":"Internal server error"}`, "ApiConfigurationException"},
+		{"/aws/fail/busy", nil, 503, `{"message":"Service Unavailable"}`, "ServiceUnavailableException"},
+		{"/aws/fail/limited", nil, 429, `{"message":"Too Many Requests"}`, "TooManyRequestsException"},
+		{"/aws/fail/used", nil, 429, `{"message":"Limit Exceeded"}`, "LimitExceededException"},
+		{"/aws/fail/blocked", nil, 403, `{"message":"Forbidden"}`, "ForbiddenException"},
+		{"/aws/fail/big", nil, 413, `{"message":"Request Entity Too Large"}`, "ForbiddenException"},
+		{"/aws/fail/encoded", nil, 415, `{"message":"Unsupported Media Type"}`, "BadRequestException"},
+		{"/aws/fail/body", nil, 400, `{"message":"Invalid request body"}`, "BadRequestException"},
+		{"/confluent/fail/body", nil, 422, `{"error_code":42206,"message":"1 problem in the body: #/device: is missing (required)"}`, "BadRequestException"},
+		{"/confluent/fail/busy", nil, 503, `{"error_code":50003,"message":"Service Unavailable"}`, "ServiceUnavailableException"},
+		{"/problem/fail/limited", nil, 429, `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"","violated-policies":["per-device"]}`, "TooManyRequestsException"},
+		{"/problem/fail/busy", nil, 503, `{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Service Unavailable","status":503,"detail":"produce: "}`, "ServiceUnavailableException"},
+		{"/walled/fail/blocked", nil, 418, `{"t":"WAF_FILTERED","r":"GET /fail/{how}"}`, "ForbiddenException"},
+		{"/walled/fail/big", nil, 413, `{"t":"WAF_FILTERED","r":"GET /fail/{how}"}`, "ForbiddenException"},
 		{"/confluent/fail/nobody", nil, 401, `{"error_code":40101,"message":"Unauthorized"}`, "UnauthorizedException"},
 		{"/confluent/nope", nil, 404, `{"error_code":404,"message":"Not Found"}`, "ResourceNotFoundException"},
 		{"/problem/fail/throttled", nil, 429, `{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"Too Many Requests"}`, "TooManyRequestsException"},
@@ -157,6 +187,9 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 			got := askStaged(s, "GET", "http://x"+tt.path, "", tt.header...)
 			if got.Code != tt.status || got.Body.String() != tt.body || got.Header().Get("X-Amzn-Errortype") != tt.kind {
 				t.Errorf("got %d %s %s", got.Code, got.Header().Get("X-Amzn-Errortype"), got.Body)
+			}
+			if strings.HasSuffix(tt.path, "/busy") && got.Header().Get("Retry-After") != "3" {
+				t.Errorf("Retry-After: %q", got.Header().Get("Retry-After"))
 			}
 			if strings.HasPrefix(tt.path, "/own/fail/t") {
 				h := got.Header()
@@ -299,5 +332,84 @@ func TestStagesThatCannotBe(t *testing.T) {
 		if g.Validate(func(string, string) { n++ }); n != 1 {
 			t.Errorf("%+v: %d problems", g, n)
 		}
+	}
+}
+
+// TestProblemsNamePlaces checks that the form problem says where a body is wrong.
+func TestProblemsNamePlaces(t *testing.T) {
+	s := stagedServer(t, Edge{Stages: []Stage{{Name: "problem", Errors: "problem"}}})
+	got := askStaged(s, "GET", "http://x/fail/body", "")
+	var p Problem
+	if err := json.Unmarshal(got.Body.Bytes(), &p); err != nil || got.Header().Get("Content-Type") != "application/problem+json" {
+		t.Fatalf("%v: %s", err, got.Body)
+	}
+	want := Problem{Type: "urn:klamm:problem:validation", Title: "The request does not match its schema", Status: 400, Detail: "1 problem in the body", Instance: p.Instance,
+		Errors: []ProblemEntry{{Pointer: "#/device", Keyword: "required", Detail: "is missing"}}}
+	if diff := cmp.Diff(want, p); diff != "" || !strings.HasPrefix(p.Instance, "urn:uuid:") {
+		t.Error(diff)
+	}
+}
+
+// TestWAFPathsMayNameTheStage checks that a rule for a path means it with the stage and
+// without.
+func TestWAFPathsMayNameTheStage(t *testing.T) {
+	s := stagedServer(t, Edge{Stages: []Stage{{Name: "dev"}, {Name: "prod"}}})
+	s.cfg.Firewall = firewall(t, WAF{Rules: []WAFRule{
+		{Name: "with", Match: WAFMatch{Path: "/prod/topics/secret*"}, Action: "block"}, {Name: "without", Match: WAFMatch{Route: "GET /topics/hidden*"}, Action: "block"},
+		{Name: "not", Match: WAFMatch{Methods: []string{"POST"}, NotPath: "/dev/*"}, Action: "block"},
+	}})
+	for path, want := range map[string]int{
+		"GET /prod/topics/secret1": 403, "GET /dev/topics/secret1": 200, "GET /prod/topics/hidden": 403, "GET /dev/topics/hidden": 403, "GET /prod/topics/x": 200,
+		"POST /dev/topics/x": 200, "POST /prod/topics/x": 403,
+	} {
+		method, url, _ := strings.Cut(path, " ")
+		if got := askStaged(s, method, "http://x"+url, "").Code; got != want && !(want == 403 && got == http.StatusTeapot) {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+}
+
+// TestLinksNameTheStage checks that links lead back into the stage that the path has
+// named.
+func TestLinksNameTheStage(t *testing.T) {
+	s := stagedServer(t, Edge{Stages: []Stage{{Name: "dev"}, {Name: "prod", Hosts: []string{"prod.example"}}}})
+	public, err := NewLinks("https://kafka.example/base", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string][2]string{
+		"http://x/dev/topics/t": {"http://x/dev", "https://kafka.example/base/dev"}, "http://prod.example/topics/t": {"http://prod.example", "https://kafka.example/base"},
+	} {
+		r, _ := s.place(httptest.NewRequest("GET", url, nil))
+		if got := [2]string{Links{}.Base(r), public.Base(r)}; got != want {
+			t.Errorf("%s: %v, want %v", url, got, want)
+		}
+	}
+}
+
+func TestStagesNameClustersThatThereAre(t *testing.T) {
+	canary := &Canary{Percent: json.RawMessage("5"), Variables: map[string]string{"c": "us"}}
+	tests := []struct {
+		name  string
+		stage Stage
+		want  []string
+	}{
+		{"none", Stage{Name: "a"}, nil},
+		{"one", Stage{Name: "a", Cluster: "eu"}, nil},
+		{"by a variable", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}}, nil},
+		{"unknown", Stage{Name: "a", Cluster: "asia"}, []string{`[0].cluster: there is no cluster "asia" in kafka.clusters`}},
+		{"unknown in a canary", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}, Canary: canary}, []string{`[0].cluster: there is no cluster "us" in kafka.clusters`}},
+		{"unknown variable", Stage{Name: "a", Cluster: "${stage.x}"}, []string{"cluster: ${stage.x} is no variable of the stage"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			report := func(path, problem string) { got = append(got, path+": "+problem) }
+			tt.stage.Validate(report)
+			ValidateStages([]Stage{tt.stage}, []string{"eu"}, report)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -2,8 +2,10 @@ package front
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -110,5 +112,72 @@ func TestAStreamLeavesItsConnectionWell(t *testing.T) {
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("request %d: status %d, %s", i, resp.StatusCode, said)
 		}
+	}
+}
+
+// An event of a stream that is compressed must be there before the next one is made.
+func TestEventStreamsAreCompressedWhereThatIsAsked(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		streams bool
+		accept  string
+		want    string
+	}{
+		{"asked and accepted", true, "gzip", "gzip"},
+		{"asked, not accepted", true, "identity", ""},
+		{"not asked", false, "gzip", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			next := make(chan struct{}, 3)
+			d := Dialect{
+				Name: "streaming", Prefixes: []string{"/"},
+				Routes: []Route{{Name: "stream", Pattern: "GET /", Public: true, Streams: true, Serve: func(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
+					w.Header().Set("Content-Type", eventStream)
+					for i := range 3 {
+						_, _ = fmt.Fprintf(w, "data: %d\n\n", i)
+						if err := http.NewResponseController(w).Flush(); err != nil {
+							return err
+						}
+						select {
+						case <-next:
+						case <-r.Context().Done():
+						}
+					}
+					return nil
+				}}},
+				WriteError: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusInternalServerError) },
+			}
+			s := New(Config{Dialects: []Dialect{d}, Compression: Compression{Streams: c.streams}, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler)})
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _ = s.Serve(l) }()
+			defer func() { _ = s.Shutdown(t.Context()) }()
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/", nil)
+			req.Header.Set("Accept-Encoding", c.accept)
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if got := resp.Header.Get("Content-Encoding"); got != c.want {
+				t.Fatalf("Content-Encoding is %q, want %q", got, c.want)
+			}
+			var body io.Reader = resp.Body
+			if c.want != "" {
+				if body, err = gzip.NewReader(resp.Body); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i, lines := 0, bufio.NewReader(body); i < 3; i++ {
+				line, err := lines.ReadString('\n')
+				if want := fmt.Sprintf("data: %d\n", i); line != want {
+					t.Fatalf("got %q (%v), want %q", line, err, want)
+				}
+				_, _ = lines.ReadString('\n')
+				next <- struct{}{}
+			}
+		})
 	}
 }

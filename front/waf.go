@@ -65,7 +65,8 @@ type WAFMatch struct {
 	// IPFile names a file with one of them a line, in which '#' begins a comment. It
 	// is read again with the configuration.
 	IPFile string `yaml:"ip_file"`
-	// Path is a path in which * stands for anything.
+	// Path is a path in which * stands for anything: with the name of the stage before
+	// it, or without.
 	Path string `yaml:"path"`
 	// NotPath is one that it must not be.
 	NotPath string `yaml:"not_path"`
@@ -216,7 +217,7 @@ type Firewall struct {
 
 type wafRule struct {
 	WAFRule
-	ips     []netip.Prefix
+	ips     *addresses
 	byIP    bool
 	headers []wafHeader
 	rate    *rateCounter // nil: the rule holds at any rate
@@ -250,13 +251,15 @@ func NewFirewall(cfg WAF, read func(path string) ([]byte, error)) (*Firewall, er
 				}
 			}
 		}
+		prefixes := make([]netip.Prefix, 0, len(lines))
 		for _, line := range lines {
 			prefix, err := parsePrefix(line)
 			if err != nil {
 				return nil, fmt.Errorf("waf: rule %q: %q is not an address or a prefix", r.Name, line)
 			}
-			one.ips = append(one.ips, prefix)
+			prefixes = append(prefixes, prefix)
 		}
+		one.ips = newAddresses(prefixes)
 		for name, expression := range r.Match.Header {
 			compiled, err := regexp.Compile(expression)
 			if err != nil {
@@ -321,12 +324,9 @@ func (f *Firewall) check(r *http.Request, source netip.Addr, m *Metrics) (rule s
 	if len(f.cfg.Hosts) > 0 && !f.hosts(r.Host) {
 		return "hosts", 0, &Blocked{Rule: "hosts", status: http.StatusMisdirectedRequest}
 	}
-	path := r.URL.Path
-	if len(path) > 1 {
-		path = strings.TrimSuffix(path, "/")
-	}
+	paths := wafPaths(r)
 	for _, one := range f.rules {
-		hit, unknown := one.matches(r, path, source)
+		hit, unknown := one.matches(r, paths, source)
 		if unknown && one.Action == "block" && (bodyLimit == 0 || one.Match.ContentLengthGT < bodyLimit) {
 			bodyLimit = max(one.Match.ContentLengthGT, 1)
 		}
@@ -342,6 +342,19 @@ func (f *Firewall) check(r *http.Request, source netip.Addr, m *Metrics) (rule s
 		}
 	}
 	return "", bodyLimit, nil
+}
+
+// wafPaths are the paths by which rules know a request: the one in its stage, and with
+// the stage before it.
+func wafPaths(r *http.Request) []string {
+	path := r.URL.Path
+	if len(path) > 1 {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if at := stagedOf(r); at != nil && at.named {
+		return []string{path, "/" + at.Name + strings.TrimSuffix(path, "/")}
+	}
+	return []string{path}
 }
 
 // hosts says whether a request may name a host.
@@ -361,14 +374,19 @@ func (f *Firewall) hosts(host string) bool {
 
 // matches says whether a request is what the rule is about; unknown: it would be if
 // its body is longer than the rule says, which nobody knows yet.
-func (r *wafRule) matches(req *http.Request, path string, source netip.Addr) (hit, unknown bool) {
+func (r *wafRule) matches(req *http.Request, paths []string, source netip.Addr) (hit, unknown bool) {
 	m := &r.Match
-	if r.byIP && !slices.ContainsFunc(r.ips, func(p netip.Prefix) bool { return p.Contains(source) }) {
+	one := func(pattern string) bool {
+		return slices.ContainsFunc(paths, func(path string) bool { return glob(pattern, path) })
+	}
+	routed := func(pattern string) bool {
+		return slices.ContainsFunc(paths, func(path string) bool { return route(pattern, req.Method, path) })
+	}
+	if r.byIP && !r.ips.contains(source) {
 		return false, false
 	}
 	if len(m.Methods) > 0 && !slices.Contains(m.Methods, req.Method) ||
-		m.Path != "" && !glob(m.Path, path) || m.NotPath != "" && glob(m.NotPath, path) ||
-		m.Route != "" && !route(m.Route, req.Method, path) || m.NotRoute != "" && route(m.NotRoute, req.Method, path) {
+		m.Path != "" && !one(m.Path) || m.NotPath != "" && one(m.NotPath) || m.Route != "" && !routed(m.Route) || m.NotRoute != "" && routed(m.NotRoute) {
 		return false, false
 	}
 	for _, h := range r.headers {
