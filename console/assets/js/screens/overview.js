@@ -1,0 +1,98 @@
+// Overview: what is wrong now, what is behind, what has changed, and how it has gone.
+import { h, put } from '../dom.js';
+import { get, Problem } from '../api.js';
+import { title, section, link, badge, stats, stat, notice, problem, empty, table, field, commands } from '../ui.js';
+import { count, span, time, ago } from '../format.js';
+import { trends, writes, spanOf } from '../trends.js';
+
+export async function show(view) {
+  const wrong = h('div');
+  const numbers = h('div');
+  const behind = h('div');
+  const changes = h('div');
+  const charts = h('div');
+  let refresh;
+  const draw = (width) => {
+    let box;
+    [box, refresh] = trends([
+      { title: 'Requests', write: writes.rate, series: [['requests_2xx', 'served'], ['requests_4xx', 'refused'], ['requests_5xx', 'failed']] },
+      { title: 'Time to answer', write: writes.seconds, series: [['latency_p50', 'half within'], ['latency_p95', '95 %'], ['latency_p99', '99 %']] },
+      { title: 'Records', write: writes.rate, series: [['records', 'written'], ['delivered', 'delivered by pipes'], ['failed', 'failed attempts']] },
+      { title: 'Behind', write: writes.count, series: [['lag', 'records that pipes have not done with']] },
+      { title: 'Bytes written', write: (v) => writes.bytes(v) + '/s', series: [['bytes', 'keys and values']] },
+      { title: 'Memory', write: writes.bytes, series: [['memory', 'resident']] },
+    ], { span: width, signal: view.signal });
+    put(charts, box);
+  };
+  draw(spanOf(view));
+  view.draw(title('Overview'), wrong, numbers, h('div.grid2', section('The longest behind', behind), section('What changed last', changes)),
+    h('div.filters', field('Charts of the last', { options: [['1h', 'hour'], ['24h', 'day']], value: spanOf(view), onchange: (v) => { view.set({ span: v === '1h' ? null : v }); draw(v); refresh().catch(() => {}); } })),
+    charts, commands({ curl: { path: '/klamm/v1/status' }, klamm: 'status' }));
+  const part = (box, act) => act().catch((e) => { if (e.name !== 'AbortError') put(box, problem(e)); });
+  view.every(5, () => Promise.all([
+    part(wrong, () => look(view, wrong, numbers, behind)), part(charts, () => refresh()),
+  ]));
+  view.every(20, () => part(changes, () => changed(view, changes)));
+}
+
+// maybe is null for what is not there, or not for the caller.
+const maybe = (of) => of.catch((e) => { if (e instanceof Problem && [403, 404, 409, 501].includes(e.status)) return null; throw e; });
+
+async function look(view, wrong, numbers, behind) {
+  const [status, pipes, targets, members] = await Promise.all([
+    get('/klamm/v1/status', view.signal), maybe(get('/klamm/v1/pipes?limit=1000', view.signal)),
+    maybe(get('/klamm/v1/targets?limit=1000', view.signal)), maybe(get('/klamm/v1/members', view.signal)),
+  ]);
+  const rows = pipes ? pipes.pipes : [];
+  const down = targets ? targets.targets.filter((t) => t.state !== 'closed') : [];
+  const missing = members ? members.members.filter((m) => m.problem) : [];
+  const letters = rows.filter((p) => p.counts && p.counts.dead_lettered);
+  const said = [];
+  for (const p of status.problems) said.push(notice('bad', h('strong', 'klamm is not ready: '), p));
+  if (status.catalog) said.push(notice('bad', h('strong', 'The topic of definitions cannot be used: '), status.catalog));
+  for (const w of status.wrong.slice(0, 20)) {
+    said.push(notice(w.state === 'running' ? 'warn' : 'bad', h('strong', `Pipe ${w.state}: `), link('#/pipes/' + encodeURIComponent(w.pipe), w.pipe), w.reason ? ' – ' + w.reason : ''));
+  }
+  if (status.wrong.length > 20) said.push(notice('bad', `${count(status.wrong.length - 20)} more pipes are halted or fail. `, link('#/pipes?state=halted', 'Show them')));
+  for (const t of down.slice(0, 10)) said.push(notice('bad', h('strong', 'Target down: '), link('#/targets?search=' + encodeURIComponent(t.endpoint), t.endpoint), `, for ${count(t.pipes_count)} ${t.pipes_count === 1 ? 'pipe' : 'pipes'}`));
+  for (const m of missing) said.push(notice('warn', h('strong', 'A process does not answer: '), m.address || m.id, ' – ', m.problem));
+  if (letters.length) {
+    const sum = letters.reduce((n, p) => n + p.counts.dead_lettered, 0);
+    said.push(notice('warn', h('strong', `${count(sum)} ${sum === 1 ? 'record was' : 'records were'} given up`), ' since the pipes began to run: ', letters.slice(0, 5).map((p, i) => [i ? ', ' : '', link('#/letters/' + encodeURIComponent(p.pipe), p.pipe)]), letters.length > 5 ? ' and others.' : '.'));
+  }
+  put(wrong, said.length ? said : notice('good', h('strong', 'Nothing is wrong.'), ' klamm is ready', rows.length ? ', every pipe runs and every target answers.' : '.'));
+  const states = Object.entries(status.states);
+  put(numbers, stats(
+    stat('klamm', badge(status.ready ? '● ready' : '■ not ready', status.ready ? 'good' : 'bad'), status.version),
+    stat('Pipes', count(states.reduce((n, [, v]) => n + v, 0)), states.map(([k, v]) => `${count(v)} ${k}`).join(', ') || 'none yet'),
+    stat('Records behind', pipes ? count(rows.reduce((n, p) => n + p.lag, 0)) : '–', pipes && pipes.next ? 'of the first 1,000 pipes' : 'of all pipes'),
+    stat('Processes', members ? count(members.members.length) : '–', missing.length ? `${missing.length} without an answer` : 'of this cluster'),
+    stat('Brokers', count(status.brokers.length), status.brokers[0])));
+  const late = rows.filter((p) => p.lag > 0).sort((x, y) => (y.behind_seconds ?? -1) - (x.behind_seconds ?? -1) || y.lag - x.lag).slice(0, 10);
+  put(behind, table([
+    { name: 'Pipe', of: (p) => p.pipe },
+    { name: 'Behind', number: true, of: (p) => (p.behind_seconds === null || p.behind_seconds === undefined ? '–' : span(p.behind_seconds)) },
+    { name: 'Records', number: true, of: (p) => count(p.lag) },
+    { name: 'State', of: (p) => p.state },
+  ], late, { caption: 'Pipes that have records before them, the oldest record first', note: pipes && pipes.next ? 'Of the first 1,000 pipes.' : late.length < 10 ? 'These are all.' : 'The first ten.',
+    href: (p) => '#/pipes/' + encodeURIComponent(p.pipe),
+    none: !pipes ? empty('You may not look at pipes here.') : rows.length ? empty('No pipe is behind.') : empty('There are no pipes yet. ', link('#/start', 'Getting started'), ' makes one.') }));
+}
+
+async function changed(view, box) {
+  const [definitions, configuration] = await Promise.all([maybe(get('/klamm/v1/definitions', view.signal)), maybe(get('/klamm/v1/configuration', view.signal))]);
+  const all = [];
+  for (const d of (definitions && (definitions.definitions || definitions.pipes)) || []) {
+    if (d.changed) all.push({ at: d.changed, what: ['Pipe ', link('#/pipes/' + encodeURIComponent(d.pipe), d.pipe), d.version > 1 || d.before ? ' changed' : ' made'], by: d.by });
+  }
+  for (const g of (configuration && configuration.generations) || []) {
+    all.push({ at: g.since, what: g.generation === 1 ? 'klamm started' : `Configuration ${g.generation} counts`, by: g.hash && h('span.mono', g.hash.slice(0, 8)) });
+  }
+  all.sort((x, y) => new Date(y.at) - new Date(x.at));
+  put(box, table([
+    { name: 'When', of: (c) => h('span', { title: time(c.at) }, ago(c.at)) },
+    { name: 'What', of: (c) => c.what },
+    { name: 'By', of: (c) => c.by || '–' },
+  ], all.slice(0, 10), { caption: 'Definitions of pipes and configurations of this process', complete: all.length <= 10 || undefined, note: all.length > 10 ? 'The last ten.' : undefined, none: empty('Nothing has changed yet.') }),
+  h('p.dim', 'Who did what is in the ', link('#/audit', 'audit log'), '.'));
+}

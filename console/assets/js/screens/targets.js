@@ -1,0 +1,48 @@
+// Targets: what klamm delivers to, how that goes, and what the breakers think.
+import { h, put } from '../dom.js';
+import { get, query } from '../api.js';
+import { title, link, badge, problem, empty, table, field, commands } from '../ui.js';
+import { count, span } from '../format.js';
+
+const states = { closed: ['● up', 'good'], open: ['■ down', 'bad'], probing: ['◐ probing', 'warn'] };
+
+export async function show(view) {
+  const { q } = view;
+  const body = h('div');
+  let limit = Number(q.get('limit')) || 100;
+  const load = async () => {
+    try {
+      const page = await get(query('/klamm/v1/targets', { limit, search: q.get('search') }), view.signal);
+      if (body.querySelector(':focus-within')) return;
+      put(body, table([
+        { name: 'Target', of: (t) => [h('strong', t.endpoint || 'klamm itself'), h('div.dim', t.kinds.join(', '))] },
+        { name: 'State', of: (t) => [badge(...(states[t.state] || [t.state])), t.next_probe && h('div.dim', probe(t.next_probe)), t.pipes_down && t.pipes_count > 1 ? h('div.dim', `for ${count(t.pipes_down)} of ${count(t.pipes_count)} pipes`) : null] },
+        { name: 'Success', number: true, of: (t) => (t.attempts ? [success(t), h('div.dim', `of ${count(t.attempts)}`)] : '–') },
+        { name: 'p50', number: true, of: (t) => (t.p50_ms === undefined ? '–' : span(t.p50_ms / 1000)) },
+        { name: 'p95', number: true, of: (t) => (t.p95_ms === undefined ? '–' : span(t.p95_ms / 1000)) },
+        { name: 'In flight', number: true, of: (t) => [`${count(t.in_flight)} of ${count(t.allowed)}`, t.allowed < t.most && h('div', badge(`slowed down from ${count(t.most)}`, 'warn'))] },
+        { name: 'Waiting', number: true, of: (t) => count(t.held) },
+        { name: 'Pipes', of: (t) => [t.pipes.map((p, i) => [i ? ', ' : '', p.startsWith('klamm.rule.') || p.startsWith('klamm.archive.') ? p : link('#/pipes/' + encodeURIComponent(p), p)]), t.pipes_count > t.pipes.length && ` and ${count(t.pipes_count - t.pipes.length)} more`, t.ailing_addresses ? h('div.dim', `${count(t.ailing_addresses)} of its addresses fail`) : null] },
+      ], page.targets, {
+        caption: `What ${page.process ? 'process ' + page.process : 'klamm'} delivers to; success and times are of the latest 64 attempts of each pipe`, complete: !page.next,
+        more: page.next && limit < 10000 ? () => { limit += 100; view.set({ limit }); return load(); } : null,
+        none: q.get('search') ? empty('No target has that in its name.') : empty('Nothing is delivered to yet. ', link('#/pipes?create=yes', 'Make a pipe'), ', or a rule on an ', link('#/bus', 'event bus'), '.'),
+      }));
+    } catch (e) { if (e.name !== 'AbortError') put(body, problem(e)); }
+  };
+  let typing;
+  view.draw(title('Targets'),
+    h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ search: v }); load(); }, 250); } })),
+    body, commands({ curl: { path: query('/klamm/v1/targets', { limit: 100, search: q.get('search') }) } }));
+  view.every(5, load);
+}
+
+const success = (t) => {
+  const percent = (100 * t.succeeded) / t.attempts;
+  return badge(`${percent === 100 ? '100' : percent.toFixed(1)} %`, percent >= 99 ? 'good' : percent >= 90 ? 'warn' : 'bad');
+};
+
+function probe(at) {
+  const s = (new Date(at).getTime() - Date.now()) / 1000;
+  return s > 0 ? `next probe in ${span(s)}` : 'a probe is due';
+}
