@@ -27,14 +27,17 @@ func (a *App) guard(metrics prometheus.Registerer) (err error) {
 		a.policies = gate.NewPolicies(a.law, a.cluster, a.cfg.Kafka.Identity == kafka.IdentityPassthrough, a.log)
 		policies = append(policies, a.law)
 	}
+	if a.roles = a.law; a.roles == nil {
+		if a.roles, err = gate.NewAuthority(a.lawOf(a.cfg), a.cluster, nil, a.log); err != nil {
+			return err
+		}
+	}
 	a.gate = gate.New(a.cluster, policies...)
 	a.gate.Bound(a.cfg.Sizes.RecordsPerRequest())
 	a.protection = gate.NewProtection(a.cfg.Adaptive, metrics)
 	a.gate.Protect(a.protection)
+	metrics.MustRegister(a.gate.Decisions(), a.gate.Produced())
 	a.cluster.WatchPauses(a.protection.Pause)
-	if a.cfg.Audit == (gate.AuditConfig{}) {
-		return nil
-	}
 	if a.audit, err = gate.NewAudit(a.cfg.Audit, a.cluster, metrics, a.log); err != nil {
 		return err
 	}
@@ -51,6 +54,7 @@ func lawful(cfg *config.Config) bool {
 // made at run time.
 func (a *App) lawOf(cfg *config.Config) gate.Law {
 	law := lawOf(cfg)
+	law.Cluster = a.homeARN(cfg)
 	inFile := law.Known
 	law.Known = func(ctx context.Context, name string) (gate.Principal, bool) {
 		who, ok := inFile(ctx, name)
@@ -67,6 +71,12 @@ func (a *App) lawOf(cfg *config.Config) gate.Law {
 func (a *App) awaitAccess(ctx context.Context) {
 	if a.policies != nil && a.policies.Await(ctx) != nil {
 		return
+	}
+	if a.law != nil && a.cfg.Kafka.Identity != kafka.IdentityPassthrough {
+		select {
+		case <-a.defined.store.Opened(): // with the policies of clusters
+		case <-ctx.Done():
+		}
 	}
 	if keys := a.keys(); keys != nil {
 		_ = keys.Await(ctx)

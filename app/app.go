@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,9 +28,12 @@ import (
 	"github.com/klamm-gateway/klamm/front/klamm"
 	"github.com/klamm-gateway/klamm/front/light"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/history"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/peer"
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/registry"
+	"github.com/klamm-gateway/klamm/schema"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
@@ -72,9 +76,13 @@ type App struct {
 
 	identities   *kafka.Identities // callers' own clients of cluster; nil: every call is klamm's own
 	gate         *gate.Gate
-	law          *gate.Authority // decides for the gate; nil: everybody may do everything
-	policies     *gate.Policies  // of law, those that are made at run time
-	audit        *gate.Audit     // nil: there is none
+	subjects     schema.Registry // the embedded one; nil: there is none
+	schemas      schemas
+	embedded     *registry.Registry // the same; nil: there is none
+	law          *gate.Authority    // decides for the gate; nil: everybody may do everything
+	roles        *gate.Authority    // decides on the roles of functions: law, or one beside the gate
+	policies     *gate.Policies     // of law, those that are made at run time
+	audit        *gate.Audit        // nil: there is none
 	claims       *gate.Claims
 	invalid      *prometheus.CounterVec // counts records that break the rules of their topics
 	limits       *gate.Limits           // nil: there are none
@@ -83,6 +91,7 @@ type App struct {
 	server       *front.Server
 	runner       *pipe.Runner
 	defined      defined
+	connect      connectors
 	functions    functions
 	objects      objects
 	registry     *prometheus.Registry
@@ -94,10 +103,14 @@ type App struct {
 	now          generation // what counts; only a reload changes it
 	loaded       stamp      // of the configuration file
 	reloads      *reloads
+	past         generations
 	retired      sync.WaitGroup // parts that were replaced, until they are freed
 	started      time.Time      // when New was called
 	stopping     atomic.Bool
 	stop         chan struct{} // closed when klamm begins to stop
+	trends       *history.Keeper
+	recent       front.Recent
+	sessionSeed  []byte // what sessions of the console are sealed with, unless the configuration says
 }
 
 // ErrOpenDoor says that klamm would serve everybody on an address that others
@@ -108,7 +121,8 @@ var ErrOpenDoor = errors.New("no authentication is configured")
 // embedded broker. It does not wait for brokers. A part that fails undoes the
 // others.
 func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err error) {
-	a := &App{cfg: cfg, opts: opts, log: opts.Log, started: time.Now().UTC().Truncate(time.Second), stop: make(chan struct{})}
+	a := &App{cfg: cfg, opts: opts, log: opts.Log, started: time.Now().UTC().Truncate(time.Second), stop: make(chan struct{}), sessionSeed: make([]byte, 32)}
+	_, _ = rand.Read(a.sessionSeed)
 	if opts.Source != nil {
 		a.loaded = stampOf(opts.Source.Path)
 	}
@@ -134,9 +148,14 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if err = a.openClusters(); err != nil {
 		return nil, err
 	}
+	a.embedRegistry()
+	if err = a.openSchemas(ctx); err != nil {
+		return nil, err
+	}
 	registry := prometheus.NewRegistry()
 	a.registry = registry
 	registry.MustRegister(a.doors[0].limit)
+	a.schemas.observe(registry)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	egress, err := target.NewEgress(cfg.Egress.Allow, opts.Broker != nil)
 	if err != nil {
@@ -150,13 +169,15 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 		a.tracer = trace.Open(opts.Trace, trace.NewMetrics(registry), a.log)
 	}
 	a.runner, err = pipe.New(pipe.Config{
-		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.Kinds(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
-		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, Invoke: a.invoke, PutObject: a.putObject(), Tracer: a.tracer,
+		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
+		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, LenientTemplates: cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry,
 	}, cfg.Pipes)
 	if err != nil {
 		return nil, err
 	}
 	a.now.cfg = cfg
+	a.past.back = make(chan chan error)
+	a.past.took(cfg)
 	if a.now.links, a.now.firewall, err = wallOf(cfg); err != nil {
 		return nil, err
 	}
@@ -164,6 +185,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	if err = a.guard(registry); err != nil {
 		return nil, err
 	}
+	a.gate.UseSchemas(a.schemas.client)
 	if err = a.validate(registry); err != nil {
 		return nil, err
 	}
@@ -208,8 +230,9 @@ func (a *App) dialects(g generation) []front.Dialect {
 		azure1.Dialect(a.gate, g.cfg.Rest.V1),
 		light.Dialect(a.gate),
 		klamm.Dialect(klamm.Config{
-			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, Policies: a.policies,
+			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, History: a.history(), Policies: a.policies, Buses: a.defined.buses,
 			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain, Started: a.started, Peers: a.peers,
+			Trends: a.trends, Recent: &a.recent, Console: g.cfg.Console.On(), Auth: g.auth, Account: g.cfg.AWS.Account,
 		}),
 	}
 }
@@ -261,6 +284,7 @@ func (a *App) Run(ctx context.Context) error {
 	parts.Go(func() { a.announce(pipesCtx) })
 	parts.Go(func() { a.join(pipesCtx) })
 	a.follow(pipesCtx, &parts)
+	parts.Go(func() { a.trends.Run(pipesCtx) })
 	parts.Go(func() { a.watch(pipesCtx) })
 	for _, d := range a.doors {
 		if d.tls != nil {
@@ -368,6 +392,8 @@ func (a *App) close() {
 	if a.claims != nil {
 		a.claims.Close()
 	}
+	a.schemas.close()
+	a.closeRegistry()
 	for _, c := range a.further {
 		if c != nil { // nil: it could not be opened
 			c.Close()

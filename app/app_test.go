@@ -38,6 +38,12 @@ type running struct {
 // start runs klamm with a configuration file's text until the test ends.
 func start(t *testing.T, text, data string) *running {
 	t.Helper()
+	return startFrom(t, text, data, nil)
+}
+
+// startFrom is start for a klamm that reads its configuration again.
+func startFrom(t *testing.T, text, data string, from *app.Source) *running {
+	t.Helper()
 	cfg, problems := config.Load([]byte(text), all.Kinds())
 	if len(problems) > 0 {
 		t.Fatalf("configuration: %v", problems)
@@ -46,7 +52,7 @@ func start(t *testing.T, text, data string) *running {
 	kept := &testLog{t: t}
 	log := slog.New(slog.NewTextHandler(kept, nil))
 	ready := make(chan struct{})
-	opts := app.Options{Log: log, Ready: func(string, []string) { close(ready) }}
+	opts := app.Options{Log: log, Source: from, Ready: func(string, []string) { close(ready) }}
 	if brokers := os.Getenv("KLAMM_TEST_BROKERS"); brokers != "" {
 		cfg.Kafka.Brokers = strings.Split(brokers, ",")
 	} else {

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -15,9 +16,12 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/aws"
 	"github.com/klamm-gateway/klamm/front/klamm"
+	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/replay"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
+	"github.com/klamm-gateway/klamm/tick"
 )
 
 // defined is what is defined while klamm runs.
@@ -25,6 +29,11 @@ type defined struct {
 	store       *catalog.Store
 	definitions *catalog.Definitions
 	mappings    *catalog.Definitions
+	rules       *catalog.Definitions
+	archives    *catalog.Definitions
+	ticks       *tick.Clock
+	replays     *replay.Runner
+	buses       *gate.Buses
 	aws         *aws.API
 }
 
@@ -41,8 +50,14 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 	for _, c := range a.cfg.Kafka.Clusters {
 		clusters = append(clusters, aws.Cluster{Name: c.Name, ARNs: c.ARNs, Brokers: c.Brokers})
 	}
+	a.ruleClusters()
+	bus := a.cfg.Bus.WithDefaults()
+	d.buses = gate.NewBuses(gate.BusesConfig{
+		Gate: a.gate, Store: d.store, Cluster: a.cluster, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, MaxEntries: bus.Entries, Strict: bus.Unknown == "refuse",
+		Metrics: metrics, Log: a.log,
+	})
 	d.aws = aws.New(aws.Config{
-		Gate: a.gate, Store: d.store, Seal: seal, Pipes: a.runner, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region,
+		Gate: a.gate, Authority: a.roles, Store: d.store, Seal: seal, Pipes: a.runner, Buses: d.buses, Bus: bus, Version: a.opts.Version, Metrics: metrics, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, StopPipesAfter: a.cfg.AWS.StopPipesAfter,
 		Brokers: a.Brokers, Clusters: clusters, Egress: egress, Transport: transport, Log: a.log, Mapping: a.cfg.ESM,
 		Function: func(ctx context.Context, name string) bool {
 			for _, f := range a.cfg.Functions {
@@ -55,14 +70,40 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 		},
 	})
 	d.definitions = catalog.NewDefinitions(catalog.DefinitionsConfig{
-		Store: d.store, InFile: a.cfg.Pipes, Compile: a.compile, Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
+		Store: d.store, InFile: a.cfg.Pipes, Compile: catalog.One(a.compile), Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
 	})
 	d.mappings = catalog.NewDefinitions(catalog.DefinitionsConfig{
-		Store: d.store, Kind: catalog.KindMapping, Compile: d.aws.CompileMapping, Suspends: d.aws.Suspends, Set: a.runner.Set, Log: a.log,
-		Remove: func(uuid string) { a.runner.Remove(catalog.MappingPipe(uuid)) },
+		Store: d.store, Kind: catalog.KindMapping, Compile: catalog.One(d.aws.CompileMapping), Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
 	})
+	known := after(2, a.runner.OpenBuses) // of rules and of archives
+	d.rules = catalog.NewDefinitions(catalog.DefinitionsConfig{
+		Store: d.store, Kind: catalog.KindRule, Compile: d.aws.CompileRule, Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Known: known, Log: a.log,
+	})
+	d.archives = catalog.NewDefinitions(catalog.DefinitionsConfig{
+		Store: d.store, Kind: catalog.KindArchive, Compile: catalog.One(d.aws.CompileArchive), Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Known: known, Log: a.log,
+	})
+	d.ticks = tick.New(tick.Config{
+		Cluster: a.cluster, Store: d.store, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Metrics: metrics, Log: a.log,
+		RuleARN: func(rule string) string {
+			return "arn:aws:events:" + a.cfg.AWS.Region + ":" + a.cfg.AWS.Account + ":rule/" + rule
+		},
+		Ensure: func(ctx context.Context) error { return d.buses.Ensure(ctx, catalog.DefaultBus) },
+	})
+	d.replays = replay.New(replay.Config{Cluster: a.cluster, Store: d.store, Rate: bus.ReplayRate, Metrics: metrics, Log: a.log})
 	d.aws.Use(d.definitions, d.mappings)
+	a.openConnect()
+	a.roles.Watch(d.mappings.Again)
 	return a.openFunctions(d.store, metrics)
+}
+
+// after returns a function that calls another one when it is called for the nth time.
+func after(n int32, call func()) func() {
+	var calls atomic.Int32
+	return func() {
+		if calls.Add(1) == n {
+			call()
+		}
+	}
 }
 
 // compile makes a pipe that can be run of what lies in the catalog.
@@ -116,10 +157,12 @@ func (a *App) dialectsOfCatalog(dialects []front.Dialect) []front.Dialect {
 		for j, route := range dialects[i].Routes {
 			if route.Pattern == "POST /{$}" {
 				dialects[i].Routes[j].Serve = a.defined.aws.Events(route.Serve)
+				dialects[i].Routes[j].Repeat = front.RepeatOffered // of PutEvents
+				dialects[i].WriteError = a.defined.aws.EventsErrors(dialects[i].WriteError)
 			}
 		}
 	}
-	return append(dialects, a.defined.aws.Pipes(), a.defined.aws.Lambda(a.functions.gate))
+	return append(dialects, a.defined.aws.Pipes(), a.defined.aws.ClusterPolicies(), a.defined.aws.Lambda(a.functions.gate), a.connect.api.Dialect())
 }
 
 // catalogOf is what klamm's own API needs of it.
@@ -132,4 +175,9 @@ func (a *App) follow(ctx context.Context, parts *sync.WaitGroup) {
 	parts.Go(func() { a.defined.store.Run(ctx) })
 	parts.Go(func() { a.defined.definitions.Run(ctx) })
 	parts.Go(func() { a.defined.mappings.Run(ctx) })
+	parts.Go(func() { a.defined.rules.Run(ctx) })
+	a.followConnectors(ctx, parts)
+	parts.Go(func() { a.defined.archives.Run(ctx) })
+	parts.Go(func() { a.defined.ticks.Run(ctx) })
+	parts.Go(func() { a.defined.replays.Run(ctx) })
 }

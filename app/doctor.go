@@ -3,21 +3,26 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/certificate"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 )
 
@@ -29,7 +34,8 @@ const (
 
 // Doctor goes every way out of klamm that a configuration names, to Kafka, to targets
 // and to those who say who callers are, and reports what it finds, as soon as it does.
-// It delivers nothing, changes nothing and needs no running klamm.
+// It delivers nothing, changes nothing and needs no running klamm. Of targets it asks for
+// the head of what is at their URL.
 func Doctor(ctx context.Context, cfg *config.Config, report func(kafka.Finding)) {
 	for _, err := range Check(ctx, cfg) {
 		if !strings.HasPrefix(err.Error(), "kafka") { // which is told in its place
@@ -42,7 +48,13 @@ func Doctor(ctx context.Context, cfg *config.Config, report func(kafka.Finding))
 		kafka.Diagnose(ctx, f.Name, f.Config(k), kafka.Needs{}, report)
 	}
 	d := &doctor{cfg: cfg, report: report, asked: map[string]bool{}}
+	var err error
+	if d.egress, err = target.NewEgress(cfg.Egress.Allow, false); err != nil { // which the configuration has told
+		d.egress, _ = target.NewEgress(nil, false)
+	}
 	d.targets(ctx)
+	d.functions(ctx)
+	d.registry(ctx)
 	d.issuers(ctx)
 }
 
@@ -65,6 +77,7 @@ func needsOf(cfg *config.Config) kafka.Needs {
 type doctor struct {
 	cfg    *config.Config
 	report func(kafka.Finding)
+	egress *target.Egress
 	asked  map[string]bool // addresses, each of which is looked at once
 }
 
@@ -72,58 +85,113 @@ func (d *doctor) problem(check, at, found, try string) {
 	d.report(kafka.Finding{Level: kafka.FoundProblem, Check: check, At: at, Found: found, Try: try})
 }
 
-// targets looks whether the servers can be reached that pipes deliver to. No request
-// is sent: they may act on it.
+// targets looks whether the servers can be reached that pipes deliver to, and answer.
 func (d *doctor) targets(ctx context.Context) {
-	egress, err := target.NewEgress(d.cfg.Egress.Allow, false)
-	if err != nil {
-		d.problem("config", "egress", err.Error(), "klamm check says the same")
-		return
-	}
 	for _, p := range d.cfg.Pipes {
 		var c struct {
 			URL      string `json:"url"`
 			Endpoint string `json:"endpoint"`
+			TLS      struct {
+				CA         secret.Ref `json:"ca"`
+				ServerName string     `json:"server_name"`
+			} `json:"tls"`
 		}
 		if json.Unmarshal(p.Target.Config, &c) != nil {
 			continue
 		}
+		trust := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
+		if text, err := secret.Local(ctx, c.TLS.CA); err == nil && text != "" { // a file that is missing is told by the check
+			trust.RootCAs, _ = certificate.Roots(text)
+		}
 		for _, text := range []string{c.URL, c.Endpoint} {
-			u, err := url.Parse(text)
-			if err != nil || u.Host == "" || strings.ContainsAny(u.Host, "<${") {
-				continue // made from the record
-			}
-			d.reach(ctx, egress, "target of pipe "+p.Name, u)
+			d.reach(ctx, "target of pipe "+p.Name, text, trust)
 		}
 	}
 }
 
-func (d *doctor) reach(ctx context.Context, egress *target.Egress, at string, u *url.URL) {
-	address := u.Host
-	if u.Port() == "" {
-		address = net.JoinHostPort(u.Hostname(), map[bool]string{true: "443", false: "80"}[u.Scheme == "https"])
-	}
-	if d.asked[address] || len(d.asked) == mostPeers {
-		return
-	}
-	d.asked[address] = true
-	at += " " + address
-	ctx, cancel := context.WithTimeout(ctx, doctorTime)
-	defer cancel()
-	conn, err := egress.Transport().DialContext(ctx, "tcp", address)
-	if err != nil {
-		d.problem("target", at, err.Error(), "is the address right, and does somebody listen there? private addresses have to be named in egress.allow")
-		return
-	}
-	defer conn.Close()
-	if u.Scheme == "https" {
-		session := tls.Client(conn, &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12})
-		if err := session.HandshakeContext(ctx); err != nil {
-			d.problem("target", at, "TLS: "+err.Error(), "is the certificate one that this machine trusts, for this name, and not expired?")
-			return
+// functions looks whether those can be reached that klamm does not start.
+func (d *doctor) functions(ctx context.Context) {
+	for _, f := range d.cfg.Functions {
+		at := []string{f.URL, f.RIE}
+		if f.Lambda != nil {
+			at = append(at, f.Lambda.Endpoint)
+		}
+		for _, text := range at {
+			d.reach(ctx, "function "+f.Name, text, &tls.Config{MinVersion: tls.VersionTLS12})
 		}
 	}
-	d.report(kafka.Finding{Level: kafka.FoundWell, Check: "target", At: at, Found: "takes connections"})
+}
+
+// reach makes one request that changes nothing, HEAD, to a server that klamm delivers
+// to. That the server does not know HEAD, or wants a login, is no finding.
+func (d *doctor) reach(ctx context.Context, at, text string, trust *tls.Config) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, "<${") {
+		return // there is none, or it is made from the record
+	}
+	if d.asked[u.Host] || len(d.asked) == mostPeers {
+		return
+	}
+	d.asked[u.Host] = true
+	at += " " + u.Host
+	transport := d.egress.Transport()
+	transport.TLSClientConfig = trust
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, doctorTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
+	if err != nil {
+		d.problem("target", at, err.Error(), "write its URL")
+		return
+	}
+	if strings.ContainsAny(text, "<${") {
+		req.URL.Path, req.URL.RawPath, req.URL.RawQuery = "/", "", ""
+	}
+	req.Header.Set("User-Agent", "klamm-doctor")
+	answer, err := transport.RoundTrip(req)
+	if err != nil {
+		found, try := adviceOnTargets(err)
+		d.problem("target", at, found, try)
+		return
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode >= 500 && answer.StatusCode != http.StatusNotImplemented {
+		d.problem("target", at, "takes connections, and answers "+answer.Status+" to HEAD", "look at the server's log, or at the proxy before it: it will probably answer deliveries the same way")
+		return
+	}
+	d.report(kafka.Finding{Level: kafka.FoundWell, Check: "target", At: at, Found: "answers"})
+}
+
+// adviceOnTargets says why a server is not reached, and what to try.
+func adviceOnTargets(err error) (found, try string) {
+	var (
+		unknown x509.UnknownAuthorityError
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		record  tls.RecordHeaderError
+		lookup  *net.DNSError
+		timeout net.Error
+	)
+	found = err.Error()
+	switch {
+	case errors.As(err, &lookup):
+		return found, "its name has no address here: check the spelling, and the name servers of this machine"
+	case errors.As(err, &unknown):
+		return "TLS: " + found, "the authority that has signed its certificate is not trusted: give it in tls.ca of the target"
+	case errors.As(err, &name):
+		return "TLS: " + found, "use a name that its certificate has, or give it in tls.server_name of the target"
+	case errors.As(err, &invalid):
+		return "TLS: " + found, "have its certificate renewed, or set the clock of this machine if it is wrong"
+	case errors.As(err, &record), strings.Contains(found, "HTTP response to HTTPS client"):
+		return "TLS: the server does not speak it on this port: " + found, "write http instead of https, or the port that has TLS"
+	case strings.Contains(found, "egress"):
+		return found, "if it is meant, name its address in egress.allow"
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "nobody answers: " + found, "look at firewalls and routes between here and there, and whether the server is overloaded"
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(found, "malformed HTTP"):
+		return found, "the server does not speak HTTP on this port, or TLS is expected: check port and scheme"
+	}
+	return found, "is the address right, and does somebody listen there?"
 }
 
 // issuers looks whether those answer who say who callers are, and compares clocks with

@@ -174,7 +174,7 @@ func guardDoor(cfg *config.Config) error {
 
 // authEnv is what the authentication schemes are given.
 func authEnv(cfg *config.Config, links front.Links, log *slog.Logger) auth.Env {
-	return auth.Env{Account: cfg.AWS.Account, Region: cfg.AWS.Region, Secret: secret.Local, Read: readFile, Links: links, Log: log}
+	return auth.Env{Account: cfg.AWS.Account, Region: cfg.AWS.Region, Secret: secret.Local, Read: readFile, Links: links, Console: cfg.Console, Log: log}
 }
 
 // chainOf makes the chain of the configured schemes; nil: there are none.
@@ -184,7 +184,8 @@ func (a *App) chainOf(ctx context.Context, cfg *config.Config, links front.Links
 	}
 	env := authEnv(cfg, links, a.log)
 	env.Cluster, env.Metrics, env.Login = a.cluster, metrics, a.login()
-	env.Groups = a.law.Groups
+	env.Groups, env.Barred = a.law.Groups, a.law.Barred
+	env.SessionSeed = a.sessionSeed
 	env.Streams = func(pattern string) bool { return a.streams[pattern] }
 	for _, d := range a.doors {
 		if d.asks {

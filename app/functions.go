@@ -39,10 +39,22 @@ func (a *App) openFunctions(store *catalog.Store, metrics prometheus.Registerer)
 	if err != nil {
 		return err
 	}
+	clients := make([]string, len(cfg.Clients))
+	for i, one := range cfg.Clients {
+		if clients[i], err = filepath.Abs(one); err != nil { // functions have working directories of their own
+			return fmt.Errorf("function_runtime.clients: %w", err)
+		}
+	}
+	modules := "" // the system's directory for temporary files is everybody's
+	if cfg.Directory != "" {
+		if modules, err = filepath.Abs(filepath.Join(cfg.Directory, "modules")); err != nil {
+			return fmt.Errorf("function_runtime.directory: %w", err)
+		}
+	}
 	f := &a.functions
 	f.logs = newFunctionLogs(a, metrics)
 	f.host, err = function.New(function.Config{
-		Directory: directory, Runtimes: cfg.Clients, Region: a.cfg.AWS.Region, User: cfg.User, Group: cfg.Group,
+		Directory: directory, Modules: modules, Runtimes: clients, Region: a.cfg.AWS.Region, User: cfg.User, Group: cfg.Group,
 		InitTimeout: cfg.InitTimeout, IdleTimeout: cfg.IdleTimeout, Guard: a.opts.Guard, Environment: a.objects.environment, Output: f.logs.take,
 		Transport: a.egress.Transport(), Secret: secret.Local, Credentials: secret.NewStore(a.cfg.Secrets, a.cfg.AWS.Region).AWS, Produce: func(ctx context.Context, records ...*kgo.Record) error {
 			return a.cluster.Produce(ctx, records...).FirstErr()
@@ -105,6 +117,14 @@ func (a *App) invoke(ctx context.Context, name string, in function.Invocation) (
 		err = target.RetryAfter(err, unreached.After)
 	}
 	return out, err
+}
+
+// enqueue keeps an invocation for a pipe until the function has taken it.
+func (a *App) enqueue(ctx context.Context, name string, in function.Invocation) error {
+	if a.functions.gate == nil {
+		return function.ErrClosed
+	}
+	return a.functions.gate.Queue(ctx, name, in)
 }
 
 // runQueue begins to take invocations out of the topic in which those lie that

@@ -66,8 +66,10 @@ func (a *App) openLogin(l catalog.Login) (*kafka.Cluster, error) {
 }
 
 // identify makes calls in the name of callers where the configuration, a route or a
-// stage says so. The embedded broker knows nobody by name.
+// stage says so, and in the clusters of their stages. The embedded broker knows nobody by
+// name.
 func (a *App) identify() {
+	a.gate.Reach(a.further)
 	if a.broker == nil {
 		a.identities = a.cluster.Identities()
 		a.gate.Identify(a.identities, a.cfg.Kafka, a.log)

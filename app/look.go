@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,6 +9,7 @@ import (
 	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/auth"
+	"github.com/klamm-gateway/klamm/history"
 )
 
 // look makes what lets people look at requests: the access log and series.
@@ -16,11 +18,25 @@ func (a *App) look(registry *prometheus.Registry) (err error) {
 	a.logMetrics = accesslog.NewMetrics(registry)
 	a.reloads = newReloads(registry)
 	registry.MustRegister(expiries{a})
+	a.trends = history.New(history.Config{Gather: registry, Lag: a.lags, Log: a.log})
 	if a.cfg.AccessLog.Enabled() {
 		a.accessLog, err = accesslog.Open(a.cfg.AccessLog, a.logMetrics, a.log)
 		a.now.log = a.accessLog
 	}
 	return err
+}
+
+// lags are how many records each pipe is behind.
+func (a *App) lags(ctx context.Context) (map[string]int64, error) {
+	all, err := a.runner.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	behind := make(map[string]int64, len(all))
+	for _, s := range all {
+		behind[s.Pipe] = s.Lag
+	}
+	return behind, nil
 }
 
 // unlook writes and sends what is left.

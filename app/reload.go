@@ -37,6 +37,9 @@ type Source struct {
 	// Load reads it, with what the command line adds. The error says what is wrong
 	// with it, without secrets.
 	Load func() (*config.Config, error)
+	// Parse reads a text as Load reads the file; nil: there are no others to compare
+	// with.
+	Parse func(text []byte) (*config.Config, error)
 	// Again has a value whenever it is to be read although it has not changed, and
 	// with it the files and secrets that it names.
 	Again <-chan os.Signal
@@ -56,7 +59,7 @@ const (
 // and so do the parts that differences names.
 var live = []string{
 	"public_url", "auth", "tls", "listeners", "policies", "rules", "authorize", "sizes", "limits", "usage_plans", "ratelimit", "rest", "cloudevents", "topics", "stages",
-	"routes", "cors", "waf", "access_log", "trace", "trust_request_id", "compression", "cache", "connections", "adaptive", "pipes",
+	"routes", "cors", "waf", "access_log", "trace", "trust_request_id", "compression", "cache", "connections", "adaptive", "pipes", "console",
 }
 
 // A generation is what a reload replaces.
@@ -162,6 +165,9 @@ func (a *App) watch(ctx context.Context) {
 			return
 		case <-s.Again:
 			forced = true
+		case done := <-a.past.back:
+			done <- a.rollBack(ctx)
+			continue
 		case <-tick.C:
 		}
 		now := stampOf(s.Path)
@@ -193,6 +199,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, forced bool) error
 	if err != nil {
 		return err
 	}
+	a.past.took(next)
 	a.log.Info("configuration read again", "changed", strings.Join(changed, ", "))
 	if len(waiting) > 0 {
 		a.log.Warn("parts of the configuration count only after a restart", "keys", strings.Join(waiting, ", "))
@@ -312,7 +319,7 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 		return nil, err
 	}
 	metrics := &staged{to: a.registry}
-	if was.auth != nil && (forced || differs("auth", "public_url", "waf")) {
+	if was.auth != nil && (forced || differs("auth", "public_url", "waf", "console")) {
 		if next.auth, err = a.chainOf(ctx, cfg, next.links, metrics); err != nil {
 			return nil, err
 		}
@@ -391,7 +398,7 @@ func (a *App) frontOf(ctx context.Context, g generation) (front.Config, error) {
 		return front.Config{}, err
 	}
 	dialects := append(a.dialects(g), hooks)
-	dialects = a.dialectsOfCatalog(dialects)
+	dialects = a.dialectsOfRegistry(a.dialectsOfCatalog(dialects))
 	propagate := a.tracer != nil
 	if cfg.Trace.Propagate != nil {
 		propagate = *cfg.Trace.Propagate
@@ -400,6 +407,7 @@ func (a *App) frontOf(ctx context.Context, g generation) (front.Config, error) {
 		Sizes: cfg.Sizes, Connections: cfg.Connections, H2C: cfg.H2C, CORS: cfg.CORS, Dialects: dialects, Anonymous: cfg.Auth.Anonymous || g.auth == nil, Claims: a.claims, Gate: a.gate, Links: g.links,
 		Limits: g.limits, PassedOn: peer.Forwarded, Metrics: a.frontMetrics, Log: a.log, Authenticators: a.authenticators(g.auth), AccessLog: g.log, Account: cfg.AWS.Account,
 		Tracing: front.Tracing{Tracer: a.tracer, Propagate: propagate}, TrustRequestID: cfg.TrustRequestID, Firewall: g.firewall, Compression: cfg.Compression, Cache: cfg.Cache,
+		Recent: &a.recent,
 	}, nil
 }
 

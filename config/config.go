@@ -33,6 +33,7 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/objectstore"
+	"github.com/klamm-gateway/klamm/schema"
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/throttle"
@@ -66,6 +67,8 @@ type Config struct {
 	Secrets secret.Config `yaml:"secrets"`
 	// Auth says who may use klamm.
 	Auth auth.Config `yaml:"auth"`
+	// Console is the web console, and how people sign in to it.
+	Console auth.Console `yaml:"console"`
 	// TLS makes the address of listen serve HTTPS.
 	TLS *certificate.Config `yaml:"tls"`
 	// Listeners are further addresses.
@@ -119,10 +122,14 @@ type Config struct {
 	ObjectStores objectstore.Stores `yaml:"object_stores"`
 	// ESM says how event source mappings differ from those of AWS.
 	ESM aws.MappingConfig `yaml:"esm"`
+	// Bus says how event buses differ from those of AWS.
+	Bus aws.BusConfig `yaml:"bus"`
 	// FunctionRuntime says how functions are run.
 	FunctionRuntime function.Settings `yaml:"function_runtime"`
 	// Egress says which addresses targets may have.
 	Egress Egress `yaml:"egress"`
+	// SchemaRegistry says where the schemas of registries are.
+	SchemaRegistry schema.Config `yaml:"schema_registry"`
 	// CORS says which pages of other origins may call from a browser.
 	CORS front.CORS `yaml:"cors"`
 	// WAF says whom the front door believes, and whom it turns away.
@@ -147,12 +154,23 @@ type AWS struct {
 	Account string `yaml:"account"`
 	// Region is the region that everything lies in; the default is us-east-1.
 	Region string `yaml:"region"`
+	// StopPipesAfter stops a pipe of the EventBridge Pipes API when its target and its
+	// enrichment have answered nothing but permanent errors for so long, such as 15m, until
+	// it is started again; 1s to 720h. 0s, which is the default, means that it goes on trying.
+	StopPipesAfter time.Duration `yaml:"stop_pipes_after"`
+	// LenientTemplates lets an input template that is nothing but one path, such as
+	// <$.value>, deliver an object or array as it is, in all pipes. Otherwise it becomes a
+	// string without its quotes, as in EventBridge Pipes. It counts from the start on.
+	LenientTemplates bool `yaml:"lenient_templates"`
 }
 
 // Validate reports numbers and regions that are none.
 func (a AWS) Validate(report func(path, problem string)) {
 	if len(a.Account) != 12 || strings.Trim(a.Account, "0123456789") != "" {
 		report("account", "want twelve digits, in quotes")
+	}
+	if a.StopPipesAfter != 0 && (a.StopPipesAfter < time.Second || a.StopPipesAfter > 30*24*time.Hour) {
+		report("stop_pipes_after", "want 0s, or a time from 1s to 720h")
 	}
 	if a.Region == "" || len(a.Region) > 64 || strings.Trim(a.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		report("region", "want a region, such as eu-west-3")
@@ -205,7 +223,10 @@ func (c *Config) Validate(report func(path, problem string)) {
 	c.validateFunctions(report)
 	gate.ValidateLimits(c.Limits, c.UsagePlans, report)
 	c.validateRoutes(report)
-	front.ValidateStages(c.Stages, func(path, problem string) { report("stages"+path, problem) })
+	if o := c.Console.OIDC; o != nil && o.Issuer != "" && !c.Auth.Issues(o.Issuer) {
+		report("console.oidc.issuer", "want the issuer of one of auth.jwt: it says who somebody is")
+	}
+	front.ValidateStages(c.Stages, c.Kafka.Names(), func(path, problem string) { report("stages"+path, problem) })
 }
 
 func isPort(text string) bool {

@@ -44,7 +44,10 @@ var (
 	targetType   = reflect.TypeFor[catalog.Target]()
 )
 
-func (d *decoder) decode(n ast.Node, cfg *Config) { d.value("", n, reflect.ValueOf(cfg).Elem(), "") }
+func (d *decoder) decode(n ast.Node, cfg *Config) {
+	d.stages(n)
+	d.value("", n, reflect.ValueOf(cfg).Elem(), "")
+}
 
 // problem notes that the value of a path cannot be decoded, with the node that
 // is to blame.

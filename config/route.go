@@ -33,7 +33,8 @@ type Route struct {
 	// Body has JSON Schemas of bodies by media type, $default for all others: each
 	// {file: NAME} or the schema itself. Without a Content-Type it is application/json.
 	Body map[string]json.RawMessage `yaml:"body"`
-	// RecordsSchema is the schema of each value in an envelope {"records": [...]}.
+	// RecordsSchema is the schema of each value in an envelope {"records": [...]}; values
+	// in base64 are what they hold. A body that is one record is a value itself.
 	RecordsSchema json.RawMessage `yaml:"records_schema"`
 	// Draft is that of schemas without $schema; the default is 2020-12.
 	Draft string `yaml:"draft"`
@@ -42,7 +43,8 @@ type Route struct {
 	// SuffixFallback has types such as application/x+json checked as application/json.
 	SuffixFallback bool `yaml:"suffix_fallback"`
 	// Passthrough says what becomes of bodies whose type has no schema: when_no_match
-	// (the default), they pass unseen, or never, they are answered 415.
+	// (the default), they pass unseen, or never, they are answered 415; when_no_templates
+	// is the same where there is any schema.
 	Passthrough string `yaml:"passthrough"`
 	// JSONStrict refuses JSON objects that name a member twice.
 	JSONStrict bool `yaml:"json_strict"`
@@ -96,7 +98,7 @@ func (r Route) Webhook() ingress.Route {
 func (r Route) Rules() shape.Rules {
 	return shape.Rules{
 		Parameters: r.Parameters, RejectUnknownQuery: r.UnknownQuery == "reject", Body: r.Body, Records: r.RecordsSchema, Draft: r.Draft, AssertFormat: r.AssertFormat,
-		SuffixFallback: r.SuffixFallback, RejectUnknown: r.Passthrough == "never", StrictJSON: r.JSONStrict, MaxBody: r.MaxBody,
+		SuffixFallback: r.SuffixFallback, RejectUnknown: r.Passthrough == "never" || r.Passthrough == "when_no_templates", StrictJSON: r.JSONStrict, MaxBody: r.MaxBody,
 	}
 }
 
@@ -126,9 +128,9 @@ func (r Route) Validate(report func(path, problem string)) {
 		report("unknown_query", "want allow or reject")
 	}
 	switch r.Passthrough {
-	case "", "never", "when_no_match":
+	case "", "never", "when_no_match", "when_no_templates":
 	default:
-		report("passthrough", "want never or when_no_match")
+		report("passthrough", "want never, when_no_match or when_no_templates")
 	}
 	if r.MaxBody < 0 || r.MaxBody > 64<<20 {
 		report("max_body", "want a size up to 64MiB")
