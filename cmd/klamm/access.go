@@ -33,8 +33,9 @@ func accessExplainCommand() *cobra.Command {
 	var values []string
 	var file string
 	cmd := asking(&cobra.Command{
-		Use:   "explain --as CALLER --action ACTION --resource RESOURCE",
-		Short: "Say whether a caller may do something, and by which statement",
+		Annotations: map[string]string{ownContext: "the context of a request"},
+		Use:         "explain --as CALLER --action ACTION --resource RESOURCE",
+		Short:       "Say whether a caller may do something, and by which statement",
 		Long: "Says what the policies decide, with the policy's name and the statement's Sid. The exit status is 0 if it is allowed and 1 if it is denied.\n\n" +
 			"A running klamm is asked, unless --config names a file: then the file alone decides.\n" +
 			"CALLER is User:NAME, or the ARN of a user, role or session; without --as it is somebody without credentials.\n" +

@@ -136,7 +136,7 @@ func benchFunctionCommand() *cobra.Command {
 		Use:   "function",
 		Short: "Measure what it costs to run functions",
 		Long: "Compares invocations of a function that does nothing with requests to an HTTP server that does nothing, starts functions\n" +
-			"cold, and watches idle ones. docs/functions.md says more.",
+			"cold, watches idle ones, and lets pipes and a mapping deliver to functions what waits in a topic. docs/functions.md says more.",
 		Example: "  klamm bench function\n  klamm bench function --directory build --runtime python3.13 --handler app.handle --clients /srv/clients",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -151,6 +151,8 @@ func benchFunctionCommand() *cobra.Command {
 	flags.IntVar(&o.Starts, "starts", o.Starts, "cold starts of each function")
 	flags.IntVar(&o.Resident, "resident", o.Resident, "idle instances")
 	flags.IntVar(&o.Seconds, "seconds", o.Seconds, "how long they are watched")
+	flags.IntVar(&o.Drain, "drain", o.Drain, "records that are delivered in batches to a webhook and to functions; 0: none")
+	flags.StringSliceVar(&o.Brokers, "brokers", nil, "bootstrap servers for that, HOST:PORT,... (default: an embedded broker with its data in a temporary directory)")
 	flags.StringVar(&o.Directory, "directory", "", "code of a function of yours, to be started cold, too")
 	flags.StringVar(&o.Runtime, "runtime", "", "its runtime, such as python3.13")
 	flags.StringVar(&o.Handler, "handler", "", "its handler, such as app.handle")

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jmespath/go-jmespath"
 	"github.com/spf13/cobra"
 )
 
@@ -29,18 +30,32 @@ const (
 
 // clientFlags are the flags of every command that asks a klamm.
 type clientFlags struct {
-	server, output string
-	timeout        time.Duration
+	server, context, output, query string
+	curl                           bool
+	timeout                        time.Duration
 }
 
-const clientHelp = "The server is --server, else KLAMM_SERVER, else " + defaultServer + "; KLAMM_KEY is the API key."
+const clientHelp = "The server is --server, else KLAMM_SERVER, else that of the context in use, else " + defaultServer + "; KLAMM_KEY is the API key."
 
+// ownContext is the annotation of a command whose --context is another than that of all.
+const ownContext = "own-context"
+
+// add adds the flags to a command.
 func (f *clientFlags) add(cmd *cobra.Command) {
+	f.addOutput(cmd, true)
+	f.addServer(cmd)
+}
+
+// addServer adds those that say whom to ask.
+func (f *clientFlags) addServer(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.server, "server", "", "URL of the klamm to ask (KLAMM_SERVER)")
-	flags.StringVarP(&f.output, "output", "o", "table", "table or json")
+	flags.BoolVar(&f.curl, "curl", false, "print the call as a line of curl instead of making it; where one needs the answer of another, the first")
+	if cmd.Annotations[ownContext] == "" {
+		flags.StringVar(&f.context, "context", "", "the context to use (KLAMM_CONTEXT); see klamm context")
+		completeContexts(cmd)
+	}
 	flags.DurationVar(&f.timeout, "request-timeout", 0, "how long to wait for an answer, such as 5s; the default is a minute or more, as the call needs")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	if cmd.Long != "" {
 		cmd.Long += "\n\n"
 	} else {
@@ -49,14 +64,29 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	cmd.Long += clientHelp
 }
 
+// addOutput adds those that say what to print; short says whether -o is free for that.
+func (f *clientFlags) addOutput(cmd *cobra.Command, short bool) {
+	letter := ""
+	if short {
+		letter = "o"
+		cmd.Flags().StringVar(&f.query, "query", "", "a JMESPath expression: print only that of the answer, as JSON unless -o says otherwise")
+	}
+	cmd.Flags().StringVarP(&f.output, "output", letter, "table", "table, wide, json, yaml or name")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+}
+
 // A client asks one klamm on behalf of one command, and prints what it says.
 type client struct {
 	cmd     *cobra.Command // on whose behalf
-	base    *url.URL
-	key     string // API key; empty: none
+	access                 // whom to ask, and what is shown there
 	http    *http.Client
-	output  string
-	timeout time.Duration // for an answer; 0: as each request says
+	output  string             // table or json
+	kind    string             // of what is printed: one of outputs
+	query   *jmespath.JMESPath // what to print of it; nil: all
+	printed int                // how many documents were
+	curl    bool               // print calls instead of making them
+	called  bool               // whether one was printed
+	timeout time.Duration      // for an answer; 0: as each request says
 	out     io.Writer
 	errs    io.Writer
 }
@@ -64,8 +94,18 @@ type client struct {
 // asking makes a command of one that asks a klamm: it has the flags for that, and run
 // is called with a client.
 func asking(cmd *cobra.Command, run func(ctx context.Context, c *client, args []string) error) *cobra.Command {
+	return askingWith(cmd, true, run)
+}
+
+// askingPlain is asking for a command whose -o is another's.
+func askingPlain(cmd *cobra.Command, run func(ctx context.Context, c *client, args []string) error) *cobra.Command {
+	return askingWith(cmd, false, run)
+}
+
+func askingWith(cmd *cobra.Command, short bool, run func(ctx context.Context, c *client, args []string) error) *cobra.Command {
 	var f clientFlags
-	f.add(cmd)
+	f.addOutput(cmd, short)
+	f.addServer(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, ctx, err := f.open(cmd)
 		if err != nil {
@@ -79,23 +119,24 @@ func asking(cmd *cobra.Command, run func(ctx context.Context, c *client, args []
 // open checks the flags. The context ends with the first Ctrl-C; the second one
 // has its usual effect.
 func (f *clientFlags) open(cmd *cobra.Command) (*client, context.Context, error) {
-	if f.output != "table" && f.output != "json" {
-		return nil, nil, usage("--output %q: want table or json", f.output)
+	c := &client{cmd: cmd, curl: f.curl, timeout: f.timeout, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr()}
+	if err := f.shape(c); err != nil {
+		return nil, nil, err
 	}
 	if f.timeout < 0 {
 		return nil, nil, usage("--request-timeout %s: want a time such as 5s", f.timeout)
 	}
-	base, err := findServer(f.server)
-	if err != nil {
-		return nil, nil, &exitError{2, err}
+	var err error
+	if c.access, err = findAccess(f.server, f.context); err != nil {
+		return nil, nil, err
+	}
+	c.http = &http.Client{
+		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, TLSHandshakeTimeout: dialTime, TLSClientConfig: c.tls},
+		// A server that redirects is not klamm, and the key is not for others.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	c := &client{cmd: cmd, base: base, key: os.Getenv("KLAMM_KEY"), output: f.output, timeout: f.timeout, out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr(), http: &http.Client{
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, TLSHandshakeTimeout: dialTime},
-		// A server that redirects is not klamm, and the key is not for others.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
 	return c, ctx, nil
 }
 

@@ -181,7 +181,7 @@ func TestClientCallsThatAreWrong(t *testing.T) {
 		{"no subcommand of delivery", "delivery", "list, show, retry or tail"},
 		{"an unknown subcommand", "dlq purge", "unknown command"},
 		{"an unknown flag", "dlq list --pip p", "unknown flag"},
-		{"another output", "pipe list -o yaml", "want table or json"},
+		{"another output", "pipe list -o xml", "want table, wide, json, yaml or name"},
 		{"no URL", "pipe list --server localhost:8082", `--server "localhost:8082" is no URL`},
 		{"a URL with a query", "pipe list --server http://h/?x", "is no URL"},
 		{"no pipe", "dlq list", "--pipe"},
@@ -477,10 +477,17 @@ func startWith(t *testing.T, text string) string {
 // brokers that KLAMM_TEST_BROKERS names.
 func startConfigured(t *testing.T, cfg *config.Config) *app.App {
 	t.Helper()
+	a, _ := startReady(t, cfg)
+	return a
+}
+
+// startReady is startConfigured, and tells of the brokers.
+func startReady(t *testing.T, cfg *config.Config) (a *app.App, brokers []string) {
+	t.Helper()
 	cfg.Listen = "127.0.0.1:0"
 	log := slog.New(slog.DiscardHandler)
 	ready := make(chan struct{})
-	opts := app.Options{Log: log, Ready: func(string, []string) { close(ready) }}
+	opts := app.Options{Log: log, Ready: func(_ string, names []string) { brokers = names; close(ready) }}
 	if names := os.Getenv("KLAMM_TEST_BROKERS"); names != "" {
 		cfg.Kafka.Brokers = strings.Split(names, ",")
 	} else {
@@ -500,7 +507,7 @@ func startConfigured(t *testing.T, cfg *config.Config) *app.App {
 	case <-time.After(2 * time.Minute):
 		t.Fatal("klamm is not ready within two minutes")
 	}
-	return a
+	return a, brokers
 }
 
 // within polls a condition.

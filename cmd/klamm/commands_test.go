@@ -51,51 +51,91 @@ func callsOf(t *testing.T) map[string][]string {
 	const one = `{"name":"p","topics":["a"],"target":{"log":{"name":"l"}}}`
 	pipes := write("pipes/p.json", `{"pipes":[`+one+`,{"name":"q","topics":["a"],"target":{"log":{"name":"l"}}}]}`)
 	return map[string][]string{
-		"status":          {},
-		"topic list":      {},
-		"topic show":      {"t"},
-		"topic create":    {"t"},
-		"topic delete":    {"t"},
-		"topic tail":      {"t"},
-		"topic produce":   {"t", "--value", "x"},
-		"pipe list":       {},
-		"pipe show":       {"p"},
-		"pipe lag":        {"p"},
-		"pipe tail":       {"p"},
-		"pipe create":     {"--definition", one},
-		"pipe edit":       {"p"},
-		"pipe delete":     {"p"},
-		"pipe pause":      {"p"},
-		"pipe resume":     {"p"},
-		"pipe seek":       {"p", "--to", "latest", "--execute"},
-		"apply":           {"-f", pipes},
-		"diff":            {"-f", pipes},
-		"export":          {},
-		"delivery list":   {"--pipe", "p"},
-		"delivery show":   {"p:t:0:1:x"},
-		"delivery retry":  {"p:t:0:1:x"},
-		"delivery tail":   {},
-		"dlq list":        {"--pipe", "p"},
-		"dlq redrive":     {"--pipe", "p"},
-		"dlq discard":     {"--pipe", "p", "--all"},
-		"replay":          {"--pipe", "p", "--from", "2h", "--to", "1h", "--execute"},
-		"key list":        {},
-		"key create":      {"k"},
-		"key rotate":      {"k"},
-		"key revoke":      {"k"},
-		"key import":      {write("keys.csv", "Name,Key\na,b\n")},
-		"usage":           {},
-		"policy list":     {},
-		"policy show":     {"p"},
-		"policy put":      {"p", "--who", "User:a", "--can", "produce"},
-		"policy delete":   {"p"},
-		"access explain":  {"--action", "kafka-cluster:Connect", "--resource", "cluster:*"},
-		"logs":            {"l"},
-		"function list":   {},
-		"function deploy": {"f", "--directory", filepath.Dir(write("code/bootstrap", "#!/bin/sh\n")), "--runtime", "provided.al2023", "--handler", "h"},
-		"function invoke": {"f", "--data", "{}"},
-		"function logs":   {"f"},
-		"function delete": {"f"},
+		"status":            {},
+		"topic list":        {},
+		"topic show":        {"t"},
+		"topic create":      {"t"},
+		"topic delete":      {"t"},
+		"topic tail":        {"t"},
+		"topic produce":     {"t", "--value", "x"},
+		"consume":           {"t", "-e"},
+		"produce":           {"t"},
+		"tail":              {"t"},
+		"group list":        {},
+		"group show":        {"g"},
+		"group lag":         {"g"},
+		"group reset":       {"g", "--to", "end", "--execute"},
+		"group delete":      {"g"},
+		"target list":       {},
+		"audit list":        {},
+		"audit tail":        {},
+		"connector list":    {},
+		"connector show":    {"c"},
+		"connector apply":   {write("c.properties", "name=c\n")},
+		"connector pause":   {"c"},
+		"connector resume":  {"c"},
+		"connector restart": {"c"},
+		"connector delete":  {"c"},
+		"mapping list":      {},
+		"mapping show":      {"m"},
+		"mapping delete":    {"m"},
+		"schema list":       {},
+		"schema show":       {"s"},
+		"schema register":   {"s", "--schema", "{}"},
+		"schema check":      {"s", "--schema", "{}"},
+		"schema diff":       {"s", "1"},
+		"schema delete":     {"s"},
+		"listen":            {"--topic", "t"},
+		"pipe list":         {},
+		"pipe show":         {"p"},
+		"pipe lag":          {"p"},
+		"pipe tail":         {"p"},
+		"pipe create":       {"--definition", one},
+		"pipe edit":         {"p"},
+		"pipe delete":       {"p"},
+		"pipe pause":        {"p"},
+		"pipe resume":       {"p"},
+		"pipe seek":         {"p", "--to", "latest", "--execute"},
+		"apply":             {"-f", pipes},
+		"diff":              {"-f", pipes},
+		"export":            {},
+		"bus list":          {},
+		"archive list":      {},
+		"archive show":      {"a"},
+		"archive replay":    {"a", "--from", "2h", "--to", "1h"},
+		"event show":        {"e"},
+		"bus show":          {},
+		"bus put":           {"--source", "s", "--detail-type", "d"},
+		"bus tail":          {},
+		"bus explain":       {"--event", "{}"},
+		"delivery list":     {"--pipe", "p"},
+		"delivery show":     {"p:t:0:1:x"},
+		"delivery retry":    {"p:t:0:1:x"},
+		"delivery tail":     {},
+		"dlq list":          {"--pipe", "p"},
+		"dlq redrive":       {"--pipe", "p"},
+		"dlq discard":       {"--pipe", "p", "--all"},
+		"replay":            {"--pipe", "p", "--from", "2h", "--to", "1h", "--execute"},
+		"key list":          {},
+		"key create":        {"k"},
+		"key rotate":        {"k"},
+		"key revoke":        {"k"},
+		"key import":        {write("keys.csv", "Name,Key\na,b\n")},
+		"usage":             {},
+		"policy list":       {},
+		"policy show":       {"p"},
+		"policy put":        {"p", "--who", "User:a", "--can", "produce"},
+		"policy delete":     {"p"},
+		"access explain":    {"--action", "kafka-cluster:Connect", "--resource", "cluster:*"},
+		"logs":              {"l"},
+		"function list":     {},
+		"function deploy":   {"f", "--directory", filepath.Dir(write("code/bootstrap", "#!/bin/sh\n")), "--runtime", "provided.al2023", "--handler", "h"},
+		"function invoke":   {"f", "--data", "{}"},
+		"function logs":     {"f"},
+		"function delete":   {"f"},
+		"config list":       {},
+		"config diff":       {"--config", write("klamm.yaml", "kafka: {brokers: [\"127.0.0.1:1\"]}\n")},
+		"config rollback":   {},
 	}
 }
 
@@ -140,6 +180,7 @@ func TestServersThatAreNone(t *testing.T) {
 		{"no brokers", serve(refuse(http.StatusServiceUnavailable)), ": not you", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			calls := callsOf(t)
 			leaves(rootCommand(), func(path string, cmd *cobra.Command) {
 				if cmd.Flags().Lookup("request-timeout") == nil {
@@ -288,6 +329,9 @@ func TestNamesAreCompleted(t *testing.T) {
 			"/klamm/v1/definitions": `{"definitions":[{"pipe":"orders-to-hook","origin":"file","version":0},{"pipe":"x","origin":"file","version":0}]}`,
 			"/klamm/v1/keys":        `{"keys":[{"id":"k-1","name":"sensors"}]}`,
 			"/klamm/v1/policies":    `{"policies":[{"name":"ingest"}]}`,
+			"/klamm/v1/groups":      `{"groups":[{"group":"billing"}]}`,
+			"/subjects":             `["orders-value"]`,
+			mappingsPath:            `{"EventSourceMappings":[{"UUID":"14e0"}]}`,
 		}[r.URL.Path])
 	}))
 	t.Cleanup(s.Close)
@@ -303,7 +347,12 @@ func TestNamesAreCompleted(t *testing.T) {
 		{"key rotate s", "sensors"},
 		{"key revoke k", "k-1"},
 		{"policy show i", "ingest"},
-		{"policy list -o ", "table json"},
+		{"policy list -o ", "table wide json yaml name"},
+		{"group show b", "billing"},
+		{"consume -t o", "orders"},
+		{"schema show or", "orders-value"},
+		{"mapping show 1", "14e0"},
+		{"cons", "consume"},
 		{"completion f", "fish"},
 	} {
 		for _, server := range []string{s.URL, "http://127.0.0.1:1"} {
@@ -318,7 +367,7 @@ func TestNamesAreCompleted(t *testing.T) {
 				}
 			}
 			want := c.want
-			asks := regexp.MustCompile(`^(topic (tail|produce) o$|pipe show|dlq|key|policy show)`).MatchString(c.args)
+			asks := regexp.MustCompile(`^(topic (tail|produce) o$|pipe show|dlq|key|policy show|group show|consume -t|schema show|mapping show)`).MatchString(c.args)
 			if server != s.URL && asks {
 				want = ""
 			}
@@ -361,7 +410,7 @@ func TestManual(t *testing.T) {
 // manual describes all commands.
 func manual(root *cobra.Command) string {
 	var b strings.Builder
-	shared := map[string]bool{"server": true, "output": true, "request-timeout": true}
+	shared := map[string]bool{"server": true, "output": true, "request-timeout": true, "curl": true, "query": true}
 	var write func(*cobra.Command)
 	write = func(cmd *cobra.Command) {
 		if cmd.Hidden || cmd.Name() == "help" {
@@ -379,9 +428,12 @@ func manual(root *cobra.Command) string {
 			var flags bytes.Buffer
 			set := cmd.Flags()
 			for name := range shared {
-				if f := set.Lookup(name); f != nil && set.Lookup("server") != nil {
+				if f := set.Lookup(name); f != nil && set.Lookup("request-timeout") != nil {
 					f.Hidden = true
 				}
+			}
+			if set.Lookup("request-timeout") != nil && cmd.Annotations[ownContext] == "" {
+				set.Lookup("context").Hidden = true
 			}
 			set.Lookup("help").Hidden = true
 			flags.WriteString(set.FlagUsagesWrapped(0))

@@ -58,6 +58,9 @@ func complete(cmd *cobra.Command, begin string, find names) ([]string, cobra.She
 	if server := cmd.Flags().Lookup("server"); server != nil {
 		f.server = server.Value.String()
 	}
+	if named := cmd.Flags().Lookup("context"); named != nil && named.Value.Type() == "string" {
+		f.context = named.Value.String()
+	}
 	c, ctx, err := f.open(cmd)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -243,8 +243,7 @@ func (c *client) tail(ctx context.Context, query url.Values) error {
 			return fmt.Errorf("%s: %s", c.base.Redacted(), printable(l.Error))
 		}
 		if c.output == "json" {
-			_, err := fmt.Fprintf(c.out, "%s\n", line)
-			return err
+			return c.json(json.RawMessage(line))
 		}
 		status := statusOf(l.Attempt.Status)
 		if status == "" {

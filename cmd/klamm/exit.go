@@ -20,6 +20,9 @@ func (e *exitError) Unwrap() error { return e.err }
 // failed ends the program because the thing asked for failed.
 func failed(err error) error {
 	var exit *exitError
+	if errors.Is(err, errPrinted) {
+		return nil
+	}
 	if err == nil || errors.As(err, &exit) {
 		return err
 	}

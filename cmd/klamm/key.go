@@ -176,7 +176,7 @@ func keyImportCommand() *cobra.Command {
 		var answer struct {
 			Keys []keyDoc `json:"keys"`
 		}
-		r := request{method: http.MethodPost, path: []string{"keys", "import"}, body: map[string]any{"keys": list}, within: changeTime}
+		r := request{method: http.MethodPost, path: []string{"keys", "import"}, body: map[string]any{"keys": list}, secret: true, within: changeTime}
 		if err := c.call(ctx, r, "keys", &answer); err != nil {
 			return err
 		}

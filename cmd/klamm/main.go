@@ -22,9 +22,9 @@ func rootCommand() *cobra.Command {
 		Short: "One program between Apache Kafka and everything that does not speak Kafka",
 		Long: "One program between Apache Kafka and everything that does not speak Kafka.\n\n" +
 			"klamm dev is a whole klamm with a broker of its own, klamm serve one beside Apache Kafka. Most other commands ask one that runs: the\n" +
-			"server is --server, else KLAMM_SERVER, else " + defaultServer + ", and KLAMM_KEY is the API key. They print tables for people and,\n" +
-			"with -o json, one document or one object a line for scripts. The exit status is 0 if all went well, 1 if what was asked for failed\n" +
-			"or the answer is no, and 2 if the call itself was wrong.",
+			"server is --server, else KLAMM_SERVER, else that of the context in use, else " + defaultServer + ", and KLAMM_KEY is the API\n" +
+			"key. They print tables for people and, with -o json, one document or one object a line for scripts. The exit status is 0 if all went\n" +
+			"well, 1 if what was asked for failed or the answer is no, and 2 if the call itself was wrong.",
 		Example:       "  klamm dev\n  klamm status\n  klamm topic tail orders --follow\n  klamm pipe list -o json",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -33,17 +33,18 @@ func rootCommand() *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		running: {devCommand(), serveCommand(), checkCommand(), doctorCommand(), benchCommand()},
 		asked: {
-			statusCommand(), topicCommand(), pipeCommand(), applyCommand(), diffCommand(), exportCommand(), deliveryCommand(), dlqCommand(), replayCommand(),
-			keyCommand(), usageCommand(), policyCommand(), accessCommand(), functionCommand(), logsCommand(),
+			statusCommand(), topicCommand(), produceCommand(), consumeCommand(), tailCommand(), groupCommand(),
+			pipeCommand(), targetCommand(), applyCommand(), diffCommand(), exportCommand(), deliveryCommand(), dlqCommand(), replayCommand(),
+			keyCommand(), usageCommand(), policyCommand(), configCommand(), accessCommand(), auditCommand(), busCommand(), eventCommand(), archiveCommand(), functionCommand(), mappingCommand(), connectorCommand(), schemaCommand(), logsCommand(), openCommand(),
 		},
-		trying: {ruleCommand(), transformCommand(), schemaCommand(), openapiCommand()},
+		trying: {ruleCommand(), transformCommand(), listenCommand(), signCommand(), verifyCommand(), openapiCommand()},
 	} {
 		for _, cmd := range commands {
 			cmd.GroupID = group
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(completionCommand(), versionCommand(), functionGuardCommand())
+	root.AddCommand(contextCommand(), completionCommand(), manCommand(), versionCommand(), functionGuardCommand())
 	return root
 }
 
@@ -66,7 +67,7 @@ func run(args []string) int {
 func finish(err error, errs io.Writer) int {
 	var exit *exitError
 	switch {
-	case err == nil:
+	case err == nil || errors.Is(err, errPrinted):
 		return 0
 	case errors.As(err, &exit):
 		if exit.err != nil {

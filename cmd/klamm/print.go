@@ -109,39 +109,6 @@ func paintColumn(column int) func(int, string) string {
 	}
 }
 
-// json prints one document on one line.
-func (c *client) json(v any) error {
-	e := json.NewEncoder(c.out)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// show prints a document as JSON, or a sentence for people.
-func (c *client) show(v any, format string, args ...any) error {
-	if c.output == "json" {
-		return c.json(v)
-	}
-	_, err := fmt.Fprintf(c.out, format+"\n", args...)
-	return err
-}
-
-// rows prints a list: as JSON an object a line, else a table.
-func rows[T any](c *client, list []T, t *table, row func(T) []any) error {
-	for _, v := range list {
-		if c.output == "json" {
-			if err := c.json(v); err != nil {
-				return err
-			}
-			continue
-		}
-		t.add(row(v)...)
-	}
-	if c.output == "json" {
-		return nil
-	}
-	return t.write(c.out)
-}
-
 // A live is a table on a terminal that is kept up to date in place.
 type live struct {
 	c     *client

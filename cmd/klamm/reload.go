@@ -9,6 +9,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/app"
 	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/target/all"
 )
 
 // mostReported bounds the problems of a changed file that are told at once.
@@ -23,8 +24,7 @@ func source(file string, adjust func(*config.Config)) *app.Source {
 	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
-	return &app.Source{Path: file, Again: again, Load: func() (*config.Config, error) {
-		cfg, problems, err := readConfig(file)
+	parse := func(cfg *config.Config, problems []config.Problem, err error) (*config.Config, error) {
 		if err != nil {
 			return nil, err
 		}
@@ -33,7 +33,15 @@ func source(file string, adjust func(*config.Config)) *app.Source {
 		}
 		adjust(cfg)
 		return cfg, nil
-	}}
+	}
+	return &app.Source{
+		Path: file, Again: again,
+		Load: func() (*config.Config, error) { return parse(readConfig(file)) },
+		Parse: func(text []byte) (*config.Config, error) {
+			cfg, problems := config.Load(text, all.Kinds())
+			return parse(cfg, problems, nil)
+		},
+	}
 }
 
 // reported is the error of a file with problems.

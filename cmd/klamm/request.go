@@ -25,6 +25,7 @@ type request struct {
 	query  url.Values
 	header map[string]string
 	body   any           // made JSON, unless it is []byte; nil: none
+	secret bool          // the body has secrets
 	match  int64         // the version that is expected; 0: any
 	within time.Duration // for the whole answer; 0: without end
 }
@@ -173,8 +174,9 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}
-	if c.key != "" {
-		req.Header.Set("X-Api-Key", c.key)
+	c.login(req)
+	if c.curl {
+		return nil, c.printCall(req, r)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -296,9 +298,10 @@ func (c *client) refusal(resp *http.Response) error {
 // hinted adds what helps to an error of klamm's own API.
 func hinted(at, detail string) string {
 	for beginning, hint := range map[string]string{
-		"no such pipe":     "klamm pipe list shows the pipes there are",
-		"no such delivery": "klamm delivery list shows those of the last days",
-		"no such topic":    "klamm topic list shows the topics there are",
+		"no such pipe":           "klamm pipe list shows the pipes there are",
+		"no such delivery":       "klamm delivery list shows those of the last days",
+		"no such topic":          "klamm topic list shows the topics there are",
+		"no such consumer group": "klamm group list shows the groups there are",
 	} {
 		if strings.HasPrefix(detail, beginning) {
 			return fmt.Sprintf("%s at %s; %s", detail, at, hint)

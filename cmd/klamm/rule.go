@@ -239,6 +239,11 @@ func (c *ruleCall) printExplanation(w io.Writer, e ruleEvent) (matched bool, err
 	if err != nil {
 		return false, err
 	}
+	return why.Matched, writeExplanation(w, why)
+}
+
+// writeExplanation says whether a pattern matches, and what became of each clause.
+func writeExplanation(w io.Writer, why *rule.Explanation) error {
 	var b strings.Builder
 	b.WriteString(verdict(why.Matched))
 	if why.Apart {
@@ -249,8 +254,8 @@ func (c *ruleCall) printExplanation(w io.Writer, e ruleEvent) (matched bool, err
 		b.WriteString(printable(findingLine(f)))
 		b.WriteByte('\n')
 	}
-	_, err = io.WriteString(w, b.String())
-	return why.Matched, err
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // findingLine is one clause of a pattern on one line.

@@ -71,9 +71,9 @@ func (c *backtest) run(cmd *cobra.Command) error {
 	if err != nil {
 		return &exitError{2, err}
 	}
-	base, err := findServer(c.server)
+	at, err := findAccess(c.server, "")
 	if err != nil {
-		return &exitError{2, err}
+		return err
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -83,9 +83,9 @@ func (c *backtest) run(cmd *cobra.Command) error {
 			return failed(interrupted(ctx, err))
 		}
 		defer end()
-		base = own
+		at = access{base: own}
 	}
-	reader := newTopicReader(base, c.topic)
+	reader := newTopicReader(at, c.topic)
 	ranges, err := c.ranges(ctx, reader)
 	if err != nil {
 		return failed(interrupted(ctx, err))

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -73,15 +72,14 @@ func serveBrokers(ctx context.Context, brokers []string) (*url.URL, func(), erro
 
 // A topicReader reads one topic through klamm's stateless reads.
 type topicReader struct {
-	base   *url.URL
+	access
 	topic  string
-	key    string // API key; empty: none
 	client *http.Client
 }
 
-func newTopicReader(base *url.URL, topic string) *topicReader {
-	return &topicReader{base: base, topic: topic, key: os.Getenv("KLAMM_KEY"), client: &http.Client{
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: time.Minute},
+func newTopicReader(at access, topic string) *topicReader {
+	return &topicReader{access: at, topic: topic, client: &http.Client{
+		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: time.Minute, TLSClientConfig: at.tls},
 		// A server that redirects is not klamm, and the key is not for others.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -274,16 +272,14 @@ func (r *topicReader) get(ctx context.Context, query url.Values, path ...string)
 	if err != nil {
 		return nil, err
 	}
-	if r.key != "" {
-		req.Header.Set("X-Api-Key", r.key)
-	}
+	r.login(req)
 	resp, err := r.client.Do(req)
 	if err != nil {
 		var outer *url.Error
 		if errors.As(err, &outer) {
 			err = outer.Err
 		}
-		return nil, (&client{base: r.base, http: r.client}).unreached(err)
+		return nil, (&client{access: r.access, http: r.client}).unreached(err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()

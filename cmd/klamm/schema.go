@@ -13,10 +13,11 @@ import (
 func schemaCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "Try JSON Schemas on values",
+		Short: "Look into the schema registry, and try JSON Schemas on values",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("schema", "test"),
+		RunE:  needSubcommand("schema", "list, show, register, check, diff, delete or test"),
 	}
+	cmd.AddCommand(registryCommands()...)
 	cmd.AddCommand(schemaTestCommand())
 	return cmd
 }

@@ -22,6 +22,7 @@ import (
 func serveCommand() *cobra.Command {
 	var brokers []string
 	var listen, file, level string
+	var exact, lenient bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve an Apache Kafka cluster",
@@ -38,6 +39,8 @@ func serveCommand() *cobra.Command {
 				if listen != "" {
 					cfg.Listen = listen
 				}
+				cfg.Bus.HTTP.ExactHeaders = cfg.Bus.HTTP.ExactHeaders || exact
+				cfg.AWS.LenientTemplates = cfg.AWS.LenientTemplates || lenient
 				if len(brokers) > 0 {
 					cfg.Kafka.Brokers = brokers
 				}
@@ -54,12 +57,15 @@ func serveCommand() *cobra.Command {
 	flags.StringSliceVar(&brokers, "brokers", nil, "bootstrap servers, HOST:PORT,... (KLAMM_BROKERS)")
 	flags.StringVar(&listen, "listen", "", "HTTP address, HOST:PORT; port 0 takes a free one (KLAMM_LISTEN; default 127.0.0.1:8082)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error (KLAMM_LOG_LEVEL)")
+	flags.BoolVar(&exact, "aws-exact-headers", false, "call API destinations of rules with the headers of EventBridge, Connection: close included (KLAMM_AWS_EXACT_HEADERS)")
+	flags.BoolVar(&lenient, "lenient-templates", false, "let an input template that is one path alone, such as <$.value>, deliver JSON as it is (KLAMM_LENIENT_TEMPLATES)")
 	fromEnvironment(cmd)
 	return cmd
 }
 
 func devCommand() *cobra.Command {
 	var listen, kafkaListen, data, file, level string
+	var exact, lenient bool
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything in one process, with an embedded broker",
@@ -77,6 +83,8 @@ func devCommand() *cobra.Command {
 				if listen != "" {
 					cfg.Listen = listen
 				}
+				cfg.Bus.HTTP.ExactHeaders = cfg.Bus.HTTP.ExactHeaders || exact
+				cfg.AWS.LenientTemplates = cfg.AWS.LenientTemplates || lenient
 			}
 			adjust(cfg)
 			return serve(cmd, cfg, level, source(file, adjust), &broker.Config{Listen: kafkaListen, Dir: data})
@@ -88,6 +96,8 @@ func devCommand() *cobra.Command {
 	flags.StringVar(&data, "data", "klamm-data", "data directory (KLAMM_DATA)")
 	flags.StringVar(&file, "config", "", "configuration file (KLAMM_CONFIG)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error (KLAMM_LOG_LEVEL)")
+	flags.BoolVar(&exact, "aws-exact-headers", false, "call API destinations of rules with the headers of EventBridge, Connection: close included (KLAMM_AWS_EXACT_HEADERS)")
+	flags.BoolVar(&lenient, "lenient-templates", false, "let an input template that is one path alone, such as <$.value>, deliver JSON as it is (KLAMM_LENIENT_TEMPLATES)")
 	fromEnvironment(cmd)
 	return cmd
 }
@@ -118,7 +128,7 @@ func serve(cmd *cobra.Command, cfg *config.Config, level string, from *app.Sourc
 		Guard:  guard(),
 		Ready: func(http string, kafka []string) {
 			if embedded != nil {
-				banner(out, http, kafka, embedded.Dir, app.DescribeAccess(cfg))
+				banner(out, http, kafka, embedded.Dir, app.DescribeAccess(cfg), cfg.Console.On())
 			}
 			fmt.Fprintf(out, "klamm ready: http=%s kafka=%s\n", http, strings.Join(kafka, ","))
 		},
@@ -129,6 +139,7 @@ func serve(cmd *cobra.Command, cfg *config.Config, level string, from *app.Sourc
 		}
 		return failed(err)
 	}
+	go tuneCollector(ctx)
 	return failed(a.Run(ctx))
 }
 
@@ -142,11 +153,15 @@ func guard() []string {
 }
 
 // banner greets with commands that work as printed, and says who may do what.
-func banner(w io.Writer, http string, kafka []string, data string, access []string) {
+func banner(w io.Writer, http string, kafka []string, data string, access []string, console bool) {
 	who, hint := "Everybody who can connect may do everything; it listens on loopback only.", ""
 	if access != nil {
 		who = strings.Join(access, "\n  ")
 		hint = ", with your credentials (docs/authentication.md)"
+	}
+	look := ""
+	if console {
+		look = "Or look at it in a browser: http://" + http + "/\n"
 	}
 	fmt.Fprintf(w, `klamm dev: front door http://%[1]s, Kafka %[2]s, data in %[3]s
 Development broker: one copy of the data, no replication. %[4]s
@@ -155,8 +170,8 @@ Write a record, read it back, see the topics%[5]s:
   curl -d '{"hello":"world"}' http://%[1]s/topics/hello
   curl 'http://%[1]s/topics/hello/records?offset=earliest'
   curl http://%[1]s/topics
-
-`, http, strings.Join(kafka, ","), data, who, hint)
+%[6]s
+`, http, strings.Join(kafka, ","), data, who, hint, look)
 }
 
 // logger writes to w from a level on.

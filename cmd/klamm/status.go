@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -235,8 +236,7 @@ func (c *client) followStatus(ctx context.Context) error {
 // showChange prints a change as a line.
 func (c *client) showChange(d changeDoc) error {
 	if c.output == "json" {
-		_, err := fmt.Fprintf(c.out, "%s\n", d.line)
-		return err
+		return c.json(json.RawMessage(d.line))
 	}
 	text := ""
 	switch {

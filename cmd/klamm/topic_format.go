@@ -56,7 +56,7 @@ func bytesOf(data json.RawMessage, raw bool) []byte {
 // A format prints records: a list of texts and of tokens, as kcat's -f has them.
 type format struct {
 	parts []formatPart
-	raw   bool // keys and values came as base64
+	raw   bool // keys, values and headers came as base64
 }
 
 // A formatPart is a token or, if that is 0, a text.
@@ -69,7 +69,7 @@ const formatTokens = "%t topic, %p partition, %o offset, %k key, %s or %v value,
 
 // parseFormat reads a format. Beside the tokens it has \n, \t, \r, \0, \\ and \xHH.
 func parseFormat(text string) (f format, err error) {
-	if text, err = unescape(text); err != nil {
+	if text, err = resolveEscapes(text); err != nil {
 		return f, err
 	}
 	for {
@@ -96,30 +96,27 @@ func firstRune(text string) string {
 	return printable(text[:n])
 }
 
-// has says whether a format has one of these tokens.
-func (f format) has(tokens string) bool {
-	for _, p := range f.parts {
-		if p.token != 0 && strings.IndexByte(tokens, p.token) >= 0 {
-			return true
-		}
+// appendPlace prints a text, or what a token says of where and when a record lies.
+func (p formatPart) appendPlace(b []byte, topic string, partition int32, offset, timestamp int64) []byte {
+	switch p.token {
+	case 't':
+		return append(b, topic...)
+	case 'p':
+		return strconv.AppendInt(b, int64(partition), 10)
+	case 'o':
+		return strconv.AppendInt(b, offset, 10)
+	case 'T':
+		return strconv.AppendInt(b, timestamp, 10)
 	}
-	return false
+	return append(b, p.text...)
 }
 
 // append prints a record.
 func (f format) append(b []byte, r recordDoc) []byte {
 	for _, p := range f.parts {
 		switch p.token {
-		case 0:
-			b = append(b, p.text...)
-		case 't':
-			b = append(b, r.Topic...)
-		case 'p':
-			b = strconv.AppendInt(b, int64(r.Partition), 10)
-		case 'o':
-			b = strconv.AppendInt(b, r.Offset, 10)
-		case 'T':
-			b = strconv.AppendInt(b, r.Timestamp, 10)
+		case 0, 't', 'p', 'o', 'T':
+			b = p.appendPlace(b, r.Topic, r.Partition, r.Offset, r.Timestamp)
 		case 'k':
 			b = append(b, bytesOf(r.Key, f.raw)...)
 		case 's', 'v':
@@ -134,7 +131,7 @@ func (f format) append(b []byte, r recordDoc) []byte {
 					b = append(b, ',')
 				}
 				b = append(append(b, h.Name...), '=')
-				b = append(b, bytesOf(h.Value, false)...)
+				b = append(b, bytesOf(h.Value, f.raw)...)
 			}
 		}
 	}
@@ -149,8 +146,8 @@ func appendLength(b, data []byte) []byte {
 	return strconv.AppendInt(b, int64(len(data)), 10)
 }
 
-// unescape resolves \n, \t, \r, \0, \\ and \xHH.
-func unescape(text string) (string, error) {
+// resolveEscapes resolves \n, \t, \r, \0, \\ and \xHH.
+func resolveEscapes(text string) (string, error) {
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, `\`)

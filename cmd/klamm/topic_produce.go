@@ -35,13 +35,19 @@ type topicProduce struct {
 	headers              []string
 	partition            int32
 	tombstones           bool
+	schema               valueSchema
 
 	header   []v3Header
 	produced int64
+	// record makes a record of what stands between delimiters; false: none.
+	record func(line []byte) (newRecord, bool)
+	most   int64     // how many to produce; 0: all
+	tee    io.Writer // gets the lines that were produced; nil: nothing does
 }
 
-// A newRecord is a record that is to be produced; nil is null.
-type newRecord struct{ key, value []byte }
+// A newRecord is a record that is to be produced; nil is null. The line is what it was
+// made of.
+type newRecord struct{ key, value, line []byte }
 
 // What follows is a record in a stream of the v3 API.
 type v3Record struct {
@@ -57,15 +63,18 @@ type v3Header struct {
 }
 
 type v3Data struct {
-	Type string `json:"type"`
-	Data []byte `json:"data"`
+	Type     string `json:"type,omitempty"`
+	Data     any    `json:"data"`
+	Schema   string `json:"schema,omitempty"`
+	SchemaID int    `json:"schema_id,omitempty"`
+	Subject  string `json:"subject,omitempty"`
 }
 
-func binary(b []byte) *v3Data {
+func bytesData(b []byte) *v3Data {
 	if b == nil {
 		return nil
 	}
-	return &v3Data{"BINARY", b}
+	return &v3Data{Type: "BINARY", Data: b}
 }
 
 // A producedDoc is where a record is.
@@ -88,7 +97,8 @@ func topicProduceCommand() *cobra.Command {
 		Example: "  echo '{\"id\":17}' | klamm topic produce orders\n" +
 			"  klamm topic produce orders -K : @orders.txt -o json\n" +
 			"  klamm topic produce orders --key 17 --value @order.json -H source=shop -H 'trace=a b'\n" +
-			"  klamm topic produce orders --key 17 --value '' --tombstone",
+			"  klamm topic produce orders --key 17 --value '' --tombstone\n" +
+			"  klamm topic produce orders --schema @order.avsc --value '{\"id\": 17}'",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 {
 				return usage("give the topic, and - or @FILE if the lines are not those of standard input")
@@ -96,7 +106,7 @@ func topicProduceCommand() *cobra.Command {
 			return checkTopic(args[0])
 		},
 	}, func(ctx context.Context, c *client, args []string) error {
-		p.c, p.topic = c, args[0]
+		p.c, p.topic, p.record = c, args[0], p.whole
 		return p.run(ctx, args[1:])
 	})
 	flags := cmd.Flags()
@@ -107,6 +117,7 @@ func topicProduceCommand() *cobra.Command {
 	flags.StringArrayVarP(&p.headers, "header", "H", nil, "a header of every record, NAME=VALUE; may be given again")
 	flags.Int32VarP(&p.partition, "partition", "p", -1, "the partition of every record; the default is by key")
 	flags.BoolVarP(&p.tombstones, "tombstone", "Z", false, "an empty value is null")
+	p.schema.flags(cmd)
 	return completed(cmd, topicNames)
 }
 
@@ -163,11 +174,14 @@ func (p *topicProduce) check(args []string) (err error) {
 	case len(args) == 1 && args[0] != "-" && !strings.HasPrefix(args[0], "@"):
 		return usage("%q: want - for standard input, or @FILE; klamm topic produce %s --value makes one record", printable(args[0]), p.topic)
 	}
-	if p.delimiter, err = unescape(p.delimiter); err != nil || p.delimiter == "" {
+	if p.delimiter, err = resolveEscapes(p.delimiter); err != nil || p.delimiter == "" {
 		return usage("--delimiter: want a text that stands between records: %v", err)
 	}
-	if p.separator, err = unescape(p.separator); err != nil {
+	if p.separator, err = resolveEscapes(p.separator); err != nil {
 		return usage("--key-separator: %v", err)
+	}
+	if err := p.schema.check(p.c.cmd); err != nil {
+		return err
 	}
 	for _, text := range p.headers {
 		// kcat separates by =, rpk by a colon.
@@ -178,6 +192,13 @@ func (p *topicProduce) check(args []string) (err error) {
 		p.header = append(p.header, v3Header{text[:at], []byte(text[at+1:])})
 	}
 	return nil
+}
+
+// whole makes a record of all of a line or document.
+func (p *topicProduce) whole(line []byte) (newRecord, bool) {
+	r := newRecord{value: line}
+	p.complete(&r)
+	return r, true
 }
 
 // complete does to a record what the flags say.
@@ -224,9 +245,8 @@ func (p *topicProduce) read(ctx context.Context, in io.Reader, to chan<- lineRea
 		}
 	}
 	for lines.Scan() {
-		r := newRecord{value: append([]byte{}, lines.Bytes()...)}
-		p.complete(&r)
-		if !give(lineRead{newRecord: r}) {
+		r, ok := p.record(append([]byte{}, lines.Bytes()...))
+		if ok && !give(lineRead{newRecord: r}) {
 			return
 		}
 	}
@@ -260,8 +280,14 @@ func (p *topicProduce) lines(ctx context.Context, in io.Reader) error {
 			return first.err
 		}
 		batch, broken := gather(first.newRecord, records)
+		if p.most > 0 && int64(len(batch)) >= p.most-p.produced {
+			batch, broken = batch[:p.most-p.produced], nil
+		}
 		if err := p.send(ctx, batch); err != nil {
 			return err
+		}
+		if p.most > 0 && p.produced >= p.most {
+			return nil
 		}
 		if broken != nil {
 			return broken
@@ -294,11 +320,16 @@ func gather(first newRecord, records <-chan lineRead) (batch []newRecord, err er
 
 // send produces a batch through the v3 API, whose streams take any bytes, headers and
 // nulls, and answer for each record.
-func (p *topicProduce) send(ctx context.Context, batch []newRecord) error {
+func (p *topicProduce) send(ctx context.Context, batch []newRecord) (err error) {
 	var body bytes.Buffer
 	e := json.NewEncoder(&body)
 	for _, r := range batch {
-		one := v3Record{Headers: p.header, Key: binary(r.key), Value: binary(r.value)}
+		one := v3Record{Headers: p.header, Key: bytesData(r.key), Value: bytesData(r.value)}
+		if p.schema.wanted() && (r.value != nil || !p.tombstones) {
+			if one.Value, err = p.schema.data(r.value); err != nil {
+				return err
+			}
+		}
 		if p.partition >= 0 {
 			one.Partition = &p.partition
 		}
@@ -312,7 +343,7 @@ func (p *topicProduce) send(ctx context.Context, batch []newRecord) error {
 		return err
 	}
 	answers := json.NewDecoder(bytes.NewReader(a.text))
-	for range batch {
+	for _, r := range batch {
 		var said struct {
 			Code      int       `json:"error_code"`
 			Message   string    `json:"message"`
@@ -334,6 +365,11 @@ func (p *topicProduce) send(ctx context.Context, batch []newRecord) error {
 			return p.c.wrongServer(a.Response)
 		}
 		p.produced++
+		if p.tee != nil {
+			if _, err := p.tee.Write(r.line); err != nil {
+				return err
+			}
+		}
 		if p.c.output == "json" {
 			if err := p.c.json(producedDoc{p.topic, *said.Partition, *said.Offset, said.Timestamp}); err != nil {
 				return err

@@ -46,6 +46,17 @@ type topicTail struct {
 	ends  map[int32]int64 // up to where there are records when it begins
 }
 
+// tailCommand is klamm tail, which follows.
+func tailCommand() *cobra.Command {
+	cmd := topicTailCommand()
+	cmd.Short = "Show the last records of a topic, and those that come; klamm topic tail --follow"
+	cmd.Example = strings.ReplaceAll(cmd.Example, "klamm topic tail", "klamm tail")
+	follow := cmd.Flags().Lookup("follow")
+	follow.DefValue = "true"
+	_ = follow.Value.Set("true")
+	return cmd
+}
+
 func topicTailCommand() *cobra.Command {
 	var t topicTail
 	cmd := asking(&cobra.Command{
@@ -146,9 +157,7 @@ func (t *topicTail) check() (tailFrom, error) {
 	if t.print, err = parseFormat(text); err != nil {
 		return from, usage("--format, --key-separator or --delimiter: %v", err)
 	}
-	if t.print.raw = t.raw; t.raw && t.print.has("Th") {
-		return from, usage("--raw has no %%T and no %%h")
-	}
+	t.print.raw = t.raw
 	return t.begin()
 }
 
@@ -217,7 +226,7 @@ func (t *topicTail) read(ctx context.Context, query url.Values) ([]recordDoc, st
 		r.path = []string{"topics", t.topic, "partitions", fmt.Sprint(t.partition), "records"}
 	}
 	if t.raw {
-		r.header = map[string]string{"Accept": "application/vnd.kafka.binary.v2+json"}
+		r.header = map[string]string{"Accept": exactType}
 	}
 	records, next, err := t.c.records(ctx, r)
 	for i := range records {
@@ -353,13 +362,9 @@ func (t *topicTail) show(records []recordDoc) error {
 	var b []byte
 	for _, r := range records {
 		if t.c.output == "json" {
-			var line bytes.Buffer
-			e := json.NewEncoder(&line)
-			e.SetEscapeHTML(false)
-			if err := e.Encode(r); err != nil {
+			if err := t.c.json(r); err != nil {
 				return err
 			}
-			b = append(b, line.Bytes()...)
 			continue
 		}
 		b = t.print.append(b, r)

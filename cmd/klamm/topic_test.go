@@ -243,7 +243,6 @@ func TestTopicCallsThatAreWrong(t *testing.T) {
 		{"too many of the last", "topic tail t --from -10001", "last 10000"},
 		{"a format for JSON", "topic tail t -o json -f %s", "-o json prints whole records"},
 		{"a format and a separator", "topic tail t -K : -f %s", "either --format"},
-		{"headers of raw records", "topic tail t --raw -f %h", "--raw has no"},
 		{"a value and lines", "topic produce t --value x -", "either --value or lines"},
 		{"a key and keys", "topic produce t --key x -K :", "either --key"},
 		{"a header that is none", "topic produce t -H x", "NAME=VALUE"},
