@@ -66,7 +66,7 @@ func Default() Options {
 // CaseNames returns the names of what can be measured: the first two at both doors,
 // then what is measured at the front door, and at the back door, alone.
 func CaseNames() []string {
-	return []string{"one", "batch", "stream", "read", "log", "half", "keys"}
+	return []string{"one", "batch", "stream", "events", "read", "log", "half", "keys"}
 }
 
 // wants says whether a case is chosen.
@@ -331,12 +331,22 @@ func (c *conductor) deleteTopic(ctx context.Context, topic string) {
 func (c *conductor) produced(ctx context.Context, topic string, acknowledged int64) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	starts, err := c.holdsAll(ctx, topic, acknowledged)
+	if err != nil {
+		return err
+	}
+	return c.sample(ctx, topic, starts)
+}
+
+// holdsAll verifies how many records a topic has, and returns where the last of each
+// partition begin that has some.
+func (c *conductor) holdsAll(ctx context.Context, topic string, acknowledged int64) (map[int32]kgo.Offset, error) {
 	ends, err := c.admin.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("read the end of topic %q: %w", topic, err)
+		return nil, fmt.Errorf("read the end of topic %q: %w", topic, err)
 	}
 	var records int64
 	starts := make(map[int32]kgo.Offset)
@@ -347,9 +357,9 @@ func (c *conductor) produced(ctx context.Context, topic string, acknowledged int
 		}
 	})
 	if records != acknowledged {
-		return fmt.Errorf("topic %q holds %d records, but %d were acknowledged", topic, records, acknowledged)
+		return nil, fmt.Errorf("topic %q holds %d records, but %d were acknowledged", topic, records, acknowledged)
 	}
-	return c.sample(ctx, topic, starts)
+	return starts, nil
 }
 
 // sampleRecords is how many records of a partition are verified.

@@ -74,6 +74,13 @@ func (c *conductor) front(ctx context.Context) ([]Case, error) {
 		}
 		cases = append(cases, result)
 	}
+	if c.wants("events") {
+		result, err := c.putEvents(ctx, klamm, klammAddr)
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, result)
+	}
 	if c.wants("read") {
 		result, err := c.reads(ctx, klamm, klammAddr)
 		if err != nil {

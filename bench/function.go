@@ -34,6 +34,11 @@ type FunctionOptions struct {
 	// Clients are where its runtime client lies. Empty: there is none.
 	Directory, Runtime, Handler string
 	Clients                     []string
+	// Drain is how many records a pipe and an event source mapping deliver to functions, in
+	// comparison with a pipe to a webhook: 0, not at all, to 100,000,000. Brokers are where;
+	// nil is an embedded broker.
+	Drain   int
+	Brokers []string
 	// Executable is the klamm that plays the function; empty is the running program.
 	Executable string
 	// Progress is told what is being done, a line at a time; nil is silent.
@@ -42,7 +47,7 @@ type FunctionOptions struct {
 
 // DefaultFunctions returns the options of klamm bench function without flags.
 func DefaultFunctions() FunctionOptions {
-	return FunctionOptions{Calls: 3000, Rounds: 5, Records: 100, Starts: 20, Resident: 100, Seconds: 10}
+	return FunctionOptions{Calls: 3000, Rounds: 5, Records: 100, Starts: 20, Resident: 100, Seconds: 10, Drain: 300_000}
 }
 
 // Validate returns ErrOptions, with the name of the flag, for the first option
@@ -54,7 +59,7 @@ func (o FunctionOptions) Validate() error {
 		least, most int
 	}{
 		{"calls", o.Calls, 10, 1_000_000}, {"rounds", o.Rounds, 1, 100}, {"records", o.Records, 1, 10_000}, {"starts", o.Starts, 1, 1000},
-		{"resident", o.Resident, 0, 1000}, {"seconds", o.Seconds, 1, 600},
+		{"resident", o.Resident, 0, 1000}, {"seconds", o.Seconds, 1, 600}, {"drain", o.Drain, 0, 100_000_000},
 	} {
 		if v.value < v.least || v.value > v.most {
 			return fmt.Errorf("%w: --%s %d: want %d to %d", ErrOptions, v.flag, v.value, v.least, v.most)
@@ -72,6 +77,7 @@ type FunctionReport struct {
 	Machine Machine       `json:"machine"`
 	Calls   []FunctionRow `json:"calls"`
 	Starts  []ColdStart   `json:"cold_starts"`
+	Drains  []Drain       `json:"drains,omitempty"`
 	Idle    *IdleCost     `json:"idle,omitempty"`
 }
 
@@ -126,7 +132,7 @@ func Functions(ctx context.Context, o FunctionOptions) (*FunctionReport, error) 
 		return nil, err
 	}
 	r := &FunctionReport{Machine: thisMachine()}
-	for _, part := range []func(context.Context, *FunctionReport) error{f.calls, f.starts, f.idle} {
+	for _, part := range []func(context.Context, *FunctionReport) error{f.calls, f.starts, f.idle, f.drains} {
 		if err := part(ctx, r); err != nil {
 			return nil, err
 		}
@@ -369,6 +375,12 @@ func (r *FunctionReport) WriteTable(w io.Writer) error {
 	}
 	if i := r.Idle; i != nil {
 		fmt.Fprintf(t, "\t\t\t\t\t\nidle\tklamm's part\tprograms\t\t\t\n%d instances\t%.2f %% CPU\t%.2f %% CPU\t\t\t\n", i.Instances, i.Host, i.Programs)
+	}
+	if len(r.Drains) > 0 {
+		fmt.Fprintf(t, "\t\t\t\t\t\nbatches of %d, records of %d bytes\trecords/s\tMB/s\tof the webhook\t\t\n", drainBatch, drainBytes)
+		for _, d := range r.Drains {
+			fmt.Fprintf(t, "%s\t%s\t%.0f\t%.2f\t\t\n", d.Title, thousands(d.RecordsPerSecond), d.MBPerSecond, d.OfWebhook)
+		}
 	}
 	return t.Flush()
 }

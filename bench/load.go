@@ -15,7 +15,7 @@ import (
 // requestTimeout bounds one request of the load.
 const requestTimeout = 30 * time.Second
 
-// The media types of the two bodies that the load can send.
+// The media types of the bodies that the load can send, beside mediaEvents.
 const (
 	mediaPlain  = "text/plain"
 	mediaV2JSON = "application/vnd.kafka.json.v2+json"
@@ -31,7 +31,7 @@ type stretch struct {
 type loadRole struct {
 	Stretch     stretch `json:"stretch"`
 	Addr        string  `json:"addr"`
-	Topic       string  `json:"topic"`
+	Topic       string  `json:"topic"` // of mediaEvents: the bus
 	Media       string  `json:"media"`
 	Records     int     `json:"records"` // in one request
 	Size        int     `json:"size"`    // of a document, in bytes
@@ -68,6 +68,9 @@ func runLoad(ctx context.Context, c loadRole, out io.Writer) error {
 			if err != nil {
 				return err
 			}
+			if c.Media == mediaEvents {
+				return check.put(status, body)
+			}
 			return check.answer(status, body)
 		}, nil
 	})
@@ -96,6 +99,9 @@ func (c loadRole) requests(worker int) [][]byte {
 func (c loadRole) request(first int64, caller int) []byte {
 	body := produceBody(c.Media, first, c.Records, c.Size)
 	path, who := "/topics/"+c.Topic, ""
+	if c.Media == mediaEvents {
+		path, who, body = "/", "X-Amz-Target: AWSEvents.PutEvents\r\n", putBody(c.Topic, first, c.Records, c.Size)
+	}
 	if caller >= 0 {
 		who = c.Auth.header(caller, c.Addr, path, c.Media, body, time.Now())
 	}

@@ -101,8 +101,9 @@ func runSSE(ctx context.Context, c sseRole, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// What connecting took is not what an idle client takes.
-	if !pause(ctx, 2*time.Second) {
+	// What connecting took is not what an idle client takes: a process that has been idle
+	// for ten seconds gives it back.
+	if !pause(ctx, 22*time.Second) {
 		return context.Cause(ctx)
 	}
 	after, err := residentMemory(c.PID)

@@ -111,6 +111,14 @@ func (d *definitions) run(ctx context.Context) (bool, error) {
 	if err := d.ready(ctx); err != nil {
 		return false, err
 	}
+	// Only a process that runs the pipe can go by its new definition.
+	d.say("all processes run them")
+	for _, p := range d.processes {
+		if err := d.until(ctx, "all pipes run in all processes", patience, func() bool { return d.runningNow(ctx, p.address()) == d.active }); err != nil {
+			return false, err
+		}
+	}
+	d.say("pipes are made and changed")
 	for i := range d.tries {
 		if err := d.try(ctx, i, target, box); err != nil {
 			return false, err

@@ -6,10 +6,12 @@
 //	chaos endpoints   thousands of endpoints of which some are dead
 //	chaos changes     pipes that are changed at random while processes are killed
 //	chaos definitions thousands of definitions: start, memory, and how fast changes act
+//	chaos functions   functions and klamms that are killed in the middle of batches
+//	chaos bus         kills and a lost broker under events that are put on a bus
 //
 // Each prints its figures as a table and exits with 1 if one of them breaks its
-// bound. `make chaos`, `make chaos-backlog`, `make chaos-endpoints`, `make chaos-changes` and
-// `make chaos-definitions` start them with Apache Kafka; docs/reliability.md says what they show.
+// bound. `make chaos`, `make chaos-backlog`, `make chaos-endpoints`, `make chaos-changes`,
+// `make chaos-definitions`, `make chaos-functions` and `make chaos-bus` start them with Apache Kafka; docs/reliability.md says what they show.
 //
 // A proof is made of: a stage (stage.go), which is the cluster, the directory and
 // the klamm processes; a ledger (ledger.go), which is told of every record that

@@ -14,6 +14,10 @@ import (
 )
 
 func main() {
+	if isFunction() {
+		fmt.Fprintln(os.Stderr, playFunction())
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	holds, err := prove(ctx, os.Args[1:])
@@ -25,7 +29,7 @@ func main() {
 	}
 }
 
-const usage = "usage: chaos records|backlog|endpoints|changes|definitions [-h] [flags], with the brokers in KLAMM_TEST_BROKERS"
+const usage = "usage: chaos records|backlog|endpoints|changes|definitions|functions|bus [-h] [flags], with the brokers in KLAMM_TEST_BROKERS"
 
 // prove runs the proof that the arguments name, and returns whether it holds.
 func prove(ctx context.Context, args []string) (bool, error) {
@@ -48,6 +52,10 @@ func prove(ctx context.Context, args []string) (bool, error) {
 		run = changesFlags(flags, s)
 	case "definitions":
 		run = definitionsFlags(flags, s)
+	case "functions":
+		run = functionsFlags(flags, s)
+	case "bus":
+		run = busFlags(flags, s)
 	default:
 		return false, errors.New(usage)
 	}
@@ -143,6 +151,46 @@ func definitionsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool
 			return false, errors.New("a number is out of range")
 		}
 		return d.run(ctx)
+	}
+}
+
+func functionsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	f := &functions{stage: s}
+	flags.IntVar(&f.total, "records", 200_000, "how many records")
+	flags.IntVar(&f.size, "size", 200, "bytes of a value")
+	flags.IntVar(&f.partitions, "partitions", 8, "partitions of the topic")
+	flags.IntVar(&f.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&f.batch, "batch", 100, "records in a batch")
+	flags.DurationVar(&f.takes, "takes", 20*time.Millisecond, "how long a function takes for a batch")
+	flags.IntVar(&f.kills, "kills", 5, "how often a klamm is killed")
+	flags.IntVar(&f.shots, "shots", 20, "how often a function is killed")
+	flags.Uint64Var(&f.seed, "seed", uint64(time.Now().Unix()), "of the order of events")
+	return func(ctx context.Context) (bool, error) {
+		if f.total < 1 || f.size < 24 || f.partitions < 1 || f.klamms < 1 || f.batch < 2 || f.batch > 10_000 || f.takes < 0 || f.kills < 0 || f.shots < 0 {
+			return false, errors.New("a number is out of range")
+		}
+		return f.run(ctx)
+	}
+}
+
+func busFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	b := &buses{stage: s, nodes: nodes(os.Getenv("KLAMM_KAFKA_CONTROL"))}
+	flags.IntVar(&b.total, "events", 100_000, "how many events")
+	flags.IntVar(&b.clients, "clients", 8, "clients that put events")
+	flags.IntVar(&b.partitions, "partitions", 12, "partitions of the bus")
+	flags.IntVar(&b.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&b.refuse, "refuse", 100, "one request in so many of a target is answered 503; 0: none")
+	flags.IntVar(&b.kills, "kills", 4, "how often a klamm is killed")
+	flags.BoolVar(&b.broker, "broker", true, "a broker is lost, and returns")
+	flags.Uint64Var(&b.seed, "seed", uint64(time.Now().Unix()), "of the order of events")
+	return func(ctx context.Context) (bool, error) {
+		switch {
+		case b.total < 1 || b.clients < 1 || b.partitions < 1 || b.klamms < 1 || b.refuse < 0 || b.kills < 0:
+			return false, errors.New("a number is too small")
+		case b.broker && b.nodes == "":
+			return false, errors.New("to lose a broker needs deploy/kafka/run --control; -broker=false goes without")
+		}
+		return b.run(ctx)
 	}
 }
 

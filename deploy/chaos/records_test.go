@@ -19,11 +19,20 @@ import (
 	"github.com/klamm-gateway/klamm/app"
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/target/all"
 )
 
 // TestMain lets the test's program be a klamm that can be killed.
 func TestMain(m *testing.M) {
+	if isFunction() {
+		fmt.Fprintln(os.Stderr, playFunction())
+		os.Exit(1)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "guard" {
+		function.Guard(os.Stdin)
+		return
+	}
 	if file := os.Getenv("CHAOS_TEST_SERVE"); file != "" {
 		if err := serve(file); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -45,7 +54,13 @@ func serve(file string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	a, err := app.New(ctx, cfg, app.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Ready: func(string, []string) {}})
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	a, err := app.New(ctx, cfg, app.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Guard: []string{self, "guard"}, Ready: func(address string, _ []string) {
+		fmt.Fprintf(os.Stderr, "klamm ready: http=%s\n", address)
+	}})
 	if err != nil {
 		return err
 	}
