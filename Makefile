@@ -1,5 +1,5 @@
 # The one entry point: everything that CI does is a target here, and CI calls
-# these targets. Needs Go; test-kafka, kafka, kafka3, chaos* and soak also Java and Maven.
+# these targets. Needs Go; test-kafka, test-sasl, test-functions, kafka, kafka3, chaos* and soak also Java and Maven.
 
 GO       ?= go
 BIN      := bin/klamm
@@ -11,6 +11,7 @@ TOOLS    := $(CURDIR)/bin/tools
 ACCEPT   ?= ../shared/accept
 BENCH    ?=
 CHAOS    ?=
+CONSOLE  ?=
 PACKAGES ?= ./...
 
 # The integration packages are those whose tests run on a real cluster if there is one.
@@ -22,7 +23,7 @@ build: ## build bin/klamm, static and stripped (the default)
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 .PHONY: check
 check: format vet lint generated race ## everything that must hold before a commit; import rules are one of the tests
@@ -59,13 +60,53 @@ imports: ## only the rules for who may import whom
 test-kafka: ## the integration tests on Apache Kafka, started for them
 	deploy/kafka/run -- $(GO) test -count=1 -p 1 $(integration)
 
+.PHONY: test-sasl
+test-sasl: ## logins to Apache Kafka by every mechanism and by certificate, with ACLs and passwords that change (needs openssl, too)
+	deploy/kafka/run --sasl -- $(GO) test -count=1 -run 'ApacheKafka$$' ./kafka/
+
 .PHONY: test-clients
 test-clients: build ## clients of the original APIs, unmodified, against klamm (needs Node and npm)
 	deploy/clients/run $(BIN)
 
+.PHONY: test-functions
+test-functions: build ## Lambda functions in Go, Python and Node, unmodified, behind mappings on Apache Kafka (needs Python, Node and npm, too)
+	deploy/kafka/run -- deploy/clients/functions/run $(BIN)
+
+.PHONY: test-kcat
+test-kcat: kcat ## klamm consume and produce beside kcat, on the embedded broker
+	KLAMM_TEST_KCAT=1 $(GO) test -count=1 -run BesideKcat ./cmd/klamm
+
+.PHONY: test-kcat-kafka
+test-kcat-kafka: kcat ## the same on Apache Kafka
+	KLAMM_TEST_KCAT=1 deploy/kafka/run -- $(GO) test -count=1 -run BesideKcat ./cmd/klamm
+
+.PHONY: kcat
+kcat: # installs it by apt where it can
+	@command -v kcat >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends kcat; }
+
+.PHONY: test-serializers
+test-serializers: build ## Confluent's Python serializers through klamm's registry and a foreign one (needs Python, Java and Maven)
+	deploy/clients/serializers/run $(BIN)
+	deploy/clients/serializers/run --foreign $(BIN)
+
 .PHONY: examples
 examples: build ## the examples, by copy and paste from their READMEs
 	deploy/examples/run $(BIN)
+
+.PHONY: proofs
+proofs: test-sasl test-functions test-serializers test-kcat-kafka examples-kafka ## what CI leaves out: logins, functions in three languages, Confluent's serializers, the examples on Apache Kafka
+
+.PHONY: examples-kafka
+examples-kafka: build ## the examples that run on any cluster, on Apache Kafka
+	deploy/kafka/run -- sh -c 'BROKERS=$$KLAMM_TEST_BROKERS deploy/examples/run $(BIN) fraud'
+
+.PHONY: console
+console: build ## every screen of the web console in Chromium (needs Node and npm); CONSOLE='-- screens.test.js'
+	deploy/console/run $(BIN) $(CONSOLE)
+
+.PHONY: console-pictures
+console-pictures: build ## write the pictures of docs/console.md anew
+	deploy/console/run --pictures docs/pictures $(BIN)
 
 .PHONY: kafka
 kafka: ## Apache Kafka on 127.0.0.1:9092 until Ctrl-C
@@ -102,6 +143,14 @@ chaos-changes: build bin/chaos ## 50 pipes changed at random on three processes,
 .PHONY: chaos-definitions
 chaos-definitions: build bin/chaos ## 10,000 definitions: start, memory, and how fast a new and a changed one act; DEFINED, ACTIVE
 	deploy/kafka/run -- bin/chaos definitions $(if $(DEFINED),-defined $(DEFINED)) $(if $(ACTIVE),-active $(ACTIVE)) $(CHAOS)
+
+.PHONY: chaos-functions
+chaos-functions: build bin/chaos ## functions and klamms killed in the middle of batches of a pipe and a mapping; RECORDS, KILLS, SEED
+	deploy/kafka/run --nodes 3 -- bin/chaos functions $(if $(RECORDS),-records $(RECORDS)) $(if $(KILLS),-kills $(KILLS)) $(if $(SEED),-seed $(SEED)) $(CHAOS)
+
+.PHONY: chaos-bus
+chaos-bus: build bin/chaos ## events put on a bus through kills and a lost broker: what is accepted arrives, what is refused does not; EVENTS, KILLS, SEED
+	deploy/kafka/run --nodes 3 --control -- bin/chaos bus $(if $(EVENTS),-events $(EVENTS)) $(if $(KILLS),-kills $(KILLS)) $(if $(SEED),-seed $(SEED)) $(CHAOS)
 
 .PHONY: bin/chaos
 bin/chaos:
