@@ -306,7 +306,7 @@ func TestTailFromBeforeTheFirstEntry(t *testing.T) {
 		done <- r.Tail(ctx, def.Name, func(l pipe.Logged) error { seen <- l; return nil })
 	}()
 	<-begun
-	time.Sleep(300 * time.Millisecond) // it has looked for the log by now
+	time.Sleep(2 * time.Second) // it has looked for the log by now, also on a slow machine
 	fill(t, c, name, 3, 1, []byte("1"))
 	// Entries of several deliveries come in any order.
 	offsets := map[int64]bool{}
