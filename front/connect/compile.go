@@ -33,6 +33,8 @@ var converters = map[string]string{
 	".StringConverter": sink.String, ".ByteArrayConverter": sink.Bytes, ".SimpleHeaderConverter": sink.Simple, ".JsonConverter": sink.JSON,
 	".AvroConverter": sink.Registry, ".ProtobufConverter": sink.Registry, ".JsonSchemaConverter": sink.Registry,
 	".AWSKafkaAvroConverter": sink.Registry,
+	".ShortConverter":        sink.Short, ".IntegerConverter": sink.Integer, ".LongConverter": sink.Long,
+	".FloatConverter": sink.Float, ".DoubleConverter": sink.Double, ".BooleanConverter": sink.Boolean,
 }
 
 func converterCheck(class string) string {
@@ -41,7 +43,12 @@ func converterCheck(class string) string {
 			return ""
 		}
 	}
-	return "klamm has no such converter: StringConverter, JsonConverter, ByteArrayConverter, AvroConverter, ProtobufConverter, JsonSchemaConverter or AWSKafkaAvroConverter"
+	var names []string
+	for end := range converters {
+		names = append(names, strings.TrimPrefix(end, "."))
+	}
+	slices.Sort(names)
+	return "klamm has no such converter: want one of " + strings.Join(names, ", ")
 }
 
 // converter is what reads keys, values or headers.

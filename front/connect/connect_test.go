@@ -52,6 +52,8 @@ func TestConfigurationsAreChecked(t *testing.T) {
 		{"a bucket", with("aws.eventbridge.offloading.default.s3.bucket", "A"), []string{"aws.eventbridge.offloading.default.s3.bucket"}},
 		{"tasks", with("tasks.max", "0"), []string{"tasks.max"}},
 		{"a converter", with("value.converter", "com.example.Converter"), []string{"value.converter"}},
+		{"converters of numbers", with("key.converter", "org.apache.kafka.connect.converters.IntegerConverter", "value.converter", "org.apache.kafka.connect.converters.BooleanConverter"), nil},
+		{"converters of numbers for a webhook", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "value.converter": "org.apache.kafka.connect.converters.IntegerConverter"}, []string{"value.converter"}},
 		{"a mapper of others", with("aws.eventbridge.detail.types.mapper.class", "com.example.Mapper"), []string{"aws.eventbridge.detail.types.mapper.class"}},
 		{"transforms", with("transforms", "mask"), []string{"transforms"}},
 		{"a topic for payloads", with("klamm.offloading.topic.arn", "arn:aws:s3:::x"), []string{"klamm.offloading.topic.arn"}},
@@ -95,6 +97,16 @@ func TestSinksAreCompiled(t *testing.T) {
 	want := sink.Config{Connector: "id", Bus: "shop", Account: "000000000000", Region: "us-east-1", Resources: []string{"r1", "r2"}, DetailTypes: []string{"kafka-connect-${topic}"}, Key: sink.String, Value: sink.Registry, Header: sink.Simple}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+
+	p, err = a.compile(t.Context(), "c", with("key.converter", "org.apache.kafka.connect.converters.LongConverter", "value.converter", "org.apache.kafka.connect.converters.DoubleConverter",
+		"header.converter", "org.apache.kafka.connect.json.JsonConverter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = sink.Config{}
+	if err := json.Unmarshal(p.Target.Config, &got); err != nil || got.Key != sink.Long || got.Value != sink.Double || got.Header != sink.Enveloped {
+		t.Errorf("got %+v, %v", got, err)
 	}
 
 	p, err = a.compile(t.Context(), "c", with("topics", "", "topics.regex", "orders\\..*", "aws.eventbridge.eventbus.arn", "arn:aws:events:eu-west-1:123456789012:event-bus/far", "aws.eventbridge.region", "eu-west-1"))

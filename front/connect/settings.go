@@ -135,6 +135,7 @@ var common = []setting{
 	{name: "header.converter", kind: "CLASS", fallback: "org.apache.kafka.connect.storage.SimpleHeaderConverter", importance: "LOW", group: "Common", doc: "How headers are read.", check: converterCheck},
 	{name: "key.converter.schemas.enable", kind: "BOOLEAN", fallback: "true", importance: "LOW", group: "Common", doc: "Whether JSON keys have a schema around them.", check: boolean},
 	{name: "value.converter.schemas.enable", kind: "BOOLEAN", fallback: "true", importance: "LOW", group: "Common", doc: "Whether JSON values have a schema around them.", check: boolean},
+	{name: "header.converter.schemas.enable", kind: "BOOLEAN", fallback: "true", importance: "LOW", group: "Common", doc: "Whether JSON headers have a schema around them.", check: boolean},
 	{name: "transforms", kind: "LIST", importance: "LOW", group: "Transforms", doc: "Single message transforms.", check: unserved("klamm has no transforms of Kafka Connect; use a filter or a transform of a pipe")},
 	{name: "predicates", kind: "LIST", importance: "LOW", group: "Predicates", doc: "Predicates of transforms.", check: unserved("klamm has no transforms of Kafka Connect")},
 	{name: "errors.tolerance", kind: "STRING", fallback: "none", importance: "MEDIUM", group: "Error Handling", doc: "all goes on after a record that cannot be put.", check: oneOf("none", "all")},
@@ -212,6 +213,9 @@ func (c configuration) check() (found []problem) {
 				found = append(found, problem{s.name, fmt.Sprintf("Invalid value %s for configuration %s: %s", clip(value), s.name, text)})
 			}
 		}
+	}
+	if class != eventBridge && sink.Sized(c.converter("value")) {
+		found = append(found, problem{"value.converter", "Invalid value for configuration value.converter: an HTTP sink of klamm sends values as they are, and these are bytes of numbers"})
 	}
 	switch {
 	case c["topics"] == "" && c["topics.regex"] == "":

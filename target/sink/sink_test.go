@@ -93,6 +93,37 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+func TestConverters(t *testing.T) {
+	for _, c := range []struct{ converter, in, want string }{
+		{Short, "\xff\xfe", `-2`},
+		{Integer, "\x00\x00\x00\x2a", `42`},
+		{Integer, "\x80\x00\x00\x00", `-2147483648`},
+		{Long, "\x00\x20\x00\x00\x00\x00\x00\x01", `9007199254740993`},
+		{Long, "\xff\xff\xff\xff\xff\xff\xff\xff", `-1`},
+		{Float, "\x3d\xcc\xcc\xcd", `0.1`},
+		{Double, "\x3f\xb9\x99\x99\x99\x99\x99\x9a", `0.1`},
+		{Double, "\x7f\xf8\x00\x00\x00\x00\x00\x00", `"NaN"`},
+		{Float, "\xff\x80\x00\x00", `"-Infinity"`},
+		{Boolean, "\x01", `true`},
+		{Boolean, "\x00", `false`},
+		{Boolean, "\x02", ``},
+		{Short, "\x00", ``},
+		{Integer, "", ``},
+		{Integer, "42", ``},
+		{Long, "\x00\x00\x00\x00\x00\x00\x00\x00\x01", ``},
+	} {
+		got, err := convert(c.converter, []byte(c.in))
+		if (err != nil) != (c.want == "") || string(got) != c.want {
+			t.Errorf("%s of %x: %s, %v, want %s", c.converter, c.in, got, err, c.want)
+		}
+	}
+	for converter := range sizes {
+		if got, err := convert(converter, nil); err != nil || string(got) != "null" {
+			t.Errorf("%s of null: %s, %v", converter, got, err)
+		}
+	}
+}
+
 func TestBadRecordsAreNotTriedAgain(t *testing.T) {
 	var got []*kgo.Record
 	tg := opened(t, Config{Bus: "b"}, &got)
