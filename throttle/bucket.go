@@ -155,18 +155,19 @@ type counters struct {
 	n  map[key]int
 }
 
-// enter counts one more, unless there are most already.
-func (c *counters) enter(k key, most int) bool {
+// enter counts one more, unless there are most already. It returns how many others
+// there are.
+func (c *counters) enter(k key, most int) (others int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.n[k] >= most {
-		return false
+	if others = c.n[k]; others >= most {
+		return others, false
 	}
 	if c.n == nil {
 		c.n = map[key]int{}
 	}
 	c.n[k]++
-	return true
+	return others, true
 }
 
 func (c *counters) leave(k key) {

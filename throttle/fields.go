@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
+	"time"
 )
 
 // A State is how a bucket stands after a call, in the terms of the RateLimit
@@ -13,7 +14,7 @@ type State struct {
 	Name      string
 	Unit      Unit
 	Quota     int64 // what it holds when it is full
-	Window    int64 // seconds in which it fills
+	Window    int64 // seconds in which it fills; 1 of what goes on at once
 	Remaining int64
 	Reset     int64 // seconds until something remains; 0 if it does
 
@@ -28,6 +29,20 @@ func stateOf(l *limit, k key, tokens float64) State {
 	st.Window = max(int64(math.Ceil(l.rate.burst/l.rate.perSecond)), 1)
 	if st.Remaining == 0 {
 		st.Reset = int64(math.Ceil(l.rate.wait(tokens, 1, false)))
+	}
+	return st
+}
+
+// stateUnder is how a bound of what goes on at once stands: a call that has got its
+// place gives it back with its answer, so that only the others count; one that has
+// got none sees nothing remain.
+func stateUnder(l *limit, k key, others int) State {
+	if len(l.rule.key) == 0 {
+		k = key{}
+	}
+	st := State{partition: k, Name: l.name, Unit: l.unit, Quota: int64(l.most), Window: 1, Remaining: int64(max(l.most-others, 0))}
+	if st.Remaining == 0 {
+		st.Reset = int64(onceMore / time.Second)
 	}
 	return st
 }
@@ -51,6 +66,10 @@ func Fields(states []State, partitions bool) (policy, limit string) {
 			p = append(p, `;qu="content-bytes"`...)
 		case Records:
 			p = append(p, `;qu="klamm-records"`...)
+		case Concurrency:
+			p = append(p, `;qu="concurrent-requests"`...)
+		case Streams:
+			p = append(p, `;qu="klamm-streams"`...)
 		}
 		l = append(append(append(l, '"'), s.Name...), '"')
 		l = strconv.AppendInt(append(l, ";r="...), s.Remaining, 10)

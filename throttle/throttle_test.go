@@ -494,3 +494,39 @@ func BenchmarkTake(b *testing.B) {
 		}
 	})
 }
+
+func TestFieldsOfWhatGoesOnAtOnce(t *testing.T) {
+	s, _ := clocked(
+		Rule{Name: "both", Requests: &Rate{5, 10}, Concurrency: 2},
+		Rule{Name: "s", Streams: 3, Key: []string{"principal"}},
+	)
+	visits := make([]*Visit, 3)
+	for i, want := range []struct{ policy, limit string }{
+		{`"both";q=10;w=2, "both-concurrency";q=2;w=1;qu="concurrent-requests"`, `"both";r=9;t=0, "both-concurrency";r=2;t=0`},
+		{`"both";q=10;w=2, "both-concurrency";q=2;w=1;qu="concurrent-requests"`, `"both";r=8;t=0, "both-concurrency";r=1;t=0`},
+		// The bucket of requests was not asked any more.
+		{`"both-concurrency";q=2;w=1;qu="concurrent-requests"`, `"both-concurrency";r=0;t=1`},
+	} {
+		visits[i] = s.Visit()
+		refusal := visits[i].Take(t.Context(), &Call{}, OfRequest, 0, 0)
+		if refused := refusal != nil; refused != (i == 2) {
+			t.Errorf("call %d: %v", i, refusal)
+		}
+		if policy, limit := Fields(visits[i].States(), false); policy != want.policy || limit != want.limit {
+			t.Errorf("call %d: got %s and %s, want %+v", i, policy, limit, want)
+		}
+	}
+	for _, v := range visits {
+		v.Leave()
+	}
+
+	stream := s.Visit()
+	defer stream.Leave()
+	if refusal := stream.Take(t.Context(), &Call{Stream: true}, OfRequest, 0, 0); refusal != nil {
+		t.Fatal(refusal)
+	}
+	policy, limit := Fields(stream.States(), false)
+	if !strings.Contains(policy, `"s";q=3;w=1;qu="klamm-streams"`) || !strings.Contains(limit, `"s";r=2;t=0`) {
+		t.Errorf("a stream keeps its place: got %s and %s", policy, limit)
+	}
+}

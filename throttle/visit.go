@@ -92,7 +92,7 @@ func (v *Visit) Take(ctx context.Context, c *Call, stage Stage, records, bytes i
 	}
 	w := waiting{set: s}
 	defer w.end()
-	entered, refusal := v.enter(ctx, claims, &w)
+	entered, refusal := v.enter(ctx, claims, c.Stream, &w)
 	for refusal == nil {
 		if refusal = s.draw(claims); refusal == nil || !w.wait(ctx, refusal) {
 			break
@@ -138,20 +138,32 @@ func (v *Visit) note(states []State) {
 	}
 }
 
+// onceMore is when to ask again where too much goes on at once: nobody knows when
+// that will end.
+const onceMore = time.Second
+
 // enter counts the call as under way, and returns where. Where there are too many,
 // it waits as long as the rule lets it.
-func (v *Visit) enter(ctx context.Context, claims []claim, w *waiting) (entered []key, _ *Refusal) {
+func (v *Visit) enter(ctx context.Context, claims []claim, stream bool, w *waiting) (entered []key, _ *Refusal) {
 	for i := range claims {
 		c := &claims[i]
 		if c.limit.unit < Concurrency {
 			continue
 		}
-		for !v.set.under.enter(c.key, c.limit.most) {
+		for {
+			others, ok := v.set.under.enter(c.key, c.limit.most)
+			if ok && stream {
+				others++ // it keeps its place when the answer has begun
+			}
+			c.state = stateUnder(c.limit, c.key, others)
+			if ok {
+				break
+			}
 			if c.limit.rule.spec.Action == "log" {
 				c.would = true
 				break
 			}
-			refusal := c.limit.refuse(time.Second)
+			refusal := c.limit.refuse(onceMore)
 			if !w.wait(ctx, refusal) {
 				return entered, refusal
 			}
@@ -287,7 +299,7 @@ func (s *Set) lock(claims []claim) (unlock func()) {
 func statesOf(claims []claim) []State {
 	states := make([]State, 0, len(claims))
 	for i := range claims {
-		if claims[i].limit.unit < Concurrency {
+		if claims[i].state.Name != "" { // else it was not asked any more
 			states = append(states, claims[i].state)
 		}
 	}
