@@ -69,6 +69,7 @@ type Limited struct {
 	Wait time.Duration
 
 	message string
+	state   throttle.State // of a quota
 }
 
 func (e *Limited) Error() string { return e.message }
@@ -348,6 +349,9 @@ func (v *Visit) Header(h http.Header, status int) {
 		v.mu.Unlock()
 		if e != nil {
 			h["Retry-After"] = []string{strconv.Itoa(retryAfter(e.Wait, v.limits.fields.jitter))}
+			if e.Quota {
+				states = append([]throttle.State{e.state}, states...)
+			}
 		}
 	} else if cfg.Headers != "always" {
 		states = lowOf(states)

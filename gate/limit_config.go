@@ -157,6 +157,17 @@ func (q *Quota) unit() string {
 	return q.Unit
 }
 
+// fieldUnit is the unit in the header fields of answers.
+func (q *Quota) fieldUnit() throttle.Unit {
+	switch q.Unit {
+	case quotaRecords:
+		return throttle.Records
+	case quotaBytes:
+		return throttle.Bytes
+	}
+	return throttle.Requests
+}
+
 // start returns when the period began that a time lies in.
 func (q *Quota) start(now time.Time) time.Time {
 	zone, err := time.LoadLocation(q.TZ)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/klamm-gateway/klamm/throttle"
 )
 
 // plans count what the holders of API keys use (gateway-policies.md 3.3). Whatever
@@ -260,7 +262,13 @@ func (c *counter) share(processes int64) int64 { return max((c.limit()-c.used)/p
 func (c *counter) exceeded(now time.Time) *Limited {
 	q := c.plan.Quota
 	end := q.end(c.period)
-	return &Limited{Limit: c.plan.Name, Quota: true, Unit: q.unit(), Wait: max(end.Sub(now), time.Second),
+	state := throttle.State{
+		Name: c.plan.Name + "-quota", Unit: q.fieldUnit(), Quota: c.limit(), Window: int64(end.Sub(c.period) / time.Second), Remaining: max(c.limit()-c.total(), 0),
+	}
+	if state.Remaining == 0 {
+		state.Reset = max(int64((end.Sub(now)+time.Second-1)/time.Second), 1)
+	}
+	return &Limited{state: state, Limit: c.plan.Name, Quota: true, Unit: q.unit(), Wait: max(end.Sub(now), time.Second),
 		message: fmt.Sprintf("Limit Exceeded: the quota of %d %s a %s of usage plan %q is used up until %s", q.Limit, q.unit(), q.Period, c.plan.Name, end.UTC().Format(time.RFC3339))}
 }
 

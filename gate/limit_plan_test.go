@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -316,5 +317,35 @@ func TestUsageOfNoPlan(t *testing.T) {
 	}
 	if _, err := none.Usage(t.Context(), "x"); Classify(err) != NotFound {
 		t.Error(err)
+	}
+}
+
+func TestWhatTheCallerIsToldOfAQuota(t *testing.T) {
+	now := time.Date(2026, 11, 22, 18, 0, 0, 500, time.UTC)
+	tests := []struct {
+		name   string
+		quota  Quota
+		used   int64
+		policy string
+		limit  string
+	}{
+		{"of a day", Quota{Limit: 10, Period: "day"}, 10, `"p-quota";q=10;w=86400`, `"p-quota";r=0;t=21600`},
+		{"of bytes, with some left", Quota{Limit: 10, Period: "week", Unit: quotaBytes}, 4, `"p-quota";q=10;w=604800;qu="content-bytes"`, `"p-quota";r=6;t=0`},
+		{"of records, in the first period", Quota{Limit: 10, Offset: 3, Period: "month", Unit: quotaRecords}, 9, `"p-quota";q=7;w=2592000;qu="klamm-records"`, `"p-quota";r=0;t=712800`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &counter{counterKey: counterKey{&plan{UsagePlan: UsagePlan{Name: "p", Quota: &tt.quota}}, "acme"}, used: tt.used, period: tt.quota.start(now)}
+			v := (&Limits{set: throttle.New(nil)}).Visit("GET /", "", brokenAddr, nil, false)
+			_ = v.limit(c.exceeded(now))
+			h := http.Header{}
+			v.Header(h, http.StatusTooManyRequests)
+			if diff := cmp.Diff([]string{tt.policy, tt.limit}, []string{h.Get("Ratelimit-Policy"), h.Get("Ratelimit")}); diff != "" {
+				t.Error(diff)
+			}
+			if h.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+		})
 	}
 }
