@@ -267,7 +267,8 @@ func (d *Definitions) Shadowed() []string {
 }
 
 // CheckReaders returns an error if another pipe reads one of the topics in the same
-// group: each record would reach only one of the two.
+// group: each record would reach only one of the two. It looks at pipes that are
+// carried out, which one that was made a moment ago may not be.
 func (d *Definitions) CheckReaders(p Pipe) error {
 	group := p.WithDefaults().Group
 	for _, t := range p.Topics {

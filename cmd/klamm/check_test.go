@@ -20,7 +20,7 @@ func checkRun(t *testing.T, args ...string) (out, errs string, status int) {
 	var o, e bytes.Buffer
 	cmd.SetOut(&o)
 	cmd.SetErr(&e)
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // none is not nil, which would be those of the test
 	err := cmd.Execute()
 	var exit *exitError
 	switch {
