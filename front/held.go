@@ -19,6 +19,18 @@ func Stopping(w http.ResponseWriter) <-chan struct{} {
 	return nil
 }
 
+// Rest has the server which answers with w run the rest of an answer when its Handler has
+// returned without an error: what waits for a client in rest does not hold the stack of
+// what came before. The request's context and w are good until rest returns. It is
+// false, and nothing is run, if w is not what a Handler was given.
+func Rest(w http.ResponseWriter, rest func()) bool {
+	a := answerOf(w)
+	if a != nil {
+		a.rest = rest
+	}
+	return a != nil
+}
+
 // AllowsOrigin says whether pages of an origin may call the server that answers
 // with w (gateway-policies.md 5.1).
 func AllowsOrigin(w http.ResponseWriter, origin string) bool {

@@ -250,7 +250,7 @@ func unclean(path string) bool {
 }
 
 // operation stands around one handler. What is on its stack is there as long as a stream
-// lasts: all that comes before the handler has functions of its own.
+// lasts: all that comes before what lasts has functions of its own.
 func (s *Server) operation(d *Dialect, route Route) http.Handler {
 	observe := s.cfg.Metrics.route(d.Name, route.Name)
 	serve, name := s.cached(route, s.repeatable(d, route)), gate.RouteName(route.Pattern)
@@ -263,16 +263,28 @@ func (s *Server) operation(d *Dialect, route Route) http.Handler {
 			observe(a.status, time.Since(a.began))
 		}()
 		defer a.finish()
-		r, err := s.prepare(a, r, d, &route, name)
-		if err == nil {
-			err = serve(a, r, a.who)
-		}
-		if err != nil {
-			a.visit.Failed(err)
-			s.fail(a, r, d, err)
-			exchangeOf(w).refused()
+		s.perform(a, r, d, &route, name, serve)
+		if a.rest != nil {
+			a.rest()
 		}
 	})
+}
+
+// perform takes a request to its handler, and answers where it is not served. It is never
+// inlined: its stack is needed only for as long as that takes.
+//
+//go:noinline
+func (s *Server) perform(a *answer, r *http.Request, d *Dialect, route *Route, name string, serve Handler) {
+	r, err := s.prepare(a, r, d, route, name)
+	if err == nil {
+		err = serve(a, r, a.who)
+	}
+	if err != nil {
+		a.rest = nil
+		a.visit.Failed(err)
+		s.fail(a, r, d, err)
+		exchangeOf(a.ResponseWriter).refused()
+	}
 }
 
 // panicked answers for a handler that has panicked, unless it meant to cut the connection.
@@ -474,6 +486,7 @@ type answer struct {
 	status int
 	visit  *gate.Visit    // nil: nothing limits the request
 	who    gate.Principal // as decide has found
+	rest   func()         // of the answer, when the handler has returned; nil: that was all
 
 	// What finish undoes; nil: there is nothing.
 	body    *body

@@ -64,7 +64,7 @@ func echo(name, prefix string) Dialect {
 func serve(t *testing.T, cfg Config) string {
 	t.Helper()
 	cfg.Metrics, cfg.Log = NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler)
-	cfg.Dialects = []Dialect{echo("root", "/"), echo("three", "/v3")}
+	cfg.Dialects = append(cfg.Dialects, echo("root", "/"), echo("three", "/v3"))
 	s := New(cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -49,12 +49,20 @@ func (a *api) stream(w http.ResponseWriter, r *http.Request, who gate.Principal)
 	if s == nil {
 		return err
 	}
-	// What was flushed has not arrived yet: a group's client says so by coming
-	// back.
-	defer s.source.close(true)
-	if r.Method != http.MethodHead {
-		s.run(r.Context())
+	if r.Method == http.MethodHead {
+		s.source.close(true)
+		return nil
+	}
+	ctx := r.Context()
+	rest := func() {
+		// What was flushed has not arrived yet: a group's client says so by coming
+		// back.
+		defer s.source.close(true)
+		s.run(ctx)
 		_ = s.control.SetWriteDeadline(time.Time{}) // the connection may serve other requests
+	}
+	if !front.Rest(w, rest) {
+		rest()
 	}
 	return nil
 }
