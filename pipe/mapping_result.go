@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -39,6 +40,10 @@ type MappingResult struct {
 // trouble is what is wrong with the source of a mapping.
 type trouble struct{ MappingResult }
 
+// errNoTopic says that what a mapping is to read is not there: it is read from its
+// beginning when somebody makes it.
+var errNoTopic = errors.New("the topic does not exist")
+
 // MappingTrouble returns the words for an error with the source of a mapping.
 func MappingTrouble(err error) MappingResult {
 	var (
@@ -60,6 +65,8 @@ func MappingTrouble(err error) MappingResult {
 	switch {
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed), errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
 		return MappingResult{"EVENT_SOURCE_AUTHZ_ERROR", "PROBLEM: Cluster failed to authorize Lambda."}
+	case errors.Is(err, errNoTopic):
+		return MappingResult{"ESM_CONFIG_NOT_VALID", "PROBLEM: The topic does not exist."}
 	case errors.Is(err, kafka.ErrUnusable):
 		return MappingResult{"ESM_CONFIG_NOT_VALID", "PROBLEM: Provided certificate or private key is invalid."}
 	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState), says("sasl", "credentials:"):
@@ -69,7 +76,7 @@ func MappingTrouble(err error) MappingResult {
 	case errors.As(err, &alert), says("remote error: tls"):
 		return MappingResult{"EVENT_SOURCE_AUTHN_ERROR", "PROBLEM: Server failed to authenticate Lambda."}
 	}
-	return MappingResult{UserInitiated, "PROBLEM: Connection error. The brokers could not be reached."}
+	return MappingResult{UserInitiated, "PROBLEM: Connection error. Please check your event source connection configuration."}
 }
 
 // Result returns how an event source mapping fares, as far as this process has heard
@@ -191,6 +198,8 @@ const (
 	// lookEvery is the pause between two looks at the source, where there are few
 	// mappings.
 	lookEvery = 3 * time.Second
+	// lookSoon is the same while something is wrong with the source, and until the first.
+	lookSoon = 500 * time.Millisecond
 )
 
 // watch looks after the source and notes how the mapping fares, until ctx ends.
@@ -198,7 +207,7 @@ func (m *mapping) watch(ctx context.Context) {
 	defer m.metrics.rest()
 	f := m.flow
 	said, known := f.runner.noted(f.def.Name)
-	look := time.NewTimer(lookEvery / 6)
+	look := time.NewTimer(lookSoon)
 	defer look.Stop()
 	for first := true; ; first = false {
 		if now := m.result(said, known); first && !known || now != said {
@@ -222,7 +231,11 @@ func (m *mapping) watch(ctx context.Context) {
 		case <-m.news:
 		case <-look.C:
 			m.look(ctx)
-			look.Reset(max(lookEvery, time.Duration(f.runner.held.pipes.Load())*20*time.Millisecond))
+			next := lookEvery
+			if m.cluster.Load() != nil {
+				next = lookSoon // it may be well again
+			}
+			look.Reset(max(next, time.Duration(f.runner.held.pipes.Load())*20*time.Millisecond))
 		}
 	}
 }
@@ -235,6 +248,9 @@ func (m *mapping) look(ctx context.Context) {
 	positions, err := f.runner.positions(asking, f.def)
 	if ctx.Err() != nil {
 		return
+	}
+	if err == nil && len(positions) == 0 {
+		err = fmt.Errorf("%w: %s", errNoTopic, f.def.Topics[0])
 	}
 	if err != nil {
 		m.metrics.pollErrors.Inc()

@@ -477,3 +477,29 @@ func TestMappingGoesOnWhereRetentionHasPassedItsOffset(t *testing.T) {
 		})
 	}
 }
+
+// TestMappingOfATopicThatIsMissing has a topic that is only made later.
+func TestMappingOfATopicThatIsMissing(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	name := topic(t, c, 1)
+	if _, err := c.Admin().DeleteTopics(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	clerk := &clerk{}
+	r, def, _ := clerk.run(t, c, name, func(p *catalog.Pipe) { p.Start = "latest" })
+	says := func(want pipe.MappingResult) {
+		t.Helper()
+		eventually(t, want.Reason+", "+want.Result, func() bool { got, _ := r.Result(def.Name); return got == want })
+	}
+	says(pipe.MappingResult{Reason: "ESM_CONFIG_NOT_VALID", Result: "PROBLEM: The topic does not exist."})
+	if err := c.EnsureTopic(t.Context(), name, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, name, "first")
+	eventually(t, "the record is delivered", func() bool { return committed(t, c, def.Group, name) == 1 })
+	says(pipe.MappingResult{Reason: pipe.UserInitiated, Result: pipe.Processed})
+	if diff := cmp.Diff([][]string{{"first"}}, clerk.sent(t)); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+}
