@@ -143,6 +143,9 @@ func (a *API) createMapping(l lambda) front.Handler {
 		if err := a.mappingIsFree(r.Context(), &b); err != nil {
 			return err
 		}
+		if err := a.groupHasRoom(r.Context(), uuid, &b.Mapping); err != nil {
+			return err
+		}
 		doc, err := a.putMapping(r.Context(), who, uuid, &b, q.Enabled != nil && !*q.Enabled, catalog.Absent)
 		if err != nil {
 			return err
@@ -244,6 +247,35 @@ func (a *API) mappingIsFree(ctx context.Context, b *mappingBody) error {
 	return err
 }
 
+// groupHasRoom refuses a mapping for which there is no room in its poller group.
+func (a *API) groupHasRoom(ctx context.Context, uuid string, d *mappingDocument) error {
+	group := d.pollerGroup()
+	if group == "" {
+		return nil
+	}
+	docs, err := a.cfg.Store.List(ctx, catalog.KindMapping, "")
+	if err != nil {
+		return err
+	}
+	mappings := 1
+	_, pollers := d.pollers()
+	for _, doc := range docs {
+		have, err := readMapping(doc)
+		if err != nil || doc.Name == uuid || have.Mapping.pollerGroup() != group {
+			continue
+		}
+		_, most := have.Mapping.pollers()
+		mappings, pollers = mappings+1, pollers+most
+	}
+	switch {
+	case mappings > mostGroupMappings:
+		return invalidParameter(fmt.Sprintf("The poller group %s has %d event source mappings already, which is the most that a poller group can have.", clip(group), mostGroupMappings))
+	case pollers > mostGroupPollers:
+		return invalidParameter(fmt.Sprintf("The MaximumPollers of all event source mappings in the poller group %s would add up to %d; at most %d are allowed. What is not set counts as %d.", clip(group), pollers, mostGroupPollers, defaultMostPollers))
+	}
+	return nil
+}
+
 func (a *API) putMapping(ctx context.Context, who gate.Principal, uuid string, b *mappingBody, stopped bool, expect int64) (catalog.Document, error) {
 	raw, err := json.Marshal(b)
 	if err != nil {
@@ -320,6 +352,11 @@ func (a *API) updateMapping(l lambda) front.Handler {
 			}
 		}
 		if err := a.tryMapping(r, who, doc.Name, &b); err != nil {
+			return err
+		}
+		a.mapping.Lock()
+		defer a.mapping.Unlock()
+		if err := a.groupHasRoom(r.Context(), doc.Name, &b.Mapping); err != nil {
 			return err
 		}
 		stopped := doc.Stopped

@@ -158,7 +158,7 @@ var (
 	mappingGroupShape  = like(1, 200, `[ a-zA-Z0-9-\/*:_+=.@-]*`)
 	accessURIShape     = like(1, 200, `[a-zA-Z0-9-\/*:_+=.@-]*`)
 	keyArnShape        = like(0, 2048, `(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()`)
-	pollerGroupShape   = like(0, 128, `[a-zA-Z0-9-_]*`).as(`[a-zA-Z0-9-\/*:_+=.@-]*`)
+	pollerGroupShape   = like(0, 128, `[a-zA-Z0-9-_]*`)
 	strictDestination  = regexp.MustCompile(`^(arn:aws[a-zA-Z0-9-]*:([a-zA-Z0-9\-])+:([a-z]{2}(-gov)?(-iso([a-z])?)?-[a-z]+-\d{1})?:(\d{12})?:(.*)|kafka://([^.]([a-zA-Z0-9\-_.]+)))$`)
 	mskArn             = regexp.MustCompile(`^arn:aws[a-zA-Z0-9-]*:kafka:`)
 	bucketArn          = regexp.MustCompile(`^arn:aws[a-zA-Z0-9-]*:s3:::([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])$`)
@@ -252,8 +252,15 @@ func (d *mappingDocument) check(v *violations) {
 	}
 }
 
-// mostMappingFilters is AWS's quota.
-const mostMappingFilters = 10
+const (
+	// mostMappingFilters is AWS's quota.
+	mostMappingFilters = 10
+	// The pollers of a mapping that says nothing else (event-source-mapping.md 4).
+	defaultLeastPollers, defaultMostPollers = 1, 200
+	// A poller group has at most so many mappings, whose MaximumPollers together are at
+	// most so many (event-source-mapping.md 16).
+	mostGroupMappings, mostGroupPollers = 100, 2000
+)
 
 // validation returns what was collected in the words of the Lambda API.
 func (v *violations) validation() error {
@@ -309,17 +316,8 @@ func (d *mappingDocument) checkRules(strict bool) error {
 	if age := d.MaximumRecordAgeInSeconds; age != nil && *age >= 0 && *age < 60 {
 		return invalidParameter("MaximumRecordAgeInSeconds must be -1, or from 60 to 604800.")
 	}
-	if p := d.ProvisionedPollerConfig; p != nil {
-		least, most := number(1), number(200)
-		if p.MinimumPollers != nil {
-			least = *p.MinimumPollers
-		}
-		if p.MaximumPollers != nil {
-			most = *p.MaximumPollers
-		}
-		if least > most {
-			return invalidParameter("MaximumPollers must not be less than MinimumPollers.")
-		}
+	if least, most := d.pollers(); least > most {
+		return invalidParameter("MaximumPollers must not be less than MinimumPollers.")
 	}
 	if k := d.kafka(); k != nil && k.SchemaRegistryConfig != nil {
 		if err := k.SchemaRegistryConfig.check(); err != nil {
@@ -333,6 +331,29 @@ func (d *mappingDocument) checkRules(strict bool) error {
 		return d.checkMode()
 	}
 	return nil
+}
+
+// pollers are the fewest and the most pollers of a mapping, which has the defaults
+// where nothing else is said.
+func (d *mappingDocument) pollers() (least, most int64) {
+	least, most = defaultLeastPollers, defaultMostPollers
+	if p := d.ProvisionedPollerConfig; p != nil {
+		if p.MinimumPollers != nil {
+			least = int64(*p.MinimumPollers)
+		}
+		if p.MaximumPollers != nil {
+			most = int64(*p.MaximumPollers)
+		}
+	}
+	return least, most
+}
+
+// pollerGroup is the group whose pollers a mapping shares; empty: none.
+func (d *mappingDocument) pollerGroup() string {
+	if p := d.ProvisionedPollerConfig; p != nil {
+		return textOf(p.PollerGroupName)
+	}
+	return ""
 }
 
 // checkAccess reports credentials that cannot be used.
@@ -525,10 +546,28 @@ func (d *mappingDocument) update(q *mappingDocument) error {
 	replace(&d.MaximumRetryAttempts, q.MaximumRetryAttempts)
 	replace(&d.MaximumRecordAgeInSeconds, q.MaximumRecordAgeInSeconds)
 	replace(&d.FunctionResponseTypes, q.FunctionResponseTypes)
-	replace(&d.ProvisionedPollerConfig, q.ProvisionedPollerConfig)
+	d.updatePollers(q.ProvisionedPollerConfig)
 	replace(&d.MetricsConfig, q.MetricsConfig)
 	replace(&d.LoggingConfig, q.LoggingConfig)
 	return nil
+}
+
+// updatePollers takes over the pollers that an update says, as a whole but for the group:
+// an empty name leaves it, and without a name the mapping stays in it. Nothing in q is
+// on-demand mode.
+func (d *mappingDocument) updatePollers(q *mappingPollers) {
+	switch have := d.ProvisionedPollerConfig; {
+	case q == nil:
+	case have == nil || *q == (mappingPollers{}):
+		d.ProvisionedPollerConfig = q
+	case q.MinimumPollers == nil && q.MaximumPollers == nil:
+		have.PollerGroupName = q.PollerGroupName
+	default:
+		if q.PollerGroupName == nil {
+			q.PollerGroupName = have.PollerGroupName
+		}
+		d.ProvisionedPollerConfig = q
+	}
 }
 
 func replace[T any](field **T, by *T) {

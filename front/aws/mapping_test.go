@@ -101,6 +101,12 @@ func TestMappingRequests(t *testing.T) {
 		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],"MaximumRetryAttempts":1,"ProvisionedPollerConfig":{"MinimumPollers":1}}`, strict: true},
 		{in: `{"SourceAccessConfigurations":[{"Type":"BASIC_AUTH",` + secret + `}],` + registryOf(`"SchemaRegistryURI":"http://r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"}]`)[1:], strict: true, want: invalid, text: "SchemaRegistryConfig is only supported with ProvisionedPollerConfig."},
 		{in: `{"ProvisionedPollerConfig":{"MinimumPollers":5,"MaximumPollers":2}}`, want: invalid, text: "MaximumPollers"},
+		{in: `{"ProvisionedPollerConfig":{"MinimumPollers":200,"MaximumPollers":2000,"PollerGroupName":"a-B_9"}}`},
+		{in: `{"ProvisionedPollerConfig":{"MinimumPollers":0}}`, want: validation, text: "Value '0' at 'provisionedPollerConfig.minimumPollers' failed to satisfy constraint: Member must have value greater than or equal to 1"},
+		{in: `{"ProvisionedPollerConfig":{"MinimumPollers":201}}`, want: validation, text: "less than or equal to 200"},
+		{in: `{"ProvisionedPollerConfig":{"MaximumPollers":2001}}`, want: validation, text: "'provisionedPollerConfig.maximumPollers' failed to satisfy constraint: Member must have value less than or equal to 2000"},
+		{in: `{"ProvisionedPollerConfig":{"PollerGroupName":"a.b"}}`, want: validation, text: "provisionedPollerConfig.pollerGroupName"},
+		{in: `{"ProvisionedPollerConfig":{"PollerGroupName":"` + strings.Repeat("g", 129) + `"}}`, want: validation, text: "provisionedPollerConfig.pollerGroupName"},
 		{in: `{"DestinationConfig":{"OnSuccess":{"Destination":"kafka://x"}}}`, want: invalid, text: "Unsupported DestinationConfig parameter for given event source mapping type."},
 		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"kafka://orders"}}}`, want: invalid, text: "must not be the topic"},
 		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"kafka://failed"}}}`},
@@ -175,6 +181,42 @@ func TestMappingUpdate(t *testing.T) {
 	}
 	if err := make().Mapping.update(&q.mappingDocument); err == nil {
 		t.Error("the consumer group can be changed")
+	}
+}
+
+func TestPollerConfigUpdate(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ have, in, want string }{
+		{`{"MinimumPollers":2,"PollerGroupName":"g"}`, `{}`, ``},
+		{`{"MinimumPollers":2,"PollerGroupName":"g"}`, `{"MaximumPollers":9}`, `{"MaximumPollers":9,"PollerGroupName":"g"}`},
+		{`{"MinimumPollers":2,"PollerGroupName":"g"}`, `{"PollerGroupName":""}`, `{"MinimumPollers":2}`},
+		{`{"MinimumPollers":2,"PollerGroupName":"g"}`, `{"MinimumPollers":3,"PollerGroupName":""}`, `{"MinimumPollers":3}`},
+		{`{"MinimumPollers":2,"PollerGroupName":"g"}`, `{"PollerGroupName":"h"}`, `{"MinimumPollers":2,"PollerGroupName":"h"}`},
+		{`{"PollerGroupName":"g"}`, `{"PollerGroupName":""}`, ``},
+		{``, `{"PollerGroupName":"h"}`, `{"PollerGroupName":"h"}`},
+	} {
+		d, q := mappingDocument{}, mappingPollers{}
+		for text, into := range map[string]any{tc.have: &d.ProvisionedPollerConfig, tc.in: &q} {
+			if text == "" {
+				continue
+			}
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.updatePollers(&q)
+		d.tidy()
+		got := ""
+		if d.ProvisionedPollerConfig != nil {
+			text, err := json.Marshal(d.ProvisionedPollerConfig)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = string(text)
+		}
+		if got != tc.want {
+			t.Errorf("%s with %s is %s, want %s", tc.have, tc.in, got, tc.want)
+		}
 	}
 }
 
