@@ -358,6 +358,8 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 		return nil, err
 	}
 
+	warnOpen(cfg, a.log)
+
 	// What follows was tried before, and does not fail.
 	if a.law != nil {
 		if err := a.law.Replace(a.lawOf(cfg)); err != nil {

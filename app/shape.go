@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -43,7 +44,7 @@ func edgeOf(cfg *config.Config, env route.Env) (front.Edge, error) {
 		if r.Type == "webhook" {
 			continue
 		}
-		one := front.OwnRoute{Stages: r.Stages}
+		one := front.OwnRoute{Stages: r.Stages, Access: r.Access()}
 		var err error
 		if one.Pattern, err = shape.ParsePattern(r.Route); err == nil {
 			one.Shape, err = shape.Compile(r.Rules(), readFile)
@@ -69,7 +70,17 @@ func (a *App) reshape(cfg *config.Config, egress *target.Egress, links front.Lin
 	if err != nil {
 		return err
 	}
+	warnOpen(cfg, a.log)
 	return a.server.Reshape(edge)
+}
+
+// warnOpen tells of routes by which callers without credentials can change something.
+func warnOpen(cfg *config.Config, log *slog.Logger) {
+	for _, r := range cfg.Routes {
+		if r.LetsAnybodyWrite() {
+			log.Warn("a route lets callers without credentials write, as far as policies and rules let anonymous do so", "route", r.Route)
+		}
+	}
 }
 
 // checkShape returns what is wrong with the rules of topics and with routes.

@@ -25,6 +25,16 @@ type Route struct {
 	// Stages are those that the route is in; without them, it is in all.
 	Stages []string `yaml:"stages"`
 
+	// Auth lists the ways in that count on the route, in the order in which they are asked:
+	// sigv4, jwt, mtls, basic, apikey, authorizer and anonymous. The default is all that
+	// auth names, or with scopes those that take tokens.
+	Auth []string `yaml:"auth"`
+	// Scopes are those of which a token must have one, up to 10; who comes by another way
+	// that counts needs none.
+	Scopes []string `yaml:"scopes"`
+	// ScopesMatch is any (the default), or all.
+	ScopesMatch string `yaml:"scopes_match"`
+
 	// Parameters are what parameters of the path, the query and headers must be.
 	Parameters []shape.Parameter `yaml:"parameters"`
 	// UnknownQuery is allow (the default), or reject, which refuses query parameters
@@ -111,6 +121,9 @@ func (r Route) Own() route.Config {
 func (r Route) Validate(report func(path, problem string)) {
 	if r.Type == "webhook" {
 		r.Webhook().Validate(report)
+		if len(r.Auth)+len(r.Scopes) > 0 || r.ScopesMatch != "" {
+			report("auth", "the sender of a webhook shows who it is by its signature; give the path a route of its own to ask for more")
+		}
 		if r.Route != "" {
 			report("route", "a webhook has a path")
 		}
@@ -119,6 +132,7 @@ func (r Route) Validate(report func(path, problem string)) {
 	if r.Path != "" || r.Scheme != "" || len(r.Secrets) > 0 || r.Signature != nil || r.Key != "" || r.Pings || r.Gone {
 		report("type", "path, scheme, secrets, key, pings, gone and signature belong to the type webhook")
 	}
+	r.validateAccess(report)
 	p, err := shape.ParsePattern(r.Route)
 	if err != nil {
 		report("route", err.Error())
@@ -163,6 +177,7 @@ func (c *Config) Webhooks() (all []ingress.Route) {
 
 // validateRoutes reports what routes have in common and must not.
 func (c *Config) validateRoutes(report func(path, problem string)) {
+	c.validateAccess(report)
 	seen := map[string]int{}
 	tables := map[string]*shape.Table[int]{}
 	stages := map[string]bool{}

@@ -30,6 +30,8 @@ type OwnRoute struct {
 	// own pattern is not looked at. Nil: the dialects' own routes are.
 	Route   *Route
 	Dialect *Dialect
+	// Access is what callers of the route have to show; nil: the same as everywhere.
+	Access *Access
 	// Rewrite gives requests another path, where a dialect has a route, and says
 	// whether it could. Nil: they are served where they came.
 	Rewrite func(*http.Request) bool

@@ -28,7 +28,11 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route *Route, who
 	if err != nil {
 		var refused *Refusal
 		if gate.Classify(err) == gate.Unauthenticated || errors.As(err, &refused) {
-			g.TurnedAway(q, s.sourceOf(r), reasonOf(err))
+			if who.Name != "" { // it is known who is calling; that is not enough
+				g.Refused(who, q, reasonOf(err))
+			} else {
+				g.TurnedAway(q, s.sourceOf(r), reasonOf(err))
+			}
 		}
 		return who, err
 	}

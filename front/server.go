@@ -302,6 +302,7 @@ func (s *Server) panicked(p any, a *answer, r *http.Request, d *Dialect, route *
 //go:noinline
 func (s *Server) prepare(a *answer, r *http.Request, d *Dialect, route *Route, name string) (*http.Request, error) {
 	x := exchangeOf(a.ResponseWriter)
+	route = closed(r, route)
 	x.serves(d, route)
 	if r.ContentLength != 0 {
 		a.body = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, rate: s.cfg.Connections.BodyMinRate, budget: &s.budget, control: http.NewResponseController(a.ResponseWriter), length: r.ContentLength, closing: s.closing}
@@ -340,6 +341,9 @@ func (s *Server) decide(a *answer, r *http.Request, d *Dialect, route *Route) er
 		x.reach(stepCredentials, nil)
 		who, err = s.authenticate(r)
 		x.entered(who, err, time.Since(a.began))
+		if err == nil {
+			err = Scoped(r, who)
+		}
 	}
 	if err == nil {
 		who, err = s.inStage(r, d, who)
@@ -360,7 +364,7 @@ func (s *Server) authenticate(r *http.Request) (gate.Principal, error) {
 		}
 	}
 	if errors.Is(err, ErrNotMine) {
-		if who, err = gate.Anonymous, nil; !s.cfg.Anonymous {
+		if who, err = gate.Anonymous, nil; !AccessOf(r).anonymous(s.cfg.Anonymous) {
 			return gate.Principal{}, &gate.Error{Kind: gate.Unauthenticated, Message: "credentials are required"}
 		}
 	}

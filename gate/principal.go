@@ -111,6 +111,9 @@ const (
 	SchemeAnonymous  = "anonymous"
 )
 
+// ByToken says whether the caller has come with a bearer token, which is what has scopes.
+func (p *Principal) ByToken() bool { return p.Scheme == SchemeJWT }
+
 // Anonymous is the principal of callers without credentials, where they are
 // allowed.
 var Anonymous = Principal{Name: "User:ANONYMOUS"}

@@ -63,6 +63,14 @@ func (g *Gate) SignedIn(who Principal) {
 	}
 }
 
+// Refused notes in the audit log that a caller was not let in by a route, and why,
+// before policies were asked.
+func (g *Gate) Refused(who Principal, r *Request, reason string) {
+	if g.audit != nil {
+		g.audit.refused(&Call{Principal: who.Within(r), Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}}, &Error{Denied, reason})
+	}
+}
+
 // TurnedAway notes in the audit log that nobody knows who made a request, and why
 // its credentials were not taken. The reason holds nothing of them.
 func (g *Gate) TurnedAway(r *Request, source, reason string) {

@@ -95,10 +95,10 @@ type scheme struct {
 type Chain struct {
 	env       Env
 	anonymous bool
-	idle      bool // nothing is to be done in the background
-	schemes   []scheme
-	keys      *apiKeys // nil: none are taken
-	tokens    *jwt     // nil: none are taken
+	idle      bool      // nothing is to be done in the background
+	all       []*scheme // in the order in which they are asked
+	keys      *apiKeys  // nil: none are taken
+	tokens    *jwt      // nil: none are taken
 	sessions  *sessions
 	results   *prometheus.CounterVec
 	quiet     *rate.Limiter // of log lines about failed logins
@@ -206,7 +206,7 @@ func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
 }
 
 func (c *Chain) add(name string, authenticate func(*http.Request) (gate.Principal, error), challenge func(*http.Request) error, renew func(*http.Request) (gate.Principal, error)) {
-	c.schemes = append(c.schemes, scheme{name, authenticate, challenge, renew, c.results.WithLabelValues(name, "ok")})
+	c.all = append(c.all, &scheme{name, authenticate, challenge, renew, c.results.WithLabelValues(name, "ok")})
 }
 
 // Close ends what the chain does in the background, within about five seconds.
@@ -232,9 +232,9 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		message := "There is more than one Authorization header."
 		return gate.Principal{}, c.refused(r, "", front.RefuseAWS(gate.Invalid, http.StatusBadRequest, "BadRequestException", "message", &message))
 	}
+	schemes, anonymous := c.counting(r)
 	signedIn := c.sessions != nil && c.sessions.mayCount(r)
-	for i := range c.schemes {
-		s := &c.schemes[i]
+	for _, s := range schemes {
 		if signedIn && s.name != gate.SchemeSigV4 && s.name != gate.SchemeJWT {
 			break // what is left is a connection's certificate; the session was begun on purpose
 		}
@@ -252,20 +252,42 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		return c.renewable(r, s, who), nil
 	}
 	if signedIn {
-		if who, err := c.resume(r); !errors.Is(err, front.ErrNotMine) {
+		who, err := c.resume(r, anonymous)
+		if err == nil && front.AccessOf(r).Counts(who.Scheme) || err != nil && !errors.Is(err, front.ErrNotMine) {
 			return who, err
 		}
 	}
-	if len(c.schemes) == 0 || c.anonymous && r.Header["Authorization"] == nil {
+	if anonymous && (len(schemes) == 0 || r.Header["Authorization"] == nil) {
 		c.results.WithLabelValues(gate.SchemeAnonymous, "anonymous").Inc()
 		return gate.Principal{}, front.ErrNotMine
 	}
-	first := c.schemes[0]
+	if len(schemes) == 0 { // the configuration has changed meanwhile
+		return gate.Principal{}, &front.Refusal{Kind: gate.Unauthenticated, Message: "none of the ways in that there are counts on this route"}
+	}
+	first := schemes[0]
 	c.results.WithLabelValues(first.name, "missing").Inc()
 	if fromConsole(r) || r.URL.Path == whoAmI {
 		return gate.Principal{}, errSignIn
 	}
 	return gate.Principal{}, first.challenge(r)
+}
+
+// counting returns the schemes that count on the route of a request, in the order in
+// which they are asked, and whether callers without credentials are let in there.
+func (c *Chain) counting(r *http.Request) (schemes []*scheme, anonymous bool) {
+	access := front.AccessOf(r)
+	if access == nil || len(access.Schemes) == 0 {
+		return c.all, c.anonymous || len(c.all) == 0
+	}
+	for _, name := range access.Schemes {
+		anonymous = anonymous || name == gate.SchemeAnonymous
+		for _, s := range c.all {
+			if s.name == name {
+				schemes = append(schemes, s)
+			}
+		}
+	}
+	return schemes, anonymous
 }
 
 // complete adds to a caller what comes beside their credentials.

@@ -31,7 +31,7 @@ func (c *Chain) renewable(r *http.Request, s *scheme, who gate.Principal) gate.P
 		if err != nil {
 			return gate.Principal{}, c.refused(r, s.name, err)
 		}
-		return now, nil
+		return now, front.Scoped(r, now)
 	})
 }
 

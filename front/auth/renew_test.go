@@ -20,7 +20,7 @@ import (
 // renewed is what an open stream learns of its caller.
 func renewed(t *testing.T, c *Chain, scheme string, r *http.Request) (gate.Principal, error) {
 	t.Helper()
-	for _, s := range c.schemes {
+	for _, s := range c.all {
 		if s.name == scheme {
 			return s.renew(r)
 		}

@@ -201,7 +201,7 @@ func (s *sessions) mayCount(r *http.Request) bool {
 
 // resume finds out who has signed in. It is front.ErrNotMine where the session is none
 // but others may come without.
-func (c *Chain) resume(r *http.Request) (gate.Principal, error) {
+func (c *Chain) resume(r *http.Request, anonymous bool) (gate.Principal, error) {
 	if c.keys != nil {
 		if _, other := c.keys.find(r); other {
 			return c.withKey(r)
@@ -211,7 +211,7 @@ func (c *Chain) resume(r *http.Request) (gate.Principal, error) {
 	var doc session
 	ended := err != nil || !c.sessions.open(forSession, cookie.Value, &doc) || c.env.now().Unix() >= doc.Expires
 	if ended {
-		return gate.Principal{}, c.noSession()
+		return gate.Principal{}, noSession(anonymous)
 	}
 	who, err := c.signedIn(r, &doc)
 	if err == nil {
@@ -221,12 +221,12 @@ func (c *Chain) resume(r *http.Request) (gate.Principal, error) {
 		return gate.Principal{}, err
 	}
 	c.results.WithLabelValues("session", "refused").Inc()
-	return gate.Principal{}, c.noSession()
+	return gate.Principal{}, noSession(anonymous)
 }
 
 // noSession is what becomes of a request whose session is over.
-func (c *Chain) noSession() error {
-	if c.anonymous {
+func noSession(anonymous bool) error {
+	if anonymous {
 		return front.ErrNotMine
 	}
 	return errSignIn
@@ -234,8 +234,8 @@ func (c *Chain) noSession() error {
 
 // withKey is for a request that has a key beside a session: the key counts.
 func (c *Chain) withKey(r *http.Request) (gate.Principal, error) {
-	for i := range c.schemes {
-		if s := &c.schemes[i]; s.name == gate.SchemeAPIKey {
+	for _, s := range c.all {
+		if s.name == gate.SchemeAPIKey {
 			return c.by(r, s)
 		}
 	}
@@ -288,9 +288,9 @@ func (c *Chain) shown(r *http.Request, doc *session) (*scheme, *http.Request) {
 	default:
 		other.Header[c.keys.headers[0]] = []string{doc.Key}
 	}
-	for i := range c.schemes {
-		if c.schemes[i].name == name {
-			return &c.schemes[i], other
+	for _, s := range c.all {
+		if s.name == name {
+			return s, other
 		}
 	}
 	return nil, nil
@@ -313,8 +313,8 @@ func (c *Chain) Ways() []string {
 	if c.keys != nil {
 		ways = append(ways, "key")
 	}
-	for i := range c.schemes {
-		if c.schemes[i].name == gate.SchemeBasic {
+	for _, s := range c.all {
+		if s.name == gate.SchemeBasic {
 			ways = append(ways, "basic")
 		}
 	}
