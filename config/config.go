@@ -226,7 +226,7 @@ func (c *Config) Validate(report func(path, problem string)) {
 	if o := c.Console.OIDC; o != nil && o.Issuer != "" && !c.Auth.Issues(o.Issuer) {
 		report("console.oidc.issuer", "want the issuer of one of auth.jwt: it says who somebody is")
 	}
-	front.ValidateStages(c.Stages, c.Kafka.Names(), func(path, problem string) { report("stages"+path, problem) })
+	front.ValidateStages(c.Stages, c.Kafka, func(path, problem string) { report("stages"+path, problem) })
 }
 
 func isPort(text string) bool {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/shape"
 )
 
@@ -35,7 +36,8 @@ type Stage struct {
 	// write it, and see no other topics. It may have variables.
 	TopicPrefix string `yaml:"topic_prefix"`
 	// Cluster is the cluster that calls go to, by its name in kafka.clusters; the default
-	// is klamm's own. It may have variables.
+	// is klamm's own. It may have variables. klamm calls it as itself: with another
+	// kafka.identity than gateway there can be none.
 	Cluster string `yaml:"cluster"`
 	// Errors is the form of the errors that klamm itself makes: native (the default),
 	// as the API that was called has them, aws, as Amazon API Gateway has them,
@@ -201,15 +203,19 @@ func percentOf(raw json.RawMessage) (int, bool) {
 }
 
 // ValidateStages reports what stages have in common and must not, and clusters that are
-// not among those named, with paths that
-// begin at the list.
-func ValidateStages(all []Stage, clusters []string, report func(path, problem string)) {
+// not among those of cfg or that calls cannot go to in the names that cfg.Identity says,
+// with paths that begin at the list.
+func ValidateStages(all []Stage, cfg kafka.Config, report func(path, problem string)) {
+	clusters := cfg.Names()
 	names, hosts, rest := map[string]bool{}, map[string]bool{}, false
 	for i, s := range all {
 		for _, name := range s.clusters() {
 			if !slices.Contains(clusters, name) {
 				report(fmt.Sprintf("[%d].cluster", i), fmt.Sprintf("there is no cluster %q in kafka.clusters", clipped(name)))
 			}
+		}
+		if s.Cluster != "" && cfg.Identity != "" && cfg.Identity != kafka.IdentityGateway {
+			report(fmt.Sprintf("[%d].cluster", i), fmt.Sprintf("wants kafka.identity: gateway: with %s all calls would be refused, since klamm goes to further clusters as itself", clipped(cfg.Identity)))
 		}
 		if names[s.Name] && s.Name != "" {
 			report(fmt.Sprintf("[%d].name", i), "another stage has this name")

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/schema"
 	"github.com/klamm-gateway/klamm/shape"
 )
@@ -390,23 +391,26 @@ func TestLinksNameTheStage(t *testing.T) {
 func TestStagesNameClustersThatThereAre(t *testing.T) {
 	canary := &Canary{Percent: json.RawMessage("5"), Variables: map[string]string{"c": "us"}}
 	tests := []struct {
-		name  string
-		stage Stage
-		want  []string
+		name     string
+		stage    Stage
+		identity string
+		want     []string
 	}{
-		{"none", Stage{Name: "a"}, nil},
-		{"one", Stage{Name: "a", Cluster: "eu"}, nil},
-		{"by a variable", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}}, nil},
-		{"unknown", Stage{Name: "a", Cluster: "asia"}, []string{`[0].cluster: there is no cluster "asia" in kafka.clusters`}},
-		{"unknown in a canary", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}, Canary: canary}, []string{`[0].cluster: there is no cluster "us" in kafka.clusters`}},
-		{"unknown variable", Stage{Name: "a", Cluster: "${stage.x}"}, []string{"cluster: ${stage.x} is no variable of the stage"}},
+		{"none", Stage{Name: "a"}, "passthrough", nil},
+		{"one", Stage{Name: "a", Cluster: "eu"}, "gateway", nil},
+		{"one, but as the caller", Stage{Name: "a", Cluster: "eu"}, "passthrough", []string{"[0].cluster: wants kafka.identity: gateway: with passthrough all calls would be refused, since klamm goes to further clusters as itself"}},
+		{"by a variable", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}}, "", nil},
+		{"unknown", Stage{Name: "a", Cluster: "asia"}, "", []string{`[0].cluster: there is no cluster "asia" in kafka.clusters`}},
+		{"unknown in a canary", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}, Canary: canary}, "", []string{`[0].cluster: there is no cluster "us" in kafka.clusters`}},
+		{"unknown variable", Stage{Name: "a", Cluster: "${stage.x}"}, "", []string{"cluster: ${stage.x} is no variable of the stage"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
+			cfg := kafka.Config{Identity: tt.identity, Clusters: []kafka.Further{{Name: "eu"}}}
 			report := func(path, problem string) { got = append(got, path+": "+problem) }
 			tt.stage.Validate(report)
-			ValidateStages([]Stage{tt.stage}, []string{"eu"}, report)
+			ValidateStages([]Stage{tt.stage}, cfg, report)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
