@@ -31,6 +31,9 @@ func (a *App) revalidate(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Validation.Echo {
+		v.Echo()
+	}
 	a.gate.Validate(v)
 	return nil
 }
@@ -47,7 +50,9 @@ func edgeOf(cfg *config.Config, env route.Env) (front.Edge, error) {
 		one := front.OwnRoute{Stages: r.Stages, Access: r.Access()}
 		var err error
 		if one.Pattern, err = shape.ParsePattern(r.Route); err == nil {
-			one.Shape, err = shape.Compile(r.Rules(), readFile)
+			rules := r.Rules()
+			rules.Echo = cfg.Validation.Echo
+			one.Shape, err = shape.Compile(rules, readFile)
 		}
 		if err == nil {
 			one.Rewrite, err = routes.Rewrite(r.Own(), one.Pattern)

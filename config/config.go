@@ -102,6 +102,9 @@ type Config struct {
 	CloudEvents cloudevent.Config `yaml:"cloudevents"`
 	// Idempotency says what becomes of requests with an Idempotency-Key.
 	Idempotency gate.Idempotency `yaml:"idempotency"`
+	// Validation says how klamm tells of records and requests that are not as they must
+	// be.
+	Validation gate.Checking `yaml:"validation"`
 	// Topics say what records must look like.
 	Topics []gate.TopicRule `yaml:"topics"`
 	// Stages are several ways into the same APIs, with topics, variables and errors of

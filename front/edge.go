@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -268,7 +269,7 @@ func edgeStatus(err error) (status int, text string, ok bool) {
 	if status == 0 {
 		status = http.StatusBadRequest
 	}
-	return status, wrong.Error(), true
+	return status, wrong.Text(), true
 }
 
 // mismatchProblem is the problem of a request that does not look as its route asks;
@@ -285,7 +286,7 @@ func mismatchProblem(err error) *Problem {
 	}
 	p.Truncated = wrong.Truncated
 	for _, e := range wrong.Entries {
-		one := ProblemEntry{Pointer: e.Pointer, In: e.In, Name: e.Name, Keyword: e.Keyword, Detail: e.Detail, Schema: e.Schema}
+		one := ProblemEntry{Pointer: e.Pointer, In: e.In, Name: e.Name, Keyword: e.Keyword, Detail: e.Detail, Actual: json.RawMessage(e.Actual), Schema: e.Schema}
 		if e.In != "" {
 			one.Pointer, one.Schema = "", ""
 		}

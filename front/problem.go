@@ -36,6 +36,8 @@ type ProblemEntry struct {
 	Keyword string `json:"keyword"`
 	// Detail says it in words and does not repeat the value.
 	Detail string `json:"detail"`
+	// Actual is the value that stands there, where the configuration has it repeated.
+	Actual json.RawMessage `json:"actual,omitempty"`
 	// Schema is where in its schema the keyword stands.
 	Schema string `json:"schema,omitempty"`
 }
@@ -50,7 +52,7 @@ func InvalidProblem(err error) *Problem {
 	p := invalidity(invalid.Summary())
 	p.Truncated = invalid.Truncated
 	for _, v := range invalid.Violations {
-		one := ProblemEntry{Keyword: v.Keyword, Detail: v.Detail, Schema: v.Schema}
+		one := ProblemEntry{Keyword: v.Keyword, Detail: v.Detail, Actual: json.RawMessage(v.Actual), Schema: v.Schema}
 		switch {
 		case v.Part == "value" && invalid.Records == 1:
 			one.Pointer = v.Pointer

@@ -78,7 +78,7 @@ func (g *Gate) CheckDraft(ctx context.Context, who Principal, d Draft) (broken [
 	if c == nil {
 		return nil, by, nil
 	}
-	uncounted := &Validation{schemas: v.schemas, large: v.large}
+	uncounted := &Validation{schemas: v.schemas, large: v.large, echo: v.echo}
 	if broken, err = uncounted.checkRecord(c, r); err != nil {
 		return nil, nil, err
 	}

@@ -27,6 +27,7 @@ const (
 type Validation struct {
 	rules    []topicRule
 	schemas  *schema.Client // of the gate
+	echo     bool
 	index    *topicIndex
 	failures *prometheus.CounterVec
 	large    chan struct{} // a token for each large value that is being checked
@@ -102,6 +103,10 @@ func NewValidation(rules []TopicRule, read func(name string) ([]byte, error), fa
 	v.index = newTopicIndex(patterns)
 	return v, nil
 }
+
+// Echo makes what is found wrong hold the values that are wrong. It has to be called
+// before v is used.
+func (v *Validation) Echo() { v.echo = true }
 
 func (h *HeaderRules) compile() (*headers, error) {
 	if h == nil || h.Mode == "off" {
@@ -228,8 +233,9 @@ func (e *Invalidity) Summary() string {
 	return fmt.Sprintf("%s%d %s in %d of %d records", more, len(e.Violations), problems, e.Failed, e.Records)
 }
 
+// Error repeats no values: it is what goes into logs.
 func (e *Invalidity) Error() string {
-	return e.Text(func(v Violation) string {
+	return e.text(false, func(v Violation) string {
 		where := v.Pointer
 		switch v.Part {
 		case "key":
@@ -244,14 +250,19 @@ func (e *Invalidity) Error() string {
 	})
 }
 
-// Text tells of the violations in one line; place says where each is.
-func (e *Invalidity) Text(place func(Violation) string) string {
+// Text tells the caller of the violations in one line; place says where each is.
+func (e *Invalidity) Text(place func(Violation) string) string { return e.text(true, place) }
+
+func (e *Invalidity) text(echo bool, place func(Violation) string) string {
 	b := append([]byte(e.Summary()), ": "...)
 	for i, v := range e.Violations {
 		if i > 0 {
 			b = append(b, "; "...)
 		}
 		b = fmt.Appendf(b, "%s: %s (%s)", place(v), v.Detail, v.Keyword)
+		if echo && v.Actual != "" {
+			b = fmt.Appendf(b, ", got %s", v.Actual)
+		}
 	}
 	return string(b)
 }
@@ -342,7 +353,7 @@ func (v *Validation) checkRecord(c *checks, r *kgo.Record) (found []Violation, e
 		note(part.name, part.rule.warn, broken)
 	}
 	if c.headers != nil {
-		note("header", c.headers.warn, c.headers.check(r))
+		note("header", c.headers.warn, c.headers.check(r, v.echo))
 	}
 	return found, nil
 }
@@ -378,6 +389,9 @@ func (v *Validation) checkPart(name string, c *checks, p *partCheck, raw []byte)
 		}
 		broken, _ = p.json.Check(raw)
 	}
+	if framed := p.registry != nil && len(raw) > 0 && raw[0] == 0; v.echo && raw != nil && !framed {
+		schema.Echo(broken, raw)
+	}
 	all := make([]Violation, len(broken))
 	for i, b := range broken {
 		all[i] = Violation{Part: name, Violation: b}
@@ -385,7 +399,7 @@ func (v *Validation) checkPart(name string, c *checks, p *partCheck, raw []byte)
 	return all, instead, nil
 }
 
-func (h *headers) check(r *kgo.Record) (found []Violation) {
+func (h *headers) check(r *kgo.Record, echo bool) (found []Violation) {
 	add := func(name, keyword, detail string) {
 		found = append(found, Violation{Part: "header", Name: name, Violation: schema.Violation{Pointer: "#", Keyword: keyword, Detail: detail}})
 	}
@@ -403,8 +417,14 @@ func (h *headers) check(r *kgo.Record) (found []Violation) {
 			if !strings.EqualFold(r.Headers[i].Key, rule.name) {
 				continue
 			}
-			for _, b := range rule.text.Check(string(r.Headers[i].Value)) {
-				add(rule.name, b.Keyword, b.Detail)
+			text := string(r.Headers[i].Value)
+			broken := rule.text.Check(text)
+			if echo {
+				schema.EchoText(broken, text)
+			}
+			for _, b := range broken {
+				b.Pointer, b.Schema = "#", ""
+				found = append(found, Violation{Part: "header", Name: rule.name, Violation: b})
 			}
 		}
 	}

@@ -31,6 +31,14 @@ type TopicRule struct {
 	Mask bool `yaml:"mask"`
 }
 
+// A Checking is the validation section of the configuration file.
+type Checking struct {
+	// Echo repeats in answers what stands where a record or request is not as it must be:
+	// strings of up to 100 characters, numbers, true, false and null. It may be personal
+	// data: the default is not to. Logs never have it.
+	Echo bool `yaml:"echo"`
+}
+
 // An AvroRule is how JSON that is written becomes Avro.
 type AvroRule struct {
 	// Relaxed takes values of unions as they are, too, without an object that names

@@ -170,3 +170,37 @@ func BenchmarkNoRulesForRecords(b *testing.B) {
 		}
 	}
 }
+
+func TestValuesAreRepeatedOnlyWhereThatIsWanted(t *testing.T) {
+	rule := TopicRule{
+		Match: "t", Value: &PartRule{Schema: []byte(heartbeat)}, Key: &PartRule{Type: "integer"},
+		Headers: &HeaderRules{Required: []string{"source"}, Rules: []HeaderRule{{Name: "level", Type: "integer"}}},
+	}
+	record := &kgo.Record{
+		Value: []byte(`{"deviceid":"d-1","heartrate":301}`), Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "level", Value: []byte("high")}},
+	}
+	for _, tt := range []struct {
+		echo bool
+		want []string
+	}{
+		{false, []string{"value ", "key ", "header ", "header "}},
+		{true, []string{"value 301", `key "k"`, "header ", `header "high"`}},
+	} {
+		v, _ := validation(t, rule)
+		if tt.echo {
+			v.Echo()
+		}
+		all := v.check(v.of("t"), []*kgo.Record{record}, nil)
+		var got []string
+		for _, one := range all.Violations {
+			got = append(got, one.Part+" "+one.Actual)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Error(diff)
+		}
+		text := all.Text(func(v Violation) string { return v.Pointer })
+		if strings.Contains(text, "(maximum), got 301;") != tt.echo || strings.Contains(all.Error(), "got") {
+			t.Errorf("echo %v: %s, and for logs %v", tt.echo, text, all)
+		}
+	}
+}

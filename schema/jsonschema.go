@@ -61,6 +61,9 @@ type Violation struct {
 	Detail string `json:"detail"`
 	// Schema is where in the schema the keyword stands.
 	Schema string `json:"schema,omitempty"`
+	// Actual is what stands there instead, as JSON; empty: it is not to be repeated,
+	// which only Echo changes.
+	Actual string `json:"-"`
 }
 
 // CompileJSON compiles the text of a JSON Schema. The error says what is wrong

@@ -63,7 +63,13 @@ func (e *Mismatch) Summary() string {
 	return fmt.Sprintf("%s%d problems in the body", more, len(e.Entries))
 }
 
-func (e *Mismatch) Error() string {
+// Error repeats no values: it is what goes into logs.
+func (e *Mismatch) Error() string { return e.text(false) }
+
+// Text tells the caller what is wrong, in one line.
+func (e *Mismatch) Text() string { return e.text(true) }
+
+func (e *Mismatch) text(echo bool) string {
 	b := []byte(e.Summary())
 	for i, one := range e.Entries {
 		sign := "; "
@@ -75,6 +81,9 @@ func (e *Mismatch) Error() string {
 			b = fmt.Appendf(b, "%s parameter %s: %s (%s)", one.In, one.Name, one.Detail, one.Keyword)
 		} else {
 			b = fmt.Appendf(b, "%s: %s (%s)", one.Pointer, one.Detail, one.Keyword)
+		}
+		if echo && one.Actual != "" {
+			b = fmt.Appendf(b, ", got %s", one.Actual)
 		}
 	}
 	return string(b)

@@ -147,7 +147,7 @@ func (s *Shape) checkParameters(r *http.Request, path []Value) *Mismatch {
 				}
 			}
 		}
-		kept, faults := p.check(given)
+		kept, faults := p.check(given, s.echo)
 		for _, f := range faults {
 			wrong.add(Entry{In: p.In, Name: p.Name, Violation: f})
 		}
@@ -177,7 +177,7 @@ func (s *Shape) checkParameters(r *http.Request, path []Value) *Mismatch {
 }
 
 // check returns which of the values count, and what is wrong with them.
-func (p *parameter) check(given []string) (kept []string, faults []schema.Violation) {
+func (p *parameter) check(given []string, echo bool) (kept []string, faults []schema.Violation) {
 	missing := schema.Violation{Pointer: "#", Keyword: "required", Detail: "is missing"}
 	if len(given) == 0 {
 		switch {
@@ -207,6 +207,9 @@ func (p *parameter) check(given []string) (kept []string, faults []schema.Violat
 			return given, []schema.Violation{missing}
 		}
 		if faults = p.text.Check(text); len(faults) > 0 {
+			if echo {
+				schema.EchoText(faults, text)
+			}
 			return given, faults
 		}
 	}

@@ -41,6 +41,8 @@ type Rules struct {
 	RejectUnknown bool
 	// StrictJSON refuses JSON objects that name a member twice.
 	StrictJSON bool
+	// Echo makes what is found wrong hold the values that are wrong.
+	Echo bool
 	// MaxBody is the largest body in bytes; zero is 10 MiB where bodies are checked,
 	// and otherwise what the listener takes.
 	MaxBody int64
@@ -67,6 +69,7 @@ type Shape struct {
 	suffix      bool
 	rejectTypes bool
 	strict      bool
+	echo        bool
 	most        int64
 }
 
@@ -74,7 +77,7 @@ type Shape struct {
 func Compile(rules Rules, read func(name string) ([]byte, error)) (*Shape, error) {
 	s := &Shape{
 		rejectUnknown: rules.RejectUnknownQuery, asksQuery: rules.RejectUnknownQuery, knownQuery: map[string]bool{}, models: map[string]*schema.JSONSchema{},
-		suffix: rules.SuffixFallback, rejectTypes: rules.RejectUnknown, strict: rules.StrictJSON, most: rules.MaxBody,
+		suffix: rules.SuffixFallback, rejectTypes: rules.RejectUnknown, strict: rules.StrictJSON, echo: rules.Echo, most: rules.MaxBody,
 	}
 	var err error
 	if s.parameters, err = compileParameters(rules.Parameters); err != nil {
@@ -227,7 +230,7 @@ func (s *Shape) CheckBody(r *http.Request, body []byte) *Mismatch {
 		}
 	}
 	if model != nil {
-		violations, more := model.Check(body)
+		violations, more := s.check(model, body)
 		wrong.Truncated = more
 		for _, v := range violations {
 			wrong.add(Entry{Violation: v})
@@ -241,6 +244,14 @@ func (s *Shape) CheckBody(r *http.Request, body []byte) *Mismatch {
 		return wrong
 	}
 	return nil
+}
+
+// check returns what is wrong with a value, and whether there is more.
+func (s *Shape) check(model *schema.JSONSchema, value []byte) (violations []schema.Violation, more bool) {
+	if violations, more = model.Check(value); s.echo {
+		schema.Echo(violations, value)
+	}
+	return violations, more
 }
 
 // envelopeFields are the members of an envelope of records; an object with others is a
@@ -264,7 +275,7 @@ func (s *Shape) checkRecords(media string, body []byte, wrong *Mismatch) {
 		wrong.add(Entry{Violation: schema.Violation{Pointer: "#/records", Keyword: "required", Detail: "must be an array of records"}})
 		return
 	case broken:
-		violations, more := s.records.Check(body)
+		violations, more := s.check(s.records, body)
 		wrong.Truncated = more
 		for _, v := range violations {
 			wrong.add(Entry{Violation: v})
@@ -279,7 +290,7 @@ func (s *Shape) checkRecords(media string, body []byte, wrong *Mismatch) {
 		if !enveloped || media == "application/vnd.kafka.v2+json" || strings.HasPrefix(media, "application/vnd.kafka.binary.") {
 			value = unpacked(value)
 		}
-		violations, more := s.records.Check(value)
+		violations, more := s.check(s.records, value)
 		wrong.Truncated = wrong.Truncated || more
 		for _, v := range violations {
 			v.Pointer = "#/records/" + strconv.Itoa(i) + "/value" + strings.TrimPrefix(v.Pointer, "#")

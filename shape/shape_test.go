@@ -170,3 +170,32 @@ func FuzzStrictJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestValuesAreRepeatedOnlyWhereThatIsWanted(t *testing.T) {
+	rules := Rules{
+		Parameters: []Parameter{{In: "query", Name: "count", Type: "integer"}},
+		Body:       map[string]json.RawMessage{"application/json": json.RawMessage(`{"properties":{"n":{"maximum":3}}}`)},
+		Records:    json.RawMessage(`{"type":"string"}`),
+	}
+	for _, echo := range []bool{false, true} {
+		rules.Echo = echo
+		s := compiled(t, rules)
+		r := httptest.NewRequest("POST", "/?count=ten", nil)
+		for _, tt := range []struct {
+			wrong *Mismatch
+			want  string
+		}{
+			{s.CheckHead(r, nil), `query parameter count: must be an integer (type), got "ten"`},
+			{s.CheckBody(r, []byte(`{"n":4}`)), "#/n: must be at most 3 (maximum), got 4"},
+			{s.CheckBody(r, []byte(`{"records":[{"value":"x"},{"value":5}]}`)), "#/records/1/value: must be a string, is a number (type), got 5"},
+		} {
+			bare, _, _ := strings.Cut(tt.want, ", got")
+			if !echo {
+				tt.want = bare
+			}
+			if tt.wrong == nil || !strings.HasSuffix(tt.wrong.Text(), ": "+tt.want) || !strings.HasSuffix(tt.wrong.Error(), ": "+bare) {
+				t.Errorf("echo %v: got %v, want %s", echo, tt.wrong, tt.want)
+			}
+		}
+	}
+}
