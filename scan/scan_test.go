@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var seeds = []string{
@@ -66,6 +67,25 @@ func FuzzCompact(f *testing.F) {
 		}
 		if got := Compact(bytes.Clone(b)); !bytes.Equal(got, want.Bytes()) {
 			t.Errorf("Compact(%q) = %q, want %q", b, got, want.Bytes())
+		}
+	})
+}
+
+func FuzzAppendUnescaped(f *testing.F) {
+	for _, s := range []string{`plain`, `a\nb\"\\\/`, `\u00e9\ud83d\ude00`, `\ud83d`, `\ude00x`, `\ud83d\u0041`, `\uD83D\ud83d\ude00`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, inside string) {
+		b := []byte(`"` + inside + `"`)
+		var want string
+		if json.Unmarshal(b, &want) != nil || !utf8.ValidString(inside) {
+			return
+		}
+		if got := AppendUnescaped([]byte("before "), b[1:len(b)-1]); string(got) != "before "+want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if got := AppendUnescaped(b[1:1], b[1:len(b)-1]); string(got) != want {
+			t.Errorf("in place: got %q, want %q", got, want)
 		}
 	})
 }

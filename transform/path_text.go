@@ -2,6 +2,8 @@ package transform
 
 import (
 	"sync"
+
+	"github.com/klamm-gateway/klamm/scan"
 )
 
 // Paths are paths whose values are looked up together, in one pass over a
@@ -92,7 +94,7 @@ func AppendText(dst, value []byte) []byte {
 	case len(value) == 0 || string(value) == "null":
 		return dst
 	case value[0] == '"':
-		return unescape(dst, value[1:len(value)-1])
+		return scan.AppendUnescaped(dst, value[1:len(value)-1])
 	default:
 		return appendCompact(dst, value)
 	}

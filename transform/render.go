@@ -108,7 +108,7 @@ func (r *result) value(t *Transform, p *part, found span, missing string) error 
 		if r.doubtful == "" {
 			r.doubtful = p.name
 		}
-		r.out = unescape(r.out, v)
+		r.out = scan.AppendUnescaped(r.out, v)
 	case v == nil:
 		r.out = append(r.out, missing...)
 	case p.alone == asText && composite:

@@ -3,7 +3,6 @@ package transform
 import (
 	"bytes"
 	"encoding/base64"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/klamm-gateway/klamm/scan"
@@ -83,60 +82,6 @@ func appendBare(dst, v []byte) []byte {
 	return dst
 }
 
-// unescape appends what the inside of a valid JSON string stands for. A surrogate
-// without its other half becomes U+FFFD.
-func unescape(dst, s []byte) []byte {
-	for {
-		slash := bytes.IndexByte(s, '\\')
-		if slash < 0 {
-			return append(dst, s...)
-		}
-		dst = append(dst, s[:slash]...)
-		c := s[slash+1]
-		s = s[slash+2:]
-		switch c {
-		case 'b':
-			c = '\b'
-		case 'f':
-			c = '\f'
-		case 'n':
-			c = '\n'
-		case 'r':
-			c = '\r'
-		case 't':
-			c = '\t'
-		case 'u':
-			r := hex4(s)
-			s = s[4:]
-			if utf16.IsSurrogate(r) {
-				pair := rune(utf8.RuneError)
-				if len(s) >= 6 && s[0] == '\\' && s[1] == 'u' {
-					pair = utf16.DecodeRune(r, hex4(s[2:]))
-				}
-				if r = pair; r != utf8.RuneError {
-					s = s[6:]
-				}
-			}
-			dst = utf8.AppendRune(dst, r)
-			continue
-		}
-		dst = append(dst, c)
-	}
-}
-
-func hex4(s []byte) (r rune) {
-	for _, c := range s[:4] {
-		r <<= 4
-		switch {
-		case c <= '9':
-			r |= rune(c - '0')
-		default:
-			r |= rune(c|0x20) - 'a' + 10
-		}
-	}
-	return r
-}
-
 // eachMember calls visit for each member of the object that begins at b[i], with
 // the text between the quotes of its name and where its value begins; visit
 // returns where that ends, or false if it is not valid. eachMember returns the
@@ -198,7 +143,7 @@ func eachElement(b []byte, i int, visit func(index, at int) (end int, ok bool)) 
 // a name.
 func isName(text []byte, escaped bool, name string) bool {
 	if escaped {
-		text = unescape(nil, text)
+		text = scan.AppendUnescaped(nil, text)
 	}
 	return string(text) == name
 }
@@ -272,7 +217,7 @@ func decodeJSON(buffer *[]byte, text []byte) (data []byte, ok bool) {
 	inside := text[1 : len(text)-1]
 	var err error
 	if bytes.IndexByte(inside, '\\') >= 0 {
-		inside = unescape(nil, inside)
+		inside = scan.AppendUnescaped(nil, inside)
 	}
 	b, err = base64.StdEncoding.AppendDecode(b, inside)
 	*buffer = b

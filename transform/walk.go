@@ -85,7 +85,7 @@ func (w *walk) value(b []byte, i int, n *node) (end int, ok bool) {
 func (w *walk) object(b []byte, i int, n *node) (end int, ok bool) {
 	return eachMember(b, i, func(name []byte, escaped bool, at int) (int, bool) {
 		if escaped {
-			w.unread = unescape(w.unread[:0], name)
+			w.unread = scan.AppendUnescaped(w.unread[:0], name)
 			name = w.unread
 		}
 		to := n.named(name)

@@ -158,7 +158,7 @@ func (p *parser) member(first bool) (name []byte, more, ok bool) {
 	}
 	name = p.b[start+1 : end-1]
 	if escaped {
-		name = unescape(nil, name)
+		name = scan.AppendUnescaped(nil, name)
 	}
 	p.i = scan.Space(p.b, p.i)
 	if p.i >= len(p.b) || p.b[p.i] != ':' {
@@ -197,7 +197,7 @@ func (p *parser) text(r *parsed, name string) (s []byte, given, ok bool) {
 func unquote(raw []byte) []byte {
 	s := raw[1 : len(raw)-1]
 	if bytes.IndexByte(s, '\\') >= 0 {
-		return unescape(nil, s)
+		return scan.AppendUnescaped(nil, s)
 	}
 	return s
 }
@@ -354,7 +354,7 @@ func (f format) decode(raw []byte) ([]byte, *refusal) {
 		}
 		s := raw[1 : len(raw)-1]
 		if i := bytes.IndexByte(s, '\\'); i >= 0 {
-			return unescape(s[:0], s), nil
+			return scan.AppendUnescaped(s[:0], s), nil
 		}
 		return s[:len(s):len(s)], nil
 	}
@@ -368,7 +368,7 @@ func (f format) decode(raw []byte) ([]byte, *refusal) {
 // it comes from.
 func decodeBase64(s, dst []byte) ([]byte, *refusal) {
 	if bytes.IndexByte(s, '\\') >= 0 {
-		s = unescape(nil, s) // base64 itself has no character that needs it, but "\/" is allowed
+		s = scan.AppendUnescaped(nil, s) // base64 itself has no character that needs it, but "\/" is allowed
 	}
 	var head [60]byte // decoding in place spoils what an error would show
 	shown := head[:copy(head[:], s)]
@@ -571,58 +571,4 @@ func (p *parser) entryID(r *parsed) bool {
 		}
 	}
 	return ok
-}
-
-// unescape appends the text that the inside of a valid JSON string stands for.
-// The text is never longer than what it comes from, so dst may be the beginning
-// of s. Halves of surrogate pairs become U+FFFD.
-func unescape(dst, s []byte) []byte {
-	for {
-		i := bytes.IndexByte(s, '\\')
-		if i < 0 {
-			return append(dst, s...)
-		}
-		dst = append(dst, s[:i]...)
-		c := s[i+1]
-		s = s[i+2:]
-		switch c {
-		case 'b':
-			c = '\b'
-		case 'f':
-			c = '\f'
-		case 'n':
-			c = '\n'
-		case 'r':
-			c = '\r'
-		case 't':
-			c = '\t'
-		case 'u':
-			var text [12]byte
-			n := copy(text[:], s[:4])
-			if len(s) >= 10 && s[4] == '\\' && s[5] == 'u' {
-				n += copy(text[n:], s[4:10])
-			}
-			r, used := codePoint(text[:n])
-			dst = append(dst, string(r)...)
-			s = s[used:]
-			continue
-		}
-		dst = append(dst, c)
-	}
-}
-
-// codePoint reads XXXX, or XXXX\uXXXX where the two make a pair.
-func codePoint(b []byte) (r rune, used int) {
-	n, _ := strconv.ParseUint(string(b[:4]), 16, 16)
-	r = rune(n)
-	if r < 0xd800 || r > 0xdfff {
-		return r, 4
-	}
-	if r < 0xdc00 && len(b) == 10 {
-		low, _ := strconv.ParseUint(string(b[6:10]), 16, 16)
-		if low >= 0xdc00 && low <= 0xdfff {
-			return (r-0xd800)<<10 | (rune(low) - 0xdc00) + 0x10000, 10
-		}
-	}
-	return '\ufffd', 4
 }
