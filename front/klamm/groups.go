@@ -96,21 +96,13 @@ func placesOf(all []kafka.TopicPartition) []placeText {
 // [groupDoc], "next"?}, those that the caller may describe, by name. Next is what
 // after is to be for the rest.
 func (a api) listGroups(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	q, err := queryOf(r, "prefix", "after", "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := q.limit()
-	if err != nil {
-		return err
-	}
-	g, err := a.gateway()
+	g, l, err := a.listing(r)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
-	page, more, err := g.GroupPage(ctx, who, q.text("prefix"), q.text("after"), limit)
+	page, more, err := g.GroupPage(ctx, who, l.prefix, l.after, l.limit)
 	if err != nil {
 		return err
 	}

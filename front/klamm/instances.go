@@ -40,15 +40,7 @@ type instanceDoc struct {
 // {"instances": [instanceDoc], "next"?}: the consumer instances of all processes
 // whose groups the caller may describe, by group and name. Prefix is of the group.
 func (a api) listInstances(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	q, err := queryOf(r, "prefix", "after", "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := q.limit()
-	if err != nil {
-		return err
-	}
-	g, err := a.gateway()
+	g, l, err := a.listing(r)
 	if err != nil {
 		return err
 	}
@@ -68,13 +60,13 @@ func (a api) listInstances(w http.ResponseWriter, r *http.Request, who gate.Prin
 		Instances []instanceDoc `json:"instances"`
 		Next      string        `json:"next,omitempty"`
 	}{Instances: []instanceDoc{}}
-	afterGroup, afterName, _ := strings.Cut(q.text("after"), "/")
+	afterGroup, afterName, _ := strings.Cut(l.after, "/")
 	last := ""
 	for _, one := range all {
-		if !strings.HasPrefix(one.Group, q.text("prefix")) || q.text("after") != "" && (one.Group < afterGroup || one.Group == afterGroup && one.Name <= afterName) {
+		if !strings.HasPrefix(one.Group, l.prefix) || l.after != "" && (one.Group < afterGroup || one.Group == afterGroup && one.Name <= afterName) {
 			continue
 		}
-		if len(out.Instances) == limit {
+		if len(out.Instances) == l.limit {
 			out.Next = last
 			break
 		}

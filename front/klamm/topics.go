@@ -80,15 +80,7 @@ func describeTopic(t kafka.Topic) topicDoc {
 // [topicDoc], "next"?}, those that the caller may describe, by name. Next is what
 // after is to be for the rest.
 func (a api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	q, err := queryOf(r, "prefix", "after", "limit")
-	if err != nil {
-		return err
-	}
-	limit, err := q.limit()
-	if err != nil {
-		return err
-	}
-	g, err := a.gateway()
+	g, l, err := a.listing(r)
 	if err != nil {
 		return err
 	}
@@ -98,22 +90,42 @@ func (a api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Princip
 	if err != nil {
 		return err
 	}
-	prefix, after := q.text("prefix"), q.text("after")
 	out := struct {
 		Topics []topicDoc `json:"topics"`
 		Next   string     `json:"next,omitempty"`
 	}{Topics: []topicDoc{}}
 	for _, t := range all {
-		if t.Name <= after && after != "" || !strings.HasPrefix(t.Name, prefix) {
+		if t.Name <= l.after && l.after != "" || !strings.HasPrefix(t.Name, l.prefix) {
 			continue
 		}
-		if len(out.Topics) == limit {
-			out.Next = out.Topics[limit-1].Topic
+		if len(out.Topics) == l.limit {
+			out.Next = out.Topics[l.limit-1].Topic
 			break
 		}
 		out.Topics = append(out.Topics, describeTopic(t))
 	}
 	return writeJSON(w, http.StatusOK, "application/json", out)
+}
+
+// A listing is which entries of a list are asked for: at most limit of those whose
+// names begin with prefix, from the first one after a name on.
+type listing struct {
+	prefix, after string
+	limit         int
+}
+
+// listing reads ?prefix= &after= &limit= and returns the gate.
+func (a api) listing(r *http.Request) (*gate.Gate, listing, error) {
+	q, err := queryOf(r, "prefix", "after", "limit")
+	if err != nil {
+		return nil, listing{}, err
+	}
+	limit, err := q.limit()
+	if err != nil {
+		return nil, listing{}, err
+	}
+	g, err := a.gateway()
+	return g, listing{prefix: q.text("prefix"), after: q.text("after"), limit: limit}, err
 }
 
 // gateway returns the gate, through which topics are reached.
