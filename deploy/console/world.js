@@ -45,6 +45,7 @@ const configuration = (directory, receiver, provider) => ({
   ],
   egress: { allow: ['127.0.0.0/8'] },
   audit: { topic: 'klamm.audit' },
+  schema_registry: { embedded: true },
   functions: [
     { name: 'score', directory: path.join(directory, 'score'), runtime: 'provided.al2023', handler: 'bootstrap', concurrency: 1, timeout: '20s' },
     { name: 'hook', url: receiver.url + '/function' },
