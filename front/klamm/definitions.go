@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,18 +86,62 @@ func (a api) describe(d catalog.Document) definitionDoc {
 	return doc
 }
 
-// listDefinitions serves GET /klamm/v1/definitions: {"definitions": [definitionDoc]}
-// of all pipes that the caller may see, and what is wrong with the catalog.
+// listDefinitions serves GET /klamm/v1/definitions ?recent=N: {"definitions":
+// [definitionDoc]} of all pipes that the caller may see, and what is wrong with the
+// catalog. With recent, they are those that were changed last, at most N, the newest
+// first, without what they say and what they said before; "more" tells whether there are
+// others.
 func (a api) listDefinitions(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	if _, err := queryOf(r); err != nil {
-		return err
-	}
-	c := a.cfg.Catalog
-	docs, err := c.Store.List(r.Context(), catalog.KindPipe, "")
+	q, err := queryOf(r, "recent")
 	if err != nil {
 		return err
 	}
-	list := []definitionDoc{}
+	recent := 0
+	if text := q.text("recent"); text != "" {
+		if recent, err = strconv.Atoi(text); err != nil || recent < 1 || recent > mostRows {
+			return invalid(fmt.Sprintf("recent %.100q: want a number from 1 to %d", text, mostRows))
+		}
+	}
+	list, err := a.definitions(r.Context())
+	if err != nil {
+		return err
+	}
+	if recent > 0 {
+		list = slices.DeleteFunc(list, func(d definitionDoc) bool { return d.Changed.IsZero() })
+		slices.SortStableFunc(list, func(x, y definitionDoc) int { return y.Changed.Compare(x.Changed) })
+	}
+	seen := []definitionDoc{}
+	more := false
+	for _, d := range list {
+		if a.allow(r, who, gate.AdminRead, d.Pipe) != nil {
+			continue
+		}
+		if more = recent > 0 && len(seen) == recent; more {
+			break
+		}
+		if recent > 0 {
+			d.Definition, d.Before = nil, nil
+		}
+		seen = append(seen, d)
+	}
+	out := map[string]any{"definitions": seen}
+	if recent > 0 {
+		out["more"] = more
+	}
+	if err := a.cfg.Catalog.Store.Health(); err != nil {
+		out["problem"] = oneLine(err)
+	}
+	return writeJSON(w, http.StatusOK, "application/json", out)
+}
+
+// definitions returns all that there are, of the configuration file and of the catalog.
+func (a api) definitions(ctx context.Context) ([]definitionDoc, error) {
+	c := a.cfg.Catalog
+	docs, err := c.Store.List(ctx, catalog.KindPipe, "")
+	if err != nil {
+		return nil, err
+	}
+	var list []definitionDoc
 	for _, name := range a.cfg.Pipes.Names() {
 		if _, ok := c.Definitions.InFile(name); ok {
 			list = append(list, definitionDoc{Pipe: name, Origin: fromFile})
@@ -110,17 +155,7 @@ func (a api) listDefinitions(w http.ResponseWriter, r *http.Request, who gate.Pr
 			list = append(list, definitionDoc{Pipe: odd.Name, Origin: fromCatalog, Version: odd.Version, Problem: odd.Err.Error()})
 		}
 	}
-	seen := []definitionDoc{}
-	for _, d := range list {
-		if a.allow(r, who, gate.AdminRead, d.Pipe) == nil {
-			seen = append(seen, d)
-		}
-	}
-	out := map[string]any{"definitions": seen}
-	if err := c.Store.Health(); err != nil {
-		out["problem"] = oneLine(err)
-	}
-	return writeJSON(w, http.StatusOK, "application/json", out)
+	return list, nil
 }
 
 // getDefinition serves GET /klamm/v1/pipes/{pipe}/definition. Definitions of the

@@ -149,6 +149,13 @@ func TestDefinitionsOverHTTP(t *testing.T) {
 	if origins[own] != "file" || origins[name] != "catalog" {
 		t.Errorf("origins %v", origins)
 	}
+	_, _, answer = ask("GET", "/definitions?recent=1", "")
+	if d := answer["definitions"].([]any); len(d) != 1 || answer["more"] == nil || d[0].(map[string]any)["definition"] != nil || d[0].(map[string]any)["before"] != nil || d[0].(map[string]any)["changed"] == nil {
+		t.Errorf("what was changed last: %v", answer)
+	}
+	if status, _, answer := ask("GET", "/definitions?recent=0", ""); status != 400 || !strings.Contains(fmt.Sprint(answer["detail"]), "recent") {
+		t.Errorf("recent=0: %d %v", status, answer)
+	}
 	if status, etag, answer := ask("GET", "/pipes/"+name+"/definition", ""); status != 200 || etag != second || answer["version"] == nil {
 		t.Errorf("definition: %d %s %v", status, etag, answer)
 	}

@@ -88,7 +88,7 @@ func Dialect(cfg Config) front.Dialect {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := api{cfg: cfg, searches: make(chan struct{}, mostSearches), tried: make(chan struct{}, trials), rows: &pipeRows{}}
+	a := api{cfg: cfg, searches: make(chan struct{}, mostSearches), tried: make(chan struct{}, trials), rows: &pipeRows{}, lags: &lagsSeen{}}
 	if cfg.Pipes != nil {
 		a.lookout = &lookout{look: cfg.Pipes.List}
 	}
@@ -151,6 +151,7 @@ type api struct {
 	// searches holds a token for each search for records that is under way.
 	searches chan struct{}
 	rows     *pipeRows
+	lags     *lagsSeen
 	// tried holds a token for each trial of the sandbox that reads records.
 	tried chan struct{}
 }

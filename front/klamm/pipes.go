@@ -32,10 +32,9 @@ func (a api) exists(name string) error {
 func missing(name string) error { return fmt.Errorf("%w: %q", pipe.ErrNoPipe, name) }
 
 // listPipes serves GET /klamm/v1/pipes: {"pipes": [Status]}, those that the
-// caller may see, by name. With any of ?limit=, ?after=, ?search= and ?state= it is a
-// page of them (stages.go).
+// caller may see, by name. With any parameter it is a page of them (pipes_page.go).
 func (a api) listPipes(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	q, err := queryOf(r, "limit", "after", "search", "state")
+	q, err := queryOf(r, "limit", "after", "search", "state", "sort", "brief")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/klamm-gateway/klamm/gate"
@@ -41,6 +42,15 @@ func TestStagesAndTargets(t *testing.T) {
 	if k.want(&targets, "GET", "/targets?search=nothing-like-that", ""); len(targets.Targets) != 0 {
 		t.Errorf("%+v", targets)
 	}
+	if k.want(&targets, "GET", "/targets?state=down", ""); len(targets.Targets) != 0 {
+		t.Errorf("%+v", targets)
+	}
+	if k.want(&targets, "GET", "/targets?state=closed", ""); len(targets.Targets) != 1 {
+		t.Errorf("%+v", targets)
+	}
+	if status, _, text := k.ask("GET", "/targets?state=up", ""); status != http.StatusBadRequest || !strings.Contains(text, "probing") {
+		t.Errorf("%d %s", status, text)
+	}
 	var page struct {
 		Pipes []struct {
 			Pipe   string
@@ -57,6 +67,28 @@ func TestStagesAndTargets(t *testing.T) {
 	for _, none := range []string{"search=nothing", "state=paused", "after=" + k.pipe} {
 		if k.want(&page, "GET", "/pipes?"+none, ""); len(page.Pipes) != 0 {
 			t.Errorf("%s: %+v", none, page)
+		}
+	}
+	var sorted struct {
+		Pipes []struct {
+			Pipe       string
+			Partitions []pipe.PartitionStatus
+		}
+		Total int
+		Sums  struct {
+			Pipes, Looked int
+			DeadLettered  int `json:"dead_lettered"`
+		}
+	}
+	if k.want(&sorted, "GET", "/pipes?sort=dead_lettered&brief=true", ""); sorted.Total != 1 || len(sorted.Pipes) != 1 || sorted.Pipes[0].Pipe != k.pipe || len(sorted.Pipes[0].Partitions) != 0 || sorted.Sums.DeadLettered != 1 || sorted.Sums.Pipes != 1 {
+		t.Errorf("%+v", sorted)
+	}
+	if k.want(&sorted, "GET", "/pipes?sort=dead_lettered&search=nothing", ""); sorted.Total != 0 || len(sorted.Pipes) != 0 || sorted.Sums.Pipes != 0 {
+		t.Errorf("%+v", sorted)
+	}
+	for query, want := range map[string]string{"sort=age": "behind or dead_lettered", "sort=behind&after=x": "leave sort out", "brief=yes": "true or false"} {
+		if status, _, text := k.ask("GET", "/pipes?"+query, ""); status != http.StatusBadRequest || !strings.Contains(text, want) {
+			t.Errorf("%s: %d %s", query, status, text)
 		}
 	}
 	var list struct {
@@ -93,6 +125,36 @@ func TestStagesAndTargets(t *testing.T) {
 	if k.want(&letters, "GET", "/pipes/PIPE/dead-letters?reason=another", ""); len(letters.Letters) != 0 {
 		t.Errorf("%+v", letters)
 	}
+}
+
+func TestPipesThatAreBehind(t *testing.T) {
+	free := make(chan struct{})
+	let := sync.OnceFunc(func() { close(free) })
+	t.Cleanup(let)
+	k := start(t, &receiver{answer: func(string) error { <-free; return nil }})
+	k.produce(`1`, `2`, `3`)
+	var page struct {
+		Pipes []struct {
+			Pipe       string
+			Lag        int
+			Behind     *float64 `json:"behind_seconds"`
+			Partitions []pipe.PartitionStatus
+		}
+		Total int
+		Sums  struct{ Pipes, Looked, Lag int }
+	}
+	eventually(t, "three records before the pipe", func() bool {
+		k.want(&page, "GET", "/pipes?sort=behind&limit=5", "")
+		return page.Sums.Lag == 3
+	})
+	if len(page.Pipes) != 1 || page.Pipes[0].Pipe != k.pipe || page.Pipes[0].Lag != 3 || len(page.Pipes[0].Partitions) != 1 || page.Total != 1 || page.Sums.Pipes != 1 || page.Sums.Looked != 1 {
+		t.Errorf("%+v", page)
+	}
+	let()
+	eventually(t, "no pipe is behind", func() bool {
+		k.want(&page, "GET", "/pipes?sort=behind&limit=5", "")
+		return len(page.Pipes) == 0 && page.Total == 0 && page.Sums.Lag == 0 && page.Sums.Looked == 1
+	})
 }
 
 // A blinder lets nobody read topics.

@@ -165,19 +165,26 @@ const problemText = (e) => h('div.notice.bad', { role: 'alert' }, h('strong', e.
 
 
 // topicField is a field for the name of a topic, which proposes those that there are.
-export function topicField(value, options = {}) {
-  const e = field('Topic', { value, required: true, ...options });
+export const topicField = (value, options = {}) => proposing(field('Topic', { value, required: true, ...options }),
+  async (prefix) => (await get(query('/klamm/v1/topics', { prefix, limit: 20 }))).topics.map((t) => t.topic));
+
+// pipeField is the same for the name of a pipe.
+export const pipeField = (value, options = {}) => proposing(field('Pipe', { value, required: true, ...options }),
+  async (search) => (await get(query('/klamm/v1/pipes', { search, limit: 20, brief: true }))).pipes.map((p) => p.pipe));
+
+// proposing has a field propose names for what is typed.
+function proposing(e, names) {
   const known = h('datalist', { id: e.input.id + 'l' });
   e.input.setAttribute('list', known.id);
   e.append(known);
   let last;
   const propose = async () => {
-    const prefix = e.input.value;
-    if (prefix === last) return;
-    last = prefix;
+    const typed = e.input.value;
+    if (typed === last) return;
+    last = typed;
     try {
-      const got = await get(query('/klamm/v1/topics', { prefix, limit: 20 }));
-      if (last === prefix) put(known, got.topics.map((t) => h('option', { value: t.topic })));
+      const got = await names(typed);
+      if (last === typed) put(known, got.map((value) => h('option', { value })));
     } catch { /* a name can be typed without proposals */ }
   };
   let typing;

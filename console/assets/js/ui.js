@@ -45,21 +45,45 @@ export const pre = (value) => h('pre', { tabindex: 0 }, json(value));
 // pairs is a list of names and values: pairs([['State', badge(...)], ...]).
 export const pairs = (of) => h('dl.pairs', of.filter(Boolean).map(([k, v]) => [h('dt', k), h('dd', v === undefined || v === null ? '–' : v)]));
 
+// mostRows is how many rows a table draws at a time where nobody fetches it page by page.
+const mostRows = 200;
+
 // table shows rows. columns: [{name, of: row => child, number: bool, wide: bool}].
 // options: {caption, complete: bool|undefined, note, more: async () => void, none: child,
-// href: row => string}. It says under the rows whether they are all.
+// href: row => string}. It says under the rows whether they are all. Where more is left out,
+// the rows are all that there is to fetch, and are drawn so many at a time; null is for
+// those that were fetched page by page to the end.
 export function table(columns, rows, { caption, complete, note, more, none, href } = {}) {
   if (!rows.length && none) return none instanceof Node ? none : empty(none);
   const head = h('tr', columns.map((c) => h('th', { scope: 'col', class: c.number ? 'number' : null }, c.name)));
-  const body = rows.map((r) => h('tr', columns.map((c, i) => {
+  const name = caption || columns.map((c) => c.name).join(', ');
+  const row = (r) => h('tr', columns.map((c, i) => {
     const inside = c.of(r);
     return h('td', { class: [c.number && 'number', c.wide && 'wide'].filter(Boolean).join(' ') || null, 'data-name': c.name },
       i === 0 && href ? link(href(r), inside) : inside);
-  })));
-  const t = h('table', caption && h('caption', caption), h('thead', head), h('tbody', body));
-  const foot = h('p.complete', note || (complete === undefined ? null : complete ? `All ${count(rows.length)}.` : `The first ${count(rows.length)}; there are more.`),
-    more && !complete && [' ', button('Show more', more)]);
-  return h('div.scroll', { tabindex: 0, role: 'region', 'aria-label': caption || columns.map((c) => c.name).join(', ') }, t, foot);
+  }));
+  const body = h('tbody');
+  const foot = h('p.complete');
+  const all = note || (complete === undefined ? null : complete ? `All ${count(rows.length)}.` : `The first ${count(rows.length)}; there are more.`);
+  let drawn = 0;
+  const draw = () => {
+    const upTo = more === undefined ? Math.min(drawn + mostRows, rows.length) : rows.length;
+    add(body, rows.slice(drawn, upTo).map(row));
+    drawn = upTo;
+    const next = drawn < rows.length ? draw : more && !complete && more;
+    put(foot, drawn < rows.length ? `The first ${count(drawn)} of ${count(rows.length)} are shown.` : all, next && [' ', button('Show more', async () => { await next(); keepPlace(name); })]);
+  };
+  draw();
+  const t = h('table', caption && h('caption', caption), h('thead', head), body);
+  return h('div.scroll', { tabindex: 0, role: 'region', 'aria-label': name }, t, foot);
+}
+
+// keepPlace has the keyboard go on where more rows of a table were asked for: the button that
+// was pressed is gone with the rows before.
+function keepPlace(name) {
+  if (document.activeElement !== document.body) return;
+  const t = [...document.querySelectorAll('main .scroll')].find((e) => e.getAttribute('aria-label') === name);
+  if (t) (t.querySelector('p.complete button') || t).focus({ preventScroll: true });
 }
 
 let fields = 0;

@@ -5,6 +5,7 @@ import { title, section, button, link, badge, problem, empty, pre, pairs, table,
 import { count, span, time, ago, shell } from '../format.js';
 import { svg } from '../dom.js';
 import { outcome, pretty } from './pipes.js';
+import { pipeField } from '../records.js';
 
 export async function show(view) {
   return view.parts[0] ? detail(view, view.parts[0]) : list(view);
@@ -13,7 +14,7 @@ export async function show(view) {
 async function list(view) {
   const { q } = view;
   const body = h('div');
-  const pipes = await get('/klamm/v1/pipes?limit=200', view.signal);
+  const pipes = await get('/klamm/v1/pipes?limit=50&brief=true', view.signal);
   const named = q.get('pipe') || (pipes.pipes[0] && pipes.pipes[0].pipe);
   if (!named) {
     view.draw(title('Deliveries'), empty('There is no pipe, so nothing is delivered. ', link('#/pipes?create=yes', 'Make a pipe'), '.'));
@@ -41,7 +42,7 @@ async function list(view) {
   const names = pipes.pipes.map((p) => p.pipe);
   const choice = names.includes(named) && !pipes.next
     ? field('Pipe', { value: named, options: names, onchange: filter('pipe') })
-    : field('Pipe', { value: named, onchange: filter('pipe'), hint: pipes.next ? `There are ${count(pipes.total)}.` : null });
+    : pipeField(named, { onchange: filter('pipe'), hint: pipes.next ? `There are ${count(pipes.total)}.` : null });
   view.draw(title('Deliveries'),
     h('div.filters', choice,
       field('Outcome', { value: q.get('outcome'), options: [['', 'any'], ['delivered', 'delivered'], ['failed', 'failed, again later'], ['dead_lettered', 'given up']], onchange: filter('outcome') }),

@@ -3,7 +3,7 @@ import { h, put } from '../dom.js';
 import { get, call, lines, path, query } from '../api.js';
 import { title, section, button, link, badge, stat, stats, problem, empty, pre, table, field, form, ask, commands, confirm, confirmName, notice, say } from '../ui.js';
 import { count, bytes, time, ago, shell } from '../format.js';
-import { search } from '../records.js';
+import { pipeField, search } from '../records.js';
 
 export async function show(view) {
   const [name] = view.parts;
@@ -12,20 +12,27 @@ export async function show(view) {
 
 // choose shows which pipes have given records up.
 async function choose(view) {
-  const page = await get('/klamm/v1/pipes?limit=1000', view.signal);
-  const some = page.pipes.filter((p) => p.counts.dead_lettered).sort((a, b) => b.counts.dead_lettered - a.counts.dead_lettered);
-  const go = field('Pipe', { placeholder: 'its name', type: 'search' });
+  let limit = Number(view.q.get('limit')) || 100;
+  const box = h('div');
+  const go = pipeField('', { placeholder: 'its name', type: 'search' });
   const act = () => { if (go.input.value) location.hash = '#/letters/' + encodeURIComponent(go.input.value.trim()); };
   go.input.addEventListener('keydown', (e) => { if (e.key === 'Enter') act(); });
-  view.draw(title('Dead letters'), h('div.filters', go, button('Show its dead letters', act)),
-    table([
+  const load = async () => {
+    const page = await get(query('/klamm/v1/pipes', { sort: 'dead_lettered', limit, brief: true }), view.signal);
+    const shown = page.pipes.length;
+    put(box, table([
       { name: 'Pipe', of: (p) => p.pipe }, { name: 'To', of: (p) => p.target },
       { name: 'Given up', number: true, of: (p) => count(p.counts.dead_lettered) },
-    ], some, {
-      caption: 'Pipes that have given records up since they began to run in this process', complete: !page.next, href: (p) => '#/letters/' + encodeURIComponent(p.pipe),
+    ], page.pipes, {
+      caption: 'Pipes that have given records up since they began to run in this process, those that have given up most first', href: (p) => '#/letters/' + encodeURIComponent(p.pipe),
+      complete: shown >= page.total, note: shown < page.total ? `${count(shown)} of ${count(page.total)}.` : undefined,
+      more: shown < page.total && limit < 1000 ? () => { limit = Math.min(limit + 100, 1000); view.set({ limit }); return load(); } : null,
       none: empty('No pipe has given up a record since klamm began to run here. Letters from before are still there: name the pipe to see them.'),
-    }),
-    commands({ curl: { path: '/klamm/v1/pipes?limit=1000' }, klamm: 'dlq list --pipe NAME' }));
+    }));
+  };
+  await load();
+  view.draw(title('Dead letters'), h('div.filters', go, button('Show its dead letters', act)), box,
+    commands({ curl: { path: '/klamm/v1/pipes?sort=dead_lettered&brief=true' }, klamm: 'dlq list --pipe NAME' }));
 }
 
 async function letters(view, name) {

@@ -39,14 +39,13 @@ export async function show(view) {
 const maybe = (of) => of.catch((e) => { if (e instanceof Problem && [403, 404, 409, 501].includes(e.status)) return null; throw e; });
 
 async function look(view, wrong, numbers, behind) {
-  const [status, pipes, targets, members] = await Promise.all([
-    get('/klamm/v1/status', view.signal), maybe(get('/klamm/v1/pipes?limit=1000', view.signal)),
-    maybe(get('/klamm/v1/targets?limit=1000', view.signal)), maybe(get('/klamm/v1/members', view.signal)),
+  const [status, pipes, giving, targets, members] = await Promise.all([
+    get('/klamm/v1/status', view.signal), maybe(get('/klamm/v1/pipes?sort=behind&limit=10&brief=true', view.signal)), maybe(get('/klamm/v1/pipes?sort=dead_lettered&limit=5&brief=true', view.signal)),
+    maybe(get('/klamm/v1/targets?state=down&limit=10', view.signal)), maybe(get('/klamm/v1/members', view.signal)),
   ]);
-  const rows = pipes ? pipes.pipes : [];
-  const down = targets ? targets.targets.filter((t) => t.state !== 'closed') : [];
+  const sums = pipes && pipes.sums || { pipes: 0, looked: 0, lag: 0 };
+  const down = targets ? targets.targets : [];
   const missing = members ? members.members.filter((m) => m.problem) : [];
-  const letters = rows.filter((p) => p.counts && p.counts.dead_lettered);
   const said = [];
   for (const p of status.problems) said.push(notice('bad', h('strong', 'klamm is not ready: '), p));
   if (status.catalog) said.push(notice('bad', h('strong', 'The topic of definitions cannot be used: '), status.catalog));
@@ -54,36 +53,37 @@ async function look(view, wrong, numbers, behind) {
     said.push(notice(w.state === 'running' ? 'warn' : 'bad', h('strong', `Pipe ${w.state}: `), link('#/pipes/' + encodeURIComponent(w.pipe), w.pipe), w.reason ? ' – ' + w.reason : ''));
   }
   if (status.wrong.length > 20) said.push(notice('bad', `${count(status.wrong.length - 20)} more pipes are halted or fail. `, link('#/pipes?state=halted', 'Show them')));
-  for (const t of down.slice(0, 10)) said.push(notice('bad', h('strong', 'Target down: '), link('#/targets?search=' + encodeURIComponent(t.endpoint), t.endpoint), `, for ${count(t.pipes_count)} ${t.pipes_count === 1 ? 'pipe' : 'pipes'}`));
+  for (const t of down) said.push(notice('bad', h('strong', 'Target down: '), link('#/targets?search=' + encodeURIComponent(t.endpoint), t.endpoint), `, for ${count(t.pipes_count)} ${t.pipes_count === 1 ? 'pipe' : 'pipes'}`));
+  if (targets && targets.next) said.push(notice('bad', 'More targets are down. ', link('#/targets?state=down', 'Show them')));
   for (const m of missing) said.push(notice('warn', h('strong', 'A process does not answer: '), m.address || m.id, ' – ', m.problem));
-  if (letters.length) {
-    const sum = letters.reduce((n, p) => n + p.counts.dead_lettered, 0);
-    said.push(notice('warn', h('strong', `${count(sum)} ${sum === 1 ? 'record was' : 'records were'} given up`), ' since the pipes began to run: ', letters.slice(0, 5).map((p, i) => [i ? ', ' : '', link('#/letters/' + encodeURIComponent(p.pipe), p.pipe)]), letters.length > 5 ? ' and others.' : '.'));
+  if (giving && giving.pipes.length) {
+    const sum = giving.sums.dead_lettered;
+    said.push(notice('warn', h('strong', `${count(sum)} ${sum === 1 ? 'record was' : 'records were'} given up`), ' since the pipes began to run: ', giving.pipes.map((p, i) => [i ? ', ' : '', link('#/letters/' + encodeURIComponent(p.pipe), p.pipe)]), giving.total > giving.pipes.length ? [' and ', link('#/letters', `${count(giving.total - giving.pipes.length)} more`), '.'] : '.'));
   }
-  put(wrong, said.length ? said : notice('good', h('strong', 'Nothing is wrong.'), ' klamm is ready', rows.length ? ', every pipe runs and every target answers.' : '.'));
+  put(wrong, said.length ? said : notice('good', h('strong', 'Nothing is wrong.'), ' klamm is ready', sums.pipes ? ', every pipe runs and every target answers.' : '.'));
   const states = Object.entries(status.states);
   put(numbers, stats(
     stat('klamm', badge(status.ready ? '● ready' : '■ not ready', status.ready ? 'good' : 'bad'), status.version),
     stat('Pipes', count(states.reduce((n, [, v]) => n + v, 0)), states.map(([k, v]) => `${count(v)} ${k}`).join(', ') || 'none yet'),
-    stat('Records behind', pipes ? count(rows.reduce((n, p) => n + p.lag, 0)) : '–', pipes && pipes.next ? 'of the first 1,000 pipes' : 'of all pipes'),
+    stat('Records behind', pipes ? count(sums.lag) : '–', sums.looked < sums.pipes ? `of ${count(sums.looked)} pipes, so far` : 'of all pipes'),
     stat('Processes', members ? count(members.members.length) : '–', missing.length ? `${missing.length} without an answer` : 'of this cluster'),
     stat('Brokers', count(status.brokers.length), status.brokers[0])));
-  const late = rows.filter((p) => p.lag > 0).sort((x, y) => (y.behind_seconds ?? -1) - (x.behind_seconds ?? -1) || y.lag - x.lag).slice(0, 10);
+  const late = pipes ? pipes.pipes : [];
   put(behind, table([
     { name: 'Pipe', of: (p) => p.pipe },
     { name: 'Behind', number: true, of: (p) => (p.behind_seconds === null || p.behind_seconds === undefined ? '–' : span(p.behind_seconds)) },
     { name: 'Records', number: true, of: (p) => count(p.lag) },
     { name: 'State', of: (p) => p.state },
-  ], late, { caption: 'Pipes that have records before them, the oldest record first', note: pipes && pipes.next ? 'Of the first 1,000 pipes.' : late.length < 10 ? 'These are all.' : 'The first ten.',
+  ], late, { caption: 'Pipes that have records before them, the oldest record first', note: [late.length < pipes?.total ? `The first ${count(late.length)} of ${count(pipes.total)}.` : 'These are all.', sums.looked < sums.pipes ? ` ${count(sums.looked)} of ${count(sums.pipes)} pipes were looked at so far; the others come in turn.` : ''],
     href: (p) => '#/pipes/' + encodeURIComponent(p.pipe),
-    none: !pipes ? empty('You may not look at pipes here.') : rows.length ? empty('No pipe is behind.') : empty('There are no pipes yet. ', link('#/start', 'Getting started'), ' makes one.') }));
+    none: !pipes ? empty('You may not look at pipes here.') : sums.pipes ? empty('No pipe is behind.') : empty('There are no pipes yet. ', link('#/start', 'Getting started'), ' makes one.') }));
 }
 
 async function changed(view, box) {
-  const [definitions, configuration] = await Promise.all([maybe(get('/klamm/v1/definitions', view.signal)), maybe(get('/klamm/v1/configuration', view.signal))]);
+  const [definitions, configuration] = await Promise.all([maybe(get('/klamm/v1/definitions?recent=10', view.signal)), maybe(get('/klamm/v1/configuration', view.signal))]);
   const all = [];
-  for (const d of (definitions && (definitions.definitions || definitions.pipes)) || []) {
-    if (d.changed) all.push({ at: d.changed, what: ['Pipe ', link('#/pipes/' + encodeURIComponent(d.pipe), d.pipe), d.version > 1 || d.before ? ' changed' : ' made'], by: d.by });
+  for (const d of (definitions && definitions.definitions) || []) {
+    if (d.changed) all.push({ at: d.changed, what: ['Pipe ', link('#/pipes/' + encodeURIComponent(d.pipe), d.pipe), d.created !== d.changed ? ' changed' : ' made'], by: d.by });
   }
   for (const g of (configuration && configuration.generations) || []) {
     all.push({ at: g.since, what: g.generation === 1 ? 'klamm started' : `Configuration ${g.generation} counts`, by: g.hash && h('span.mono', g.hash.slice(0, 8)) });
@@ -93,6 +93,6 @@ async function changed(view, box) {
     { name: 'When', of: (c) => h('span', { title: time(c.at) }, ago(c.at)) },
     { name: 'What', of: (c) => c.what },
     { name: 'By', of: (c) => c.by || '–' },
-  ], all.slice(0, 10), { caption: 'Definitions of pipes and configurations of this process', complete: all.length <= 10 || undefined, note: all.length > 10 ? 'The last ten.' : undefined, none: empty('Nothing has changed yet.') }),
+  ], all.slice(0, 10), { caption: 'Definitions of pipes and configurations of this process', complete: true, note: all.length > 10 || definitions?.more ? `The last ${count(Math.min(all.length, 10))}.` : undefined, none: empty('Nothing has changed yet.') }),
   h('p.dim', 'Who did what is in the ', link('#/audit', 'audit log'), '.'));
 }

@@ -23,7 +23,7 @@ async function list(view) {
   let before = new Map();
   let at = 0;
   const load = async () => {
-    const page = await get(query('/klamm/v1/pipes', { limit: Math.min(limit, 1000), search: q.get('search'), state: q.get('state') }), view.signal);
+    const page = await get(query('/klamm/v1/pipes', { limit: Math.min(limit, 1000), search: q.get('search'), state: q.get('state'), brief: true }), view.signal);
     const now = performance.now();
     const seconds = (now - at) / 1000;
     const rates = new Map(page.pipes.map((p) => {

@@ -4,10 +4,11 @@ import { get, lines, path } from '../api.js';
 import { title, section, button, link, badge, notice, problem, empty, field, form, commands } from '../ui.js';
 import { count, span, shell } from '../format.js';
 import { local } from './pipes.js';
+import { pipeField } from '../records.js';
 
 export async function show(view) {
   const { q } = view;
-  const page = await get('/klamm/v1/pipes?limit=1000', view.signal);
+  const page = await get('/klamm/v1/pipes?limit=50&brief=true', view.signal);
   if (!page.pipes.length) {
     view.draw(title('Replay'), empty('There is no pipe that could replay. ', link('#/pipes?create=yes', 'Make a pipe'), '. Events of a bus are replayed from its ', link('#/bus', 'archives'), '.'));
     return;
@@ -15,7 +16,7 @@ export async function show(view) {
   const names = page.pipes.map((p) => p.pipe);
   const named = q.get('pipe') || names[0];
   const keep = (name) => (value) => { view.set({ [name]: value }); put(counted); drawCommands(); };
-  const pipe = names.includes(named) && !page.next ? field('Pipe', { value: named, options: names, onchange: keep('pipe') }) : field('Pipe', { value: named, required: true, onchange: keep('pipe') });
+  const pipe = names.includes(named) && !page.next ? field('Pipe', { value: named, options: names, onchange: keep('pipe') }) : pipeField(named, { onchange: keep('pipe'), hint: page.next ? `There are ${count(page.total)}.` : null });
   const from = field('From', { type: 'datetime-local', required: true, value: q.get('from') || local(new Date(Date.now() - 3600e3)), onchange: keep('from') });
   const to = field('To, not included', { type: 'datetime-local', required: true, value: q.get('to') || local(new Date()), onchange: keep('to') });
   const where = field('Only records that match, an event pattern', { value: q.get('where'), rows: 3, placeholder: '{"value": {"total": [{"numeric": [">", 100]}]}}', hint: 'Beside the pipe’s own filter. Empty: all.', onchange: keep('where') });

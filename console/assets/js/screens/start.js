@@ -47,7 +47,7 @@ export async function show(view) {
       }
     }
     if (seen.delivery) return;
-    const { pipes } = await get(query('/klamm/v1/pipes', { search: pipe, limit: 1000 }), view.signal);
+    const { pipes } = await get(query('/klamm/v1/pipes', { search: pipe, limit: 1000, brief: true }), view.signal);
     const p = pipes.some((x) => x.pipe === pipe) && await maybe(get(path`/klamm/v1/pipes/${pipe}`, view.signal));
     if (names.topic !== t || !p) return;
     const done = p.partitions.some((x) => x.committed > 0);

@@ -12,7 +12,7 @@ export async function show(view) {
   let limit = Number(q.get('limit')) || 100;
   const load = async () => {
     try {
-      const page = await get(query('/klamm/v1/targets', { limit, search: q.get('search') }), view.signal);
+      const page = await get(query('/klamm/v1/targets', { limit, search: q.get('search'), state: q.get('state') }), view.signal);
       if (body.querySelector(':focus-within')) return;
       put(body, table([
         { name: 'Target', of: (t) => [h('strong', t.endpoint || 'klamm itself'), h('div.dim', t.kinds.join(', '))] },
@@ -26,14 +26,16 @@ export async function show(view) {
       ], page.targets, {
         caption: `What ${page.process ? 'process ' + page.process : 'klamm'} delivers to; success and times are of the latest 64 attempts of each pipe`, complete: !page.next,
         more: page.next && limit < 10000 ? () => { limit += 100; view.set({ limit }); return load(); } : null,
-        none: q.get('search') ? empty('No target has that in its name.') : empty('Nothing is delivered to yet. ', link('#/pipes?create=yes', 'Make a pipe'), ', or a rule on an ', link('#/bus', 'event bus'), '.'),
+        none: q.get('search') || q.get('state') ? empty('No target has that name and state. ', link('#/targets', 'Show all')) : empty('Nothing is delivered to yet. ', link('#/pipes?create=yes', 'Make a pipe'), ', or a rule on an ', link('#/bus', 'event bus'), '.'),
       }));
     } catch (e) { if (e.name !== 'AbortError') put(body, problem(e)); }
   };
+  const filter = (name) => (v) => { limit = 100; view.set({ [name]: v, limit: null }); return load(); };
   let typing;
   view.draw(title('Targets'),
-    h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ search: v }); load(); }, 250); } })),
-    body, commands({ curl: { path: query('/klamm/v1/targets', { limit: 100, search: q.get('search') }) } }));
+    h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => filter('search')(v), 250); } }),
+      field('State', { value: q.get('state'), options: [['', 'any'], ['down', 'down or probing'], ['closed', 'up']], onchange: filter('state') })),
+    body, commands({ curl: { path: query('/klamm/v1/targets', { limit: 100, search: q.get('search'), state: q.get('state') }) } }));
   view.every(5, load);
 }
 
