@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,8 +15,15 @@ import (
 )
 
 // openSchemas gives the gate the schema registry of the configuration: one that is
-// reached over HTTP, or the embedded one.
+// reached over HTTP, or the embedded one, and AWS Glue.
 func (a *App) openSchemas(ctx context.Context) error {
+	var glue *schema.GlueRegistry
+	if a.cfg.SchemaRegistry.Glue != nil {
+		g := *a.cfg.SchemaRegistry.Glue
+		g.Region = cmp.Or(g.Region, a.cfg.AWS.Region)
+		glue = schema.OpenGlue(g, a.cfg.SchemaRegistry.Timeout, secret.NewStore(a.cfg.Secrets, g.Region).AWS, nil)
+		a.schemas.glue = glue
+	}
 	switch {
 	case a.cfg.SchemaRegistry.URL != "":
 		r, err := schema.OpenHTTP(ctx, a.cfg.SchemaRegistry, secret.Local, nil)
@@ -23,9 +31,11 @@ func (a *App) openSchemas(ctx context.Context) error {
 			return err
 		}
 		a.schemas.remote = r
-		a.schemas.client = schema.NewClient(r, false)
+		a.schemas.client = schema.NewClient(r, glue, false)
 	case a.subjects != nil:
-		a.schemas.client = schema.NewClient(a.subjects, true)
+		a.schemas.client = schema.NewClient(a.subjects, glue, true)
+	case glue != nil:
+		a.schemas.client = schema.NewClient(nil, glue, false)
 	}
 	return nil
 }
@@ -34,6 +44,7 @@ func (a *App) openSchemas(ctx context.Context) error {
 type schemas struct {
 	client *schema.Client       // nil: there is no registry
 	remote *schema.HTTPRegistry // nil: it is not reached over HTTP
+	glue   *schema.GlueRegistry // nil: there is none
 }
 
 // observe counts what a registry could not answer.
@@ -49,12 +60,24 @@ func (s *schemas) close() {
 	if s.remote != nil {
 		s.remote.Close()
 	}
+	if s.glue != nil {
+		s.glue.Close()
+	}
 }
 
 // openRegistry makes the client of the schema registry of an event source mapping,
 // and what closes it. Its secrets are in the formats of AWS (kafka-auth.md A5); it has
-// to be at an address that targets may have.
+// to be at an address that targets may have. One of AWS Glue is called with klamm's own
+// credentials.
 func (a *App) openRegistry(m catalog.MappingSchemas) (*schema.Client, func(), error) {
+	if region, ok := schema.GlueRegion(m.URL); ok {
+		cfg := schema.Glue{Region: region}
+		if own := a.cfg.SchemaRegistry.Glue; own != nil && cmp.Or(own.Region, a.cfg.AWS.Region) == region {
+			cfg.Endpoint = own.Endpoint
+		}
+		g := schema.OpenGlue(cfg, 0, secret.NewStore(a.cfg.Secrets, region).AWS, a.egress.Transport())
+		return schema.NewClient(nil, g, false), g.Close, nil
+	}
 	store := secret.NewStore(a.cfg.Secrets, a.cfg.AWS.Region)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -91,7 +114,7 @@ func (a *App) openRegistry(m catalog.MappingSchemas) (*schema.Client, func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	return schema.NewClient(r, false), r.Close, nil
+	return schema.NewClient(r, nil, false), r.Close, nil
 }
 
 // A registrySecret is what the secrets of a registry hold.

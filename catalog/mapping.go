@@ -56,7 +56,7 @@ type Envelope struct {
 // A MappingSchemas is the schema registry of an event source mapping
 // (event-source-mapping.md 12).
 type MappingSchemas struct {
-	// URL is that of a registry with Confluent's API.
+	// URL is that of a registry with Confluent's API, or the ARN of one of AWS Glue.
 	URL string
 	// Source sends the function what was encoded, without the frame; otherwise it gets
 	// JSON.

@@ -34,12 +34,12 @@ func (g *Gate) Choose(ctx context.Context, who Principal, w schema.Choice) (*sch
 // the bare style, for people and streams to read. It is the record itself where
 // nothing is decoded; what cannot be stays as it is. The record is never changed.
 func (g *Gate) Decoded(ctx context.Context, r *kgo.Record) *kgo.Record {
-	if g.schemas == nil || !schema.Framed(r.Key) && !schema.Framed(r.Value) {
+	if !g.schemas.Frames(r.Key) && !g.schemas.Frames(r.Value) {
 		return r
 	}
 	out, changed := *r, false
 	for _, part := range []*[]byte{&out.Key, &out.Value} {
-		if !schema.Framed(*part) {
+		if !g.schemas.Frames(*part) {
 			continue
 		}
 		if got, err := g.schemas.Decode(ctx, nil, *part, schema.Bare); err == nil {

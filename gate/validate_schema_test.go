@@ -44,7 +44,7 @@ func registered(t *testing.T) (c *schema.Client, down *atomic.Bool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	return schema.NewClient(r, false), down
+	return schema.NewClient(r, nil, false), down
 }
 
 func framed(id uint32, payload string) []byte {

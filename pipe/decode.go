@@ -66,7 +66,7 @@ func (d *decoding) begin() { d.until = time.Now().Add(registryPatience) }
 
 // wanted says whether something of a record is to be decoded.
 func (d *decoding) wanted(r *kgo.Record) bool {
-	return d.schemas != nil && (d.key && schema.Framed(r.Key) || d.value && schema.Framed(r.Value))
+	return d.key && d.schemas.Frames(r.Key) || d.value && d.schemas.Frames(r.Value)
 }
 
 // decode decodes a record that wants it. The error is that of a registry which
@@ -79,7 +79,7 @@ func (d *decoding) decode(ctx context.Context, it *item) error {
 		looked  bool
 		isValue bool
 	}{{&seen.Key, d.key, false}, {&seen.Value, d.value, true}} {
-		if !part.looked || !schema.Framed(*part.raw) || binary.BigEndian.Uint32((*part.raw)[1:]) == 0 {
+		if !part.looked || !d.schemas.Frames(*part.raw) || schema.Framed(*part.raw) && binary.BigEndian.Uint32((*part.raw)[1:]) == 0 {
 			continue
 		}
 		got, err := d.schemas.Decode(ctx, nil, *part.raw, d.style)

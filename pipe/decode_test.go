@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -51,11 +53,26 @@ func openShop(t *testing.T) *shop {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
+		if r.Header.Get("X-Amz-Target") == "AWSGlue.GetSchemaVersion" {
+			answerGlue(w, r)
+			return
+		}
 		fake.Handler().ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
+}
+
+func answerGlue(w http.ResponseWriter, r *http.Request) {
+	var in map[string]string
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in["SchemaVersionId"] != petID {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"__type":"EntityNotFoundException","message":"no such version"}`)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]string{"DataFormat": "PROTOBUF", "Status": "AVAILABLE",
+		"SchemaDefinition": `syntax = "proto3"; message Pet { message Toy { string name = 1; } string name = 1; }`})
 }
 
 func (s *shop) client(t *testing.T) *schema.Client {
@@ -65,8 +82,25 @@ func (s *shop) client(t *testing.T) *schema.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	return schema.NewClient(r, false)
+	return schema.NewClient(r, nil, false)
 }
+
+// glue opens the registry of AWS Glue that the shop is too, with one schema: of a
+// Protobuf file with the messages Pet and Pet.Toy.
+func (s *shop) glue(t *testing.T) *schema.Client {
+	t.Helper()
+	g := schema.OpenGlue(schema.Glue{Region: "eu-west-3", Endpoint: s.url}, 0, func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "secret"}, nil
+	}, nil)
+	t.Cleanup(g.Close)
+	return schema.NewClient(nil, g, false)
+}
+
+const (
+	petID   = "01020304-0506-0708-090a-0b0c0d0e0f10"
+	petRex  = "\x03\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x00\x0a\x03Rex" // {"name":"Rex"}
+	petGone = "\x03\x00\x09\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x00"            // of a version that there is not
+)
 
 const (
 	orderOne   = "\x00\x00\x00\x00\x07\x02\x02\x02x"       // {"id":1,"note":"x"}
@@ -262,7 +296,12 @@ func (c *clerk) runDecoding(t *testing.T, cluster *kafka.Cluster, s *shop, name 
 	registry := prometheus.NewRegistry()
 	r, err := pipe.New(pipe.Config{
 		Cluster: cluster, Transport: egress.Transport(), Egress: egress, Metrics: pipe.NewMetrics(registry), Log: slog.New(slog.DiscardHandler), Grace: 5 * time.Second,
-		OpenRegistry: func(catalog.MappingSchemas) (*schema.Client, func(), error) { return s.client(t), func() {}, nil },
+		OpenRegistry: func(m catalog.MappingSchemas) (*schema.Client, func(), error) {
+			if _, ok := schema.GlueRegion(m.URL); ok {
+				return s.glue(t), func() {}, nil
+			}
+			return s.client(t), func() {}, nil
+		},
 		Invoke: func(_ context.Context, _ string, in function.Invocation) (function.Outcome, error) {
 			c.mu.Lock()
 			c.events = append(c.events, string(in.Payload))
@@ -345,6 +384,50 @@ func TestMappingDecodes(t *testing.T) {
 				t.Errorf("%v errors are counted", n)
 			}
 		})
+	}
+}
+
+// Pipes and mappings decode what was written with AWS Glue; a mapping that wants the
+// source loses the frame, and no byte more.
+func TestGlueIsDecoded(t *testing.T) {
+	t.Parallel()
+	c, s := cluster(t), openShop(t)
+	name := topic(t, c, 1)
+	write(t, c, name, petRex)
+	def := order(name)
+	def.Decode = "json"
+	h := &hook{}
+	runHook(t, c, h, s.glue(t), def)
+	eventually(t, "delivered", func() bool { return len(h.got()) == 1 })
+	if got := h.got()[0]; got != `{"name":"Rex"}` {
+		t.Errorf("got %s", got)
+	}
+	for source, want := range map[bool]string{false: `{"name":"Rex"}`, true: "\x00\x0a\x03Rex"} {
+		name, failures := topic(t, c, 1), topic(t, c, 1)
+		write(t, c, name, petRex, petGone, orderOne)
+		clerk := &clerk{}
+		def, _ := clerk.runDecoding(t, c, s, name, func(e *catalog.Envelope) {
+			e.Schemas.URL, e.Schemas.Source, e.FailureTopic = "arn:aws:glue:eu-west-3:111122223333:registry/zoo", source, failures
+		})
+		eventually(t, "all records done", func() bool { return committed(t, c, def.Group, name) == 3 })
+		if diff := cmp.Diff([][]string{{want}}, clerk.sent(t)); diff != "" {
+			t.Errorf("source %t: %s", source, diff)
+		}
+		if calls := clerk.calls(); len(calls) != 1 || !strings.Contains(calls[0], `"valueSchemaMetadata":{"dataFormat":"PROTOBUF","schemaId":"`+petID+`"}`) {
+			t.Errorf("source %t: %s", source, calls)
+		}
+		var told string
+		eventually(t, "both failures are told", func() bool {
+			letters, err := c.Fetch(t.Context(), failures, 0, 0, kafka.Limits{Records: 10, Wait: time.Second})
+			told = ""
+			for _, letter := range letters {
+				told += string(letter.Value)
+			}
+			return err == nil && len(letters) == 2
+		})
+		if strings.Count(told, "SCHEMA_NOT_FOUND") != 1 || strings.Count(told, "DESERIALIZATION_ERROR") != 1 {
+			t.Errorf("source %t: told %s", source, told)
+		}
 	}
 }
 

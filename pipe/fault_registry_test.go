@@ -203,7 +203,7 @@ func runWith(t *testing.T, c *kafka.Cluster, to *teller, url string, def catalog
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	runHook(t, c, to, schema.NewClient(r, false), def)
+	runHook(t, c, to, schema.NewClient(r, nil, false), def)
 }
 
 // TestMemoryIsFlatWithoutARegistry lets a pipe wait in front of a backlog, of which only

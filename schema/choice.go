@@ -71,7 +71,7 @@ func (e *InvalidError) Unwrap() error { return e.Err }
 // is not there yet. An error is an *InvalidError, a *RegistryError, a *BrokenError,
 // ErrNoName or ErrNone.
 func (c *Client) Choose(ctx context.Context, w Choice) (*Schema, Ref, error) {
-	if c == nil {
+	if c == nil || c.registry == nil {
 		return nil, Ref{}, ErrNone
 	}
 	subject, named := w.Subject, w.Strategy == RecordName || w.Strategy == TopicRecordName

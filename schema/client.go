@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const (
@@ -34,16 +36,18 @@ const (
 // ErrNone is the error of schemas where no registry is configured.
 var ErrNone = errors.New("schema registry must be configured when using schemas")
 
-// A Client asks a Registry for schemas and remembers the answers: a schema by its
-// id for ever, the newest version of a subject for five minutes, what there is not
-// for thirty seconds. For one schema there is one request at a time, however many
+// A Client asks a Registry for schemas, AWS Glue, or both, and remembers the answers: a
+// schema by its id for ever, the newest version of a subject for five minutes, what there
+// is not for thirty seconds. For one schema there is one request at a time, however many
 // records wait for it. It is safe for concurrent use; a remembered schema is found
 // without a lock. A nil Client answers every question with ErrNone.
 type Client struct {
-	registry Registry
-	live     bool // the registry's answers cost nothing: versions are not remembered
+	registry Registry      // nil: there is only Glue
+	glue     *GlueRegistry // nil: there is none
+	live     bool          // the registry's answers cost nothing: versions are not remembered
 
-	schemas atomic.Pointer[map[int]*Schema] // by id; never changed, only replaced
+	schemas shelf[int]       // by id
+	glued   shelf[uuid.UUID] // of Glue, by the id of the version
 
 	failures atomic.Int64
 
@@ -67,12 +71,51 @@ type flight struct {
 	answer answer
 }
 
+// A shelf holds what is remembered of schemas. It is safe for concurrent use, and read
+// without a lock.
+type shelf[K comparable] struct {
+	at atomic.Pointer[map[K]*Schema] // never changed, only replaced; nil: it is empty
+}
+
+// get returns a schema, nil if it is not there.
+func (s *shelf[K]) get(id K) *Schema {
+	if all := s.at.Load(); all != nil {
+		return (*all)[id]
+	}
+	return nil
+}
+
+// put remembers a schema.
+func (s *shelf[K]) put(id K, one *Schema) {
+	for {
+		old := s.at.Load()
+		next := map[K]*Schema{id: one}
+		if old != nil && len(*old) < mostKept {
+			for id, other := range *old {
+				next[id] = other
+			}
+			next[id] = one
+		}
+		if s.at.CompareAndSwap(old, &next) {
+			return
+		}
+	}
+}
+
 // NewClient returns a client of a registry. Live says that the registry is in this
-// process, so that the newest version of a subject is always asked for.
-func NewClient(r Registry, live bool) *Client {
-	c := &Client{registry: r, live: live, answers: map[string]answer{}, asking: map[string]*flight{}}
-	c.schemas.Store(&map[int]*Schema{})
-	return c
+// process, so that the newest version of a subject is always asked for. Glue reads what
+// was written with AWS Glue; nil: that cannot be read. One of both has to be there.
+func NewClient(r Registry, glue *GlueRegistry, live bool) *Client {
+	return &Client{registry: r, glue: glue, live: live, answers: map[string]answer{}, asking: map[string]*flight{}}
+}
+
+// Frames says whether bytes begin as those do that one of the client's registries has the
+// schemas of. A nil Client has none.
+func (c *Client) Frames(data []byte) bool {
+	if c == nil {
+		return false
+	}
+	return c.registry != nil && Framed(data) || c.glue != nil && gluedFrame(data)
 }
 
 // Failures counts the questions that the registry could not answer since the
@@ -82,17 +125,17 @@ func (c *Client) Failures() int64 { return c.failures.Load() }
 // Schema returns the schema of an id. It returns a *RegistryError, or a
 // *BrokenError if the registry's schema cannot be used.
 func (c *Client) Schema(ctx context.Context, id int) (*Schema, error) {
-	if c == nil {
+	if c == nil || c.registry == nil {
 		return nil, ErrNone
 	}
-	if s := (*c.schemas.Load())[id]; s != nil {
+	if s := c.schemas.get(id); s != nil {
 		return s, nil
 	}
 	if id <= 0 || id > math.MaxInt32 { // bytes that only look like a frame
 		return nil, &RegistryError{Status: http.StatusNotFound, Code: 40403, Message: fmt.Sprintf("Schema %d not found", id)}
 	}
 	a := c.ask(ctx, "id "+strconv.Itoa(id), func(ctx context.Context) answer {
-		if s := (*c.schemas.Load())[id]; s != nil {
+		if s := c.schemas.get(id); s != nil {
 			return answer{schema: s} // it came between the look at what is there and the question
 		}
 		found, err := c.registry.ByID(ctx, id)
@@ -118,7 +161,7 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 
 // ready compiles what a registry answered, and remembers it by its id.
 func (c *Client) ready(ctx context.Context, found Registered) answer {
-	if s := (*c.schemas.Load())[found.ID]; s != nil {
+	if s := c.schemas.get(found.ID); s != nil {
 		return answer{found: found, schema: s}
 	}
 	s, err := c.compile(ctx, found.Definition)
@@ -126,7 +169,7 @@ func (c *Client) ready(ctx context.Context, found Registered) answer {
 		return answer{found: found, err: err}
 	}
 	s.ID = found.ID
-	c.keep(s)
+	c.schemas.put(s.ID, s)
 	return answer{found: found, schema: s}
 }
 
@@ -170,23 +213,6 @@ func (c *Client) references(ctx context.Context, d Definition) ([]Named, error) 
 		return nil
 	}
 	return out, walk(d.References, 0)
-}
-
-// keep remembers a schema by its id.
-func (c *Client) keep(s *Schema) {
-	for {
-		old := c.schemas.Load()
-		next := make(map[int]*Schema, len(*old)+1)
-		if len(*old) < mostKept {
-			for id, one := range *old {
-				next[id] = one
-			}
-		}
-		next[s.ID] = s
-		if c.schemas.CompareAndSwap(old, &next) {
-			return
-		}
-	}
 }
 
 // ask returns the remembered answer to a question, or asks it: once, however many
@@ -252,7 +278,7 @@ func (c *Client) forget(key string) {
 
 // Version returns a version of a subject, or its Latest.
 func (c *Client) Version(ctx context.Context, subject string, version int) (*Schema, Ref, error) {
-	if c == nil {
+	if c == nil || c.registry == nil {
 		return nil, Ref{}, ErrNone
 	}
 	a := c.ask(ctx, versionKey(subject, version), func(ctx context.Context) answer {
@@ -358,7 +384,7 @@ type Decoded struct {
 	Schema *Schema
 }
 
-// Decode appends the JSON of a framed value to dst. The errors are a *ValueError,
+// Decode appends the JSON of a framed value to dst; the client must not be nil. The errors are a *ValueError,
 // if the bytes have no frame or do not fit their schema; a *RegistryError; a
 // *BrokenError.
 func (c *Client) Decode(ctx context.Context, dst, data []byte, style Style) (Decoded, error) {
@@ -366,13 +392,43 @@ func (c *Client) Decode(ctx context.Context, dst, data []byte, style Style) (Dec
 	if err != nil {
 		return Decoded{}, err
 	}
-	if f.Glue != [16]byte{} {
-		return Decoded{Frame: f}, unfit("names a schema of AWS Glue, which a Confluent registry does not have")
+	var s *Schema
+	if f.Glue != uuid.Nil {
+		s, err = c.glueSchema(ctx, f.Glue)
+	} else if c.registry == nil {
+		err = unfit("names a schema of a Confluent registry, and there is only one of AWS Glue")
+	} else {
+		s, err = c.Schema(ctx, f.ID)
 	}
-	s, err := c.Schema(ctx, f.ID)
 	if err != nil {
 		return Decoded{Frame: f}, err
 	}
 	out, err := s.AppendJSON(dst, f.Payload, style)
 	return Decoded{JSON: out, Frame: f, Schema: s}, err
+}
+
+// glueSchema returns the schema of a version of AWS Glue.
+func (c *Client) glueSchema(ctx context.Context, version uuid.UUID) (*Schema, error) {
+	if c.glue == nil {
+		return nil, unfit("names a schema of AWS Glue, and no registry of AWS Glue is configured")
+	}
+	if s := c.glued.get(version); s != nil {
+		return s, nil
+	}
+	a := c.ask(ctx, "glue "+version.String(), func(ctx context.Context) answer {
+		if s := c.glued.get(version); s != nil {
+			return answer{schema: s}
+		}
+		d, err := c.glue.Version(ctx, version)
+		if err != nil {
+			return answer{err: err}
+		}
+		s, err := compileGlue(d)
+		if err != nil {
+			return answer{err: &BrokenError{Schema: "the schema", Err: err}}
+		}
+		c.glued.put(version, s)
+		return answer{schema: s}
+	})
+	return a.schema, a.err
 }

@@ -65,7 +65,7 @@ func open(t testing.TB, cfg schema.Config) *schema.HTTPRegistry {
 }
 
 func client(t testing.TB, r *counted) *schema.Client {
-	return schema.NewClient(open(t, schema.Config{URL: r.URL}), false)
+	return schema.NewClient(open(t, schema.Config{URL: r.URL}), nil, false)
 }
 
 func TestClientRegistersFindsAndDecodes(t *testing.T) {
@@ -188,7 +188,7 @@ func TestClientFollowsReferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := schema.NewClient(h, false).Schema(ctx, id)
+	s, err := schema.NewClient(h, nil, false).Schema(ctx, id)
 	if err != nil {
 		t.Fatal(err)
 	}

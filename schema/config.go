@@ -2,6 +2,7 @@ package schema
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -34,12 +35,41 @@ type Config struct {
 	KeyPassword secret.Ref `yaml:"key_password"`
 	// Timeout bounds one request, 100ms to 1m; the default is 10s.
 	Timeout time.Duration `yaml:"timeout"`
+	// Glue is the registry of AWS Glue that keys and values are read with which name one
+	// of its schema versions: beside another registry, or alone. The default is none.
+	Glue *Glue `yaml:"glue"`
+}
+
+// A Glue is where AWS Glue answers. klamm calls it with the credentials that the AWS SDKs
+// find.
+type Glue struct {
+	// Region is where the schemas lie; the default is aws.region.
+	Region string `yaml:"region"`
+	// Endpoint is the URL of the API; the default is AWS's own in the region.
+	Endpoint string `yaml:"endpoint"`
+}
+
+var regionForm = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
+
+// Validate reports each problem with the field it lies in.
+func (g *Glue) Validate(report func(path, problem string)) {
+	if g.Region != "" && !regionForm.MatchString(g.Region) {
+		report("region", "want the name of a region, such as eu-west-3")
+	}
+	if g.Endpoint != "" && !isURL(g.Endpoint) {
+		report("endpoint", "want a URL such as https://glue.eu-west-3.amazonaws.com, without a login in it")
+	}
+}
+
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
 // Validate reports each problem of the section.
 func (c Config) Validate(report func(path, problem string)) {
 	for _, one := range c.urls() {
-		if u, err := url.Parse(one); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		if !isURL(one) {
 			report("url", "want URLs such as https://registry.example.com:8081, without a login in them")
 			break
 		}

@@ -9,5 +9,6 @@
 // that a record names in its first bytes (Frame), or that a producer chooses
 // (Choice), and remembers it, so that a registry is asked once for a schema and
 // not once for a record. A Registry is where schemas come from: HTTPRegistry is
-// one with Confluent's API, and the embedded one is another.
+// one with Confluent's API, and the embedded one is another. GlueRegistry, of AWS, only
+// gives the schemas that records name.
 package schema

@@ -43,13 +43,18 @@ func (f *Frame) String() string {
 // Framed says whether bytes begin as those of a Confluent registry do.
 func Framed(data []byte) bool { return len(data) >= 5 && data[0] == confluentMagic }
 
+// gluedFrame says whether bytes begin as those of AWS Glue do.
+func gluedFrame(data []byte) bool {
+	return len(data) >= glueHeader && data[0] == glueVersion && (data[1] == 0 || data[1] == glueZlib)
+}
+
 // ParseFrame takes apart the bytes of a record. An error says that they have no
 // frame, or a broken one.
 func ParseFrame(data []byte) (Frame, error) {
 	switch {
 	case Framed(data):
 		return Frame{ID: int(binary.BigEndian.Uint32(data[1:])), Payload: data[5:]}, nil
-	case len(data) >= glueHeader && data[0] == glueVersion && (data[1] == 0 || data[1] == glueZlib):
+	case gluedFrame(data):
 		f := Frame{Glue: uuid.UUID(data[2:glueHeader]), Payload: data[glueHeader:]}
 		if data[1] == 0 {
 			return f, nil

@@ -133,19 +133,22 @@ func (p *protoSchema) message(path []int) (protoreflect.MessageDescriptor, error
 
 // appendJSON appends the JSON of a message with its indexes in front.
 func (p *protoSchema) appendJSON(dst, data []byte, style Style) ([]byte, error) {
-	d := p.first
 	if len(data) > 0 && data[0] == 0 {
-		data = data[1:]
-	} else {
-		path, rest, err := parseIndexes(data)
-		if err != nil {
-			return dst, err
-		}
-		if d, err = p.message(path); err != nil {
-			return dst, err
-		}
-		data = rest
+		return p.appendMessage(dst, p.first, data[1:], style)
 	}
+	path, rest, err := parseIndexes(data)
+	if err != nil {
+		return dst, err
+	}
+	d, err := p.message(path)
+	if err != nil {
+		return dst, err
+	}
+	return p.appendMessage(dst, d, rest, style)
+}
+
+// appendMessage appends the JSON of a message.
+func (p *protoSchema) appendMessage(dst []byte, d protoreflect.MessageDescriptor, data []byte, style Style) ([]byte, error) {
 	m := dynamicpb.NewMessage(d)
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxMessageNesting, Resolver: p.types}).Unmarshal(data, m); err != nil {
 		return dst, unfit("is not a message %s: %s", d.FullName(), protoText(err))

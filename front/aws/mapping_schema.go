@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/schema"
 )
 
 // mappingSchemas is the schema registry of a mapping (event-source-mapping.md 12): a
-// registry with Confluent's API. Registries of AWS Glue are refused, because klamm has
-// none to ask.
+// registry with Confluent's API, by its URL, or one of AWS Glue, by its ARN.
 type mappingSchemas struct {
 	SchemaRegistryURI       *string            `json:",omitempty"`
 	EventRecordFormat       *string            `json:",omitempty"`
@@ -63,9 +63,13 @@ func (s *mappingSchemas) check() error {
 		return invalidParameter("SchemaRegistryURI is required in SchemaRegistryConfig.")
 	}
 	if strings.HasPrefix(uri, "arn:") {
-		return invalidParameter("SchemaRegistryURI must be the URL of a Confluent-compatible registry; AWS Glue registries are not supported.")
-	}
-	if u, err := url.Parse(uri); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		if _, ok := schema.GlueRegion(uri); !ok {
+			return invalidParameter("SchemaRegistryURI must be the ARN of an AWS Glue schema registry, or the URL of a Confluent-compatible one.")
+		}
+		if len(s.AccessConfigs) > 0 {
+			return invalidParameter("AccessConfigs are not supported for an AWS Glue schema registry.")
+		}
+	} else if u, err := url.Parse(uri); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return invalidParameter("SchemaRegistryURI must be an HTTP or HTTPS URL.")
 	}
 	if s.EventRecordFormat == nil {

@@ -42,7 +42,7 @@ func withRegistry(t *testing.T, cfg confluent2.Config) (dialects func(*gate.Gate
 	}
 	t.Cleanup(r.Close)
 	return func(g *gate.Gate) []front.Dialect {
-		g.UseSchemas(schema.NewClient(r, false))
+		g.UseSchemas(schema.NewClient(r, nil, false))
 		return []front.Dialect{confluent2.Dialect(g, cfg)}
 	}, down
 }

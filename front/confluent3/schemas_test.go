@@ -35,7 +35,7 @@ func withRegistry(t *testing.T) func(*gate.Gate) []front.Dialect {
 	}
 	t.Cleanup(r.Close)
 	return func(g *gate.Gate) []front.Dialect {
-		g.UseSchemas(schema.NewClient(r, false))
+		g.UseSchemas(schema.NewClient(r, nil, false))
 		return []front.Dialect{confluent3.Dialect(g, confluent3.Config{})}
 	}
 }

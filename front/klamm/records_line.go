@@ -109,9 +109,13 @@ func (s *search) part(b []byte, name string, p shownPart) []byte {
 	if cut {
 		b = append(append(append(b, `,"`...), name...), `_cut":true`...)
 	}
-	if p.framing.ID != 0 {
+	if p.framing.Format != "" {
 		b = append(append(append(b, `,"`...), name...), `_schema":{"id":`...)
-		b = strconv.AppendInt(b, int64(p.framing.ID), 10)
+		if p.framing.Version != "" {
+			b = scan.AppendString(b, p.framing.Version)
+		} else {
+			b = strconv.AppendInt(b, int64(p.framing.ID), 10)
+		}
 		b = append(append(append(b, `,"type":"`...), p.framing.Format...), `"}`...)
 	}
 	return b

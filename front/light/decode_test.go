@@ -29,7 +29,7 @@ func TestStreamsShowDecodedValues(t *testing.T) {
 	t.Cleanup(r.Close)
 	s := startServerWith(t, func(c *front.Config, cluster *kafka.Cluster) {
 		g := gate.New(cluster)
-		g.UseSchemas(schema.NewClient(r, false))
+		g.UseSchemas(schema.NewClient(r, nil, false))
 		c.Dialects = []front.Dialect{dialect(g, usual)}
 	}, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
