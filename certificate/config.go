@@ -50,6 +50,9 @@ type Config struct {
 	// StrictSNI refuses clients that ask for a name which no certificate has; without
 	// it they get the first.
 	StrictSNI bool `yaml:"strict_sni"`
+	// OCSP is staple (the default), which asks the responders that certificates name
+	// whether they are good and shows clients the answer, or off.
+	OCSP string `yaml:"ocsp"`
 	// PrincipalFrom says what names a client: subject (the default), san.dns,
 	// san.uri, san.email or spiffe.
 	PrincipalFrom string `yaml:"principal_from"`
@@ -184,6 +187,9 @@ func (c *Config) Validate(report func(path, problem string)) {
 	}
 	if !slices.Contains([]string{"", modern, intermediate, awsTLS12}, n.Preset) {
 		report("preset", "want modern, intermediate or aws-tls-1-2")
+	}
+	if !slices.Contains([]string{"", "staple", "off"}, n.OCSP) {
+		report("ocsp", "want staple or off")
 	}
 	for i, p := range n.Certificates {
 		if p.Certificate == "" {

@@ -44,6 +44,8 @@ type Server struct {
 	now    func() time.Time
 	state  atomic.Pointer[state]
 
+	staples *stapler // nil: clients are shown none
+
 	mu       sync.Mutex // guards verdicts
 	verdicts map[[sha256.Size]byte]verdict
 }
@@ -71,13 +73,22 @@ func Open(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, lo
 	if s.rules, err = ParseRules(s.cfg.PrincipalMappingRules); err != nil {
 		return nil, fmt.Errorf("tls: principal_mapping_rules: %w", err)
 	}
+	if s.cfg.OCSP != "off" {
+		s.staples = newStapler(log, func() time.Time { return s.now() })
+	}
 	_, err = s.load(ctx)
 	return s, err
 }
 
-// Run reads the files again whenever they change, until ctx ends. What cannot be
-// used is logged and leaves everything as it is.
+// Run reads the files again whenever they change, and asks the responders of the
+// certificates' authorities about them, until ctx ends. What cannot be used is logged
+// and leaves everything as it is. There must be one Run at a time.
 func (s *Server) Run(ctx context.Context) {
+	if s.staples != nil {
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		beside.Go(func() { s.keepStapled(ctx) })
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	last := ""
@@ -172,6 +183,7 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		if err := next.fresh(s.now()); err != nil {
 			return false, err
 		}
+		next.carry(old)
 	}
 	s.state.Store(next)
 	return true, nil
