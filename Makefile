@@ -152,6 +152,10 @@ chaos-functions: build bin/chaos ## functions and klamms killed in the middle of
 chaos-bus: build bin/chaos ## events put on a bus through kills and a lost broker: what is accepted arrives, what is refused does not; EVENTS, KILLS, SEED
 	deploy/kafka/run --nodes 3 --control -- bin/chaos bus $(if $(EVENTS),-events $(EVENTS)) $(if $(KILLS),-kills $(KILLS)) $(if $(SEED),-seed $(SEED)) $(CHAOS)
 
+.PHONY: chaos-firsts
+chaos-firsts: build bin/chaos ## the first events of 20 new buses, each with a klamm killed within its first second; ROUNDS, SEED
+	deploy/kafka/run -- bin/chaos firsts $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SEED),-seed $(SEED)) $(CHAOS)
+
 .PHONY: bin/chaos
 bin/chaos:
 	$(GO) build -trimpath -o $@ ./deploy/chaos

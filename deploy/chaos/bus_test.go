@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAcceptedEventsSurviveAKill(t *testing.T) {
@@ -19,6 +20,18 @@ func TestAcceptedEventsSurviveAKill(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "kill -9 of a klamm") {
 		t.Errorf("no klamm was killed:\n%s", out)
+	}
+}
+
+func TestFirstEventsSurviveAKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a killed member is missed after ten seconds")
+	}
+	t.Parallel()
+	s, out := testStage(t)
+	f := &firsts{stage: s, rounds: 1, events: 500, clients: 2, klamms: 1, within: time.Second, seed: 2}
+	if holds, err := f.run(t.Context()); !holds || err != nil {
+		t.Fatalf("holds: %t, error: %v\n%s", holds, err, out)
 	}
 }
 

@@ -29,7 +29,7 @@ func main() {
 	}
 }
 
-const usage = "usage: chaos records|backlog|endpoints|changes|definitions|functions|bus [-h] [flags], with the brokers in KLAMM_TEST_BROKERS"
+const usage = "usage: chaos records|backlog|endpoints|changes|definitions|functions|bus|firsts [-h] [flags], with the brokers in KLAMM_TEST_BROKERS"
 
 // prove runs the proof that the arguments name, and returns whether it holds.
 func prove(ctx context.Context, args []string) (bool, error) {
@@ -56,6 +56,8 @@ func prove(ctx context.Context, args []string) (bool, error) {
 		run = functionsFlags(flags, s)
 	case "bus":
 		run = busFlags(flags, s)
+	case "firsts":
+		run = firstsFlags(flags, s)
 	default:
 		return false, errors.New(usage)
 	}
@@ -68,11 +70,11 @@ func prove(ctx context.Context, args []string) (bool, error) {
 	if flags.NArg() > 0 {
 		return false, errors.New(usage)
 	}
-	brokers := os.Getenv("KLAMM_TEST_BROKERS")
-	if brokers == "" {
+	if brokers := os.Getenv("KLAMM_TEST_BROKERS"); brokers != "" {
+		s.brokers = strings.Split(brokers, ",")
+	} else if own := flags.Lookup("embedded"); own == nil || own.Value.String() != "true" {
 		return false, errors.New(usage)
 	}
-	s.brokers = strings.Split(brokers, ",")
 	s.klamm = func(config string) *exec.Cmd { return exec.Command(*klamm, "serve", "--config", config) }
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("not done within %s", *timeout))
 	defer cancel()
@@ -191,6 +193,23 @@ func busFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error)
 			return false, errors.New("to lose a broker needs deploy/kafka/run --control; -broker=false goes without")
 		}
 		return b.run(ctx)
+	}
+}
+
+func firstsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	f := &firsts{stage: s}
+	flags.IntVar(&f.rounds, "rounds", 20, "how many buses, one after the other")
+	flags.IntVar(&f.events, "events", 1_000, "how many events of each")
+	flags.IntVar(&f.clients, "clients", 4, "clients that put events")
+	flags.IntVar(&f.klamms, "klamms", 2, "klamm processes")
+	flags.DurationVar(&f.within, "within", time.Second, "how soon a klamm is killed, at most")
+	flags.BoolVar(&f.embedded, "embedded", false, "one klamm that brings its own broker, which is killed with it, without KLAMM_TEST_BROKERS")
+	flags.Uint64Var(&f.seed, "seed", uint64(time.Now().Unix()), "of who is killed when")
+	return func(ctx context.Context) (bool, error) {
+		if f.rounds < 1 || f.events < 1 || f.clients < 1 || f.klamms < 1 || f.within <= 0 {
+			return false, errors.New("a number is too small")
+		}
+		return f.run(ctx)
 	}
 }
 
