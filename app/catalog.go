@@ -96,6 +96,14 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 	return a.openFunctions(d.store, metrics)
 }
 
+// caught waits until all rules and archives run here that were stored before.
+func (a *App) caught(ctx context.Context) error {
+	if err := a.defined.rules.Sync(ctx); err != nil {
+		return err
+	}
+	return a.defined.archives.Sync(ctx)
+}
+
 // after returns a function that calls another one when it is called for the nth time.
 func after(n int32, call func()) func() {
 	var calls atomic.Int32

@@ -46,6 +46,9 @@ type Definitions struct {
 	mu       sync.Mutex // guards what follows
 	file     map[string]Pipe
 	dirty    map[string]bool
+	noted    int               // how often there was news
+	applied  int               // up to which of them everything is set
+	moved    chan struct{}     // closed when applied grows
 	run      map[string][]Pipe // that were set, by the name of their document
 	problems map[string]error
 	shadowed map[string]bool
@@ -64,7 +67,7 @@ func One(compile func(context.Context, Document) (Pipe, error)) func(context.Con
 // before the store runs.
 func NewDefinitions(cfg DefinitionsConfig) *Definitions {
 	set(&cfg.Kind, KindPipe)
-	d := &Definitions{cfg: cfg, file: map[string]Pipe{}, news: make(chan struct{}, 1), dirty: map[string]bool{}, run: map[string][]Pipe{}, problems: map[string]error{}, shadowed: map[string]bool{}, readers: map[[2]string]string{}}
+	d := &Definitions{cfg: cfg, file: map[string]Pipe{}, news: make(chan struct{}, 1), dirty: map[string]bool{}, moved: make(chan struct{}), run: map[string][]Pipe{}, problems: map[string]error{}, shadowed: map[string]bool{}, readers: map[[2]string]string{}}
 	for _, p := range cfg.InFile {
 		d.file[p.Name] = p
 		d.reads(p, p.Name)
@@ -79,6 +82,7 @@ func (d *Definitions) changed(keys []string) {
 	for _, key := range keys {
 		d.dirty[key] = true
 	}
+	d.noted++
 	d.mu.Unlock()
 	select {
 	case d.news <- struct{}{}:
@@ -96,13 +100,42 @@ func (d *Definitions) Run(ctx context.Context) {
 		case <-d.news:
 		}
 		d.mu.Lock()
-		keys := d.dirty
+		keys, noted := d.dirty, d.noted
 		d.dirty = map[string]bool{}
 		d.mu.Unlock()
 		d.apply(ctx, keys)
+		d.mu.Lock()
+		d.applied = noted
+		close(d.moved)
+		d.moved = make(chan struct{})
+		d.mu.Unlock()
 		if known != nil && ctx.Err() == nil {
 			known()
 			known = nil
+		}
+	}
+}
+
+// Sync waits until the pipes of every document are set that anybody had stored before the
+// call. Run must be under way.
+func (d *Definitions) Sync(ctx context.Context) error {
+	if err := d.cfg.Store.Sync(ctx); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	noted := d.noted
+	d.mu.Unlock()
+	for {
+		d.mu.Lock()
+		applied, moved := d.applied, d.moved
+		d.mu.Unlock()
+		if applied >= noted {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

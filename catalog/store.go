@@ -358,6 +358,18 @@ func (s *Store) Get(ctx context.Context, kind, name string) (Document, error) {
 	return Document{}, fmt.Errorf("%w: %s %q", ErrNotFound, kind, name)
 }
 
+// Sync waits until every document that anybody had stored before the call is known here,
+// and those that Watch were told of it.
+func (s *Store) Sync(ctx context.Context) error {
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	if err := s.table.SyncWatchers(ctx); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
 // Look returns a document that this process knows of; it asks nobody.
 func (s *Store) Look(kind, name string) (Document, bool) { return s.look(kind, name) }
 

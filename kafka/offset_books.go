@@ -7,43 +7,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // This file is for groups without members: names under which somebody keeps offsets.
 
 // groupsAtOnce is how many groups one call asks about.
 const groupsAtOnce = 500
-
-// GroupNames returns the names of those groups for which keep is true, whatever their
-// kind, in no order. Each broker is asked once.
-func (c *Cluster) GroupNames(ctx context.Context, keep func(name string) bool) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	var names []string
-	err := coordinated(ctx, func() error {
-		names = nil
-		for _, shard := range c.reader.RequestSharded(ctx, kmsg.NewPtrListGroupsRequest()) {
-			if shard.Err != nil {
-				return c.unreachable(shard.Err)
-			}
-			resp := shard.Resp.(*kmsg.ListGroupsResponse)
-			if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-				return err
-			}
-			for _, g := range resp.Groups {
-				if keep(g.Group) {
-					names = append(names, g.Group)
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list groups: %w", err)
-	}
-	return names, nil
-}
 
 // OffsetsOf returns what groups have committed, by their names; a group that has
 // nothing, or does not exist, is not in it.

@@ -26,7 +26,7 @@ const (
 func (b *bus) poll(ctx context.Context) {
 	for ctx.Err() == nil {
 		records, err := b.consumer.Poll(ctx, pollRecords)
-		back := map[place]int64{}
+		back := map[*busPart]int64{}
 		if err == nil {
 			b.handOut(records, back)
 		}
@@ -41,23 +41,23 @@ func (b *bus) poll(ctx context.Context) {
 	}
 }
 
-// rewind has partitions read again from an offset on.
-func (b *bus) rewind(to map[place]int64) {
+// rewind has partitions read again from an offset on. One that has gone since begins where
+// its next owner's books say, also if that is this process.
+func (b *bus) rewind(to map[*busPart]int64) {
 	b.order.Lock()
 	defer b.order.Unlock()
 	b.commits.Lock()
 	defer b.commits.Unlock()
 	offsets := map[string]map[int32]int64{}
 	b.mu.Lock()
-	for at, offset := range to {
-		p := b.parts[at]
-		if p == nil || p.leaving {
+	for p, offset := range to {
+		if b.parts[p.place] != p || p.leaving {
 			continue
 		}
-		if offsets[at.topic] == nil {
-			offsets[at.topic] = map[int32]int64{}
+		if offsets[p.topic] == nil {
+			offsets[p.topic] = map[int32]int64{}
 		}
-		offsets[at.topic][at.number] = offset
+		offsets[p.topic][p.number] = offset
 	}
 	b.mu.Unlock()
 	b.consumer.Rewind(offsets)
@@ -65,22 +65,21 @@ func (b *bus) rewind(to map[place]int64) {
 
 // handOut gives records to the targets that they are for. Back gets those partitions that
 // are to be read again, and from where on.
-func (b *bus) handOut(records []*kgo.Record, back map[place]int64) {
+func (b *bus) handOut(records []*kgo.Record, back map[*busPart]int64) {
 	for some := range slices.Chunk(records, chunkRecords) {
 		b.mu.Lock()
 		for _, r := range some {
-			at := place{r.Topic, r.Partition}
-			if _, again := back[at]; again {
+			p := b.parts[place{r.Topic, r.Partition}]
+			if _, again := back[p]; again {
 				continue
 			}
-			p := b.parts[at]
 			switch {
 			case p == nil || p.leaving:
 			case p.books == nil:
-				back[at] = r.Offset
+				back[p] = r.Offset
 			case r.Offset < p.books.next: // it was rewound meanwhile
 			case b.stalls(p, r):
-				back[at] = r.Offset
+				back[p] = r.Offset
 			default:
 				b.give(p, r)
 				p.books.next = r.Offset + 1

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
@@ -62,8 +64,34 @@ func (b *bus) eventTopic() string {
 	return b.topics[0]
 }
 
+// catchUpWithin is how long a partition that has come may wait for the definitions that
+// were stored before.
+const catchUpWithin = 20 * time.Second
+
+// hear waits until this process knows of every target that the owner before it may have
+// known of, if partitions have come: such a target may have no own books any more, and what
+// is read before it is heard of would pass by it. Where that is not to be known soon, the
+// others do not wait any longer.
+func (b *bus) hear(ctx context.Context) {
+	b.mu.Lock()
+	come := false
+	for _, p := range b.parts {
+		come = come || p.books == nil && !p.leaving
+	}
+	b.mu.Unlock()
+	if !come || b.runner.cfg.Caught == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
+	if err := b.runner.cfg.Caught(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		b.log.Warn("it is not known whether all definitions have been heard of; partitions of the event bus are read nevertheless", "err", err)
+	}
+}
+
 // begin finds out where partitions and targets begin that have come.
 func (b *bus) begin(ctx context.Context) error {
+	b.hear(ctx)
 	b.mu.Lock()
 	var parts []*busPart
 	var at []kafka.TopicPartition
@@ -88,11 +116,9 @@ func (b *bus) begin(ctx context.Context) error {
 	if len(parts) == 0 && len(fresh) == 0 {
 		return nil
 	}
-	names, err := b.withBooks(ctx, groups, len(parts) > 0)
-	if err != nil {
-		return err
-	}
-	own, err := b.cluster.OffsetsOf(ctx, names...)
+	// Each is asked for by its name: a list of groups may lack those whose coordinator has
+	// just moved.
+	own, err := b.cluster.OffsetsOf(ctx, slices.Collect(maps.Keys(groups))...)
 	if err != nil {
 		return err
 	}
@@ -105,21 +131,6 @@ func (b *bus) begin(ctx context.Context) error {
 	b.openParts(parts, shared, own)
 	b.admit(fresh, own)
 	return nil
-}
-
-// fewGroups is how many groups are asked for their offsets although they may not exist.
-const fewGroups = 50
-
-// withBooks returns those of the groups that may have offsets.
-func (b *bus) withBooks(ctx context.Context, groups map[string]bool, all bool) ([]string, error) {
-	if all || len(groups) > fewGroups {
-		return b.cluster.GroupNames(ctx, func(name string) bool { return groups[name] })
-	}
-	names := make([]string, 0, len(groups))
-	for name := range groups {
-		names = append(names, name)
-	}
-	return names, nil
 }
 
 // openParts begins to read partitions. The mutex is held.

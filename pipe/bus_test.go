@@ -101,13 +101,24 @@ func (b *busWorld) process(defs ...catalog.Pipe) (r *pipe.Runner, stop func()) {
 
 func (b *busWorld) processWith(c *kafka.Cluster, defs ...catalog.Pipe) (r *pipe.Runner, registry *prometheus.Registry, stop func()) {
 	b.t.Helper()
+	return b.processThat(c, nil, defs...)
+}
+
+// processThat hears of the latest definitions when caught is called; nil: it has.
+func (b *busWorld) processThat(c *kafka.Cluster, caught func(*pipe.Runner), defs ...catalog.Pipe) (r *pipe.Runner, registry *prometheus.Registry, stop func()) {
+	b.t.Helper()
+	var self *pipe.Runner
+	var hear func(context.Context) error
+	if caught != nil {
+		hear = func(context.Context) error { caught(self); return nil }
+	}
 	egress, _ := target.NewEgress(nil, true)
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	registry = prometheus.NewRegistry()
-	r, err := pipe.New(pipe.Config{Cluster: c, Transport: egress.Transport(), Egress: egress, Metrics: pipe.NewMetrics(registry), Log: log, Grace: 5 * time.Second,
+	r, err := pipe.New(pipe.Config{Cluster: c, Transport: egress.Transport(), Egress: egress, Metrics: pipe.NewMetrics(registry), Log: log, Grace: 5 * time.Second, Caught: hear,
 		Kinds: []target.Kind{{Name: "witness", Config: func() target.Config { return &busTargetConfig{} }, Open: func(raw json.RawMessage, _ target.Env) (target.Target, error) {
 			var cfg busTargetConfig
 			if err := json.Unmarshal(raw, &cfg); err != nil || cfg.Name == "" {
@@ -118,6 +129,7 @@ func (b *busWorld) processWith(c *kafka.Cluster, defs ...catalog.Pipe) (r *pipe.
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	self = r
 	for _, def := range defs {
 		r.Set(def)
 	}
@@ -436,6 +448,26 @@ func TestNewTargetsMissNothing(t *testing.T) {
 			t.Errorf("%s: %d events were delivered twice", name, again)
 		}
 	}
+}
+
+// TestTakeOverHearsOfNewTargetsFirst has a target keep up before the next owner of the
+// partitions has heard of it: it has no books of its own any more.
+func TestTakeOverHearsOfNewTargetsFirst(t *testing.T) {
+	b := newBusWorld(t, 3)
+	known, late := b.target("r0", "known", ofOrders), b.target("r1", "late", ofOrders)
+	r, stop := b.process()
+	for _, def := range []catalog.Pipe{known, late} {
+		b.begin(r, def, "")
+		r.Set(def)
+	}
+	b.send(30, "orders")
+	b.await("late", 30)
+	eventually(t, "it keeps up", func() bool { return b.shared() == 30 && len(b.own(late)) == 0 && len(b.own(known)) == 0 })
+	stop()
+	b.send(30, "orders")
+	b.processThat(b.cluster, func(r *pipe.Runner) { r.Set(late) }, known)
+	b.await("known", 60)
+	b.await("late", 60)
 }
 
 // TestChangedRulesLoseNothing changes definitions under load, pauses and resumes.

@@ -59,6 +59,10 @@ type Config struct {
 	Tracer *trace.Tracer
 	// LenientTemplates makes all templates of pipes transform.Spec.Lenient.
 	LenientTemplates bool
+	// Caught returns when the pipes of all definitions have been Set that anybody had
+	// stored before the call, or when ctx has ended. A bus calls it when it has got
+	// partitions; nil: they always have been.
+	Caught func(ctx context.Context) error
 	// Grace is how long deliveries that are under way may take at the end.
 	Grace time.Duration
 }

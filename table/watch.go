@@ -2,6 +2,7 @@ package table
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 )
@@ -57,7 +58,42 @@ type watcher struct {
 // A notice is news for all watchers, or for a new one.
 type notice struct {
 	changes []Change
-	to      *watcher // nil: all
+	to      *watcher      // nil: all
+	told    chan struct{} // closed when all watchers were told of what came before; nil: nobody asks
+}
+
+// SyncWatchers is Sync, and waits until all watchers were told. No watcher may call it.
+func (t *Table) SyncWatchers(ctx context.Context) error {
+	if err := t.Sync(ctx); err != nil {
+		return err
+	}
+	told := make(chan struct{})
+	if err := t.ask(ctx, told); err != nil {
+		return err
+	}
+	select {
+	case <-told:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.ctx.Done():
+		return fmt.Errorf("table %s: %w", t.topic.Name, ErrClosed)
+	}
+}
+
+// ask puts a question into the queue.
+func (t *Table) ask(ctx context.Context, told chan struct{}) error {
+	t.watching.order.Lock()
+	defer t.watching.order.Unlock()
+	if t.watching.ended {
+		return fmt.Errorf("table %s: %w", t.topic.Name, ErrClosed)
+	}
+	select {
+	case t.watching.queue <- notice{told: told}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Watch calls see with all entries there are, unless there are none, and then with
@@ -100,6 +136,10 @@ func (t *Table) Watch(see func([]Change)) (stop func()) {
 func (t *Table) notify() {
 	defer t.running.Done()
 	for n := range t.watching.queue {
+		if n.told != nil {
+			close(n.told)
+			continue
+		}
 		for _, w := range t.audience(n.to) {
 			if len(n.changes) > 0 {
 				w.see(n.changes)
