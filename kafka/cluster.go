@@ -321,11 +321,14 @@ func (c *Cluster) Ready(ctx context.Context) error {
 	if !c.ready.at.IsZero() && time.Since(c.ready.at) < time.Second {
 		return c.ready.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	probing, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := c.probe(ctx)
+	err := c.probe(probing)
 	if err != nil {
 		err = fmt.Errorf("kafka broker %s: %w", strings.Join(c.cfg.Brokers, ","), err)
+	}
+	if err != nil && ctx.Err() != nil {
+		return err // a caller who has gone away says nothing about the brokers
 	}
 	c.ready.at, c.ready.err = time.Now(), err
 	return err
