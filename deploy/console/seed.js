@@ -83,7 +83,7 @@ export async function seed(url, keys, receiver) {
 
   // A pipe that was made at run time, and is paused.
   await op.call('PUT', '/klamm/v1/pipes/orders-paused', { name: 'orders-paused', topics: ['orders'], start: 'earliest', target: { webhook: { url: receiver.url + '/paused' } } });
-  await op.call('POST', '/klamm/v1/pipes/orders-paused/pause');
+  await until('orders-paused is carried out, and pauses', async () => (await op.call('POST', '/klamm/v1/pipes/orders-paused/pause', undefined, { may: [404] })).status === 200, 60);
 
   await op.aws('CreateEventBus', { Name: 'shop', Description: markup('bus') });
   await op.aws('PutRule', { Name: 'large', EventBusName: 'shop', Description: markup('rule'), EventPattern: JSON.stringify({ source: ['shop'], detail: { total: [{ numeric: ['>', 100] }] } }) });
