@@ -1,7 +1,6 @@
 package event
 
 import (
-	"encoding/base64"
 	"strconv"
 	"unicode/utf8"
 
@@ -133,7 +132,7 @@ func appendData(dst, b []byte) ([]byte, Form) {
 		dst = scan.AppendString(dst, string(b))
 	default:
 		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, b)
+		dst = appendEncoded(dst, b)
 		dst = append(dst, '"')
 	}
 	return dst, form
@@ -169,7 +168,7 @@ func appendHeaders(dst []byte, headers []kgo.RecordHeader) []byte {
 				dst = scan.AppendString(dst, string(same.Value))
 			default:
 				dst = append(dst, '"')
-				dst = base64.StdEncoding.AppendEncode(dst, same.Value)
+				dst = appendEncoded(dst, same.Value)
 				dst = append(dst, '"')
 			}
 		}

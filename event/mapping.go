@@ -37,6 +37,43 @@ func AppendMappingRecord(dst []byte, r *kgo.Record) []byte {
 	return append(dst, ']', '}')
 }
 
+// MappingRecordLength is how many bytes AppendMappingRecord appends for a record.
+func MappingRecordLength(r *kgo.Record) int {
+	var room [512]byte // a topic has 249 letters at most; no memory is taken for this
+	n := len(appendMappingPlace(room[:0], r)) + len(`,"headers":[]}`)
+	if r.Key != nil {
+		n += len(`,"key":""`) + base64.StdEncoding.EncodedLen(len(r.Key))
+	}
+	if r.Value != nil {
+		n += len(`,"value":""`) + base64.StdEncoding.EncodedLen(len(r.Value))
+	}
+	for _, h := range r.Headers {
+		n += len(scan.AppendString(room[:0], h.Key)) + len(`{:[]},`) + max(len(h.Value)-1, 0)
+		for _, b := range h.Value {
+			n += signedLength(int8(b)) //nolint:gosec // the sign is what is wanted
+		}
+	}
+	if len(r.Headers) > 0 {
+		n-- // the last one has no comma
+	}
+	return n
+}
+
+// signedLength is how many characters a number has.
+func signedLength(n int8) int {
+	length := 1
+	if n < 0 {
+		length++
+	}
+	switch {
+	case n <= -100 || n >= 100:
+		length += 2
+	case n <= -10 || n >= 10:
+		length++
+	}
+	return length
+}
+
 // AppendMappingDocument appends what the filters of an event source mapping see of a
 // record (event-source-mapping.md 11.2), and returns the forms of its key and value:
 // JSON objects and arrays stand as they are, other UTF-8 as a string, other bytes as
@@ -93,6 +130,6 @@ func appendBase64(dst []byte, name string, b []byte) []byte {
 	dst = append(dst, ',', '"')
 	dst = append(dst, name...)
 	dst = append(dst, '"', ':', '"')
-	dst = base64.StdEncoding.AppendEncode(dst, b)
+	dst = appendEncoded(dst, b)
 	return append(dst, '"')
 }

@@ -40,6 +40,25 @@ func TestMappingDocument(t *testing.T) {
 	}
 }
 
+// TestMappingRecordLength has records whose length is known before they are written.
+func TestMappingRecordLength(t *testing.T) {
+	t.Parallel()
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	for name, r := range map[string]*kgo.Record{
+		"nothing":       {Topic: "t", Timestamp: time.UnixMilli(0)},
+		"empty":         {Topic: "t", Timestamp: time.UnixMilli(0), Key: []byte{}, Value: []byte{}},
+		"every byte":    {Topic: "a-topic", Partition: 17, Offset: 1 << 40, Timestamp: time.UnixMilli(1760001122845), Key: every[:1], Value: every, Headers: []kgo.RecordHeader{{Key: "h", Value: every}, {Key: "\"\n\xff", Value: nil}, {}}},
+		"a long header": {Topic: "t", Timestamp: time.UnixMilli(-5), Headers: []kgo.RecordHeader{{Key: string(make([]byte, 600)), Value: []byte{128}}}},
+	} {
+		if text := AppendMappingRecord(nil, r); MappingRecordLength(r) != len(text) {
+			t.Errorf("%s: %d bytes, and %d were expected: %s", name, len(text), MappingRecordLength(r), text)
+		}
+	}
+}
+
 func FuzzMappingRecord(f *testing.F) {
 	f.Add([]byte("key"), []byte(`{"a":1}`), "header", []byte{0, 128, 255})
 	f.Add([]byte{}, []byte{0xff}, "\xff", []byte{})
@@ -49,8 +68,12 @@ func FuzzMappingRecord(f *testing.F) {
 			Key, Value *[]byte
 			Headers    []map[string][]int8
 		}
-		if err := json.Unmarshal(AppendMappingRecord(nil, r), &got); err != nil {
+		text := AppendMappingRecord(nil, r)
+		if err := json.Unmarshal(text, &got); err != nil {
 			t.Fatal(err)
+		}
+		if n := MappingRecordLength(r); n != len(text) {
+			t.Errorf("%d bytes, and %d were expected: %s", len(text), n, text)
 		}
 		if (got.Key == nil) != (key == nil) || got.Key != nil && string(*got.Key) != string(key) || (got.Value == nil) != (value == nil) || got.Value != nil && string(*got.Value) != string(value) {
 			t.Errorf("%q, %q become %v", key, value, got)

@@ -2,7 +2,6 @@ package event
 
 import (
 	"bytes"
-	"encoding/base64"
 	"strconv"
 	"unicode/utf8"
 
@@ -110,7 +109,7 @@ func appendPipesData(dst []byte, name string, b []byte, how Decoding) ([]byte, F
 		return scan.AppendString(dst, string(b)), form
 	}
 	dst = append(dst, '"')
-	dst = base64.StdEncoding.AppendEncode(dst, b)
+	dst = appendEncoded(dst, b)
 	return append(dst, '"'), form
 }
 

@@ -26,7 +26,7 @@ func (f *flow) put(it *item) {
 		f.offer(&batch{part: p, items: []*item{it}, bytes: it.size, verdict: &verdict{err: it.reason}})
 		return
 	}
-	body := len(it.Payload()) + 3
+	body := it.length() + 3
 	if p.open != nil && p.open.bytes+body > int(limit.Bytes) {
 		f.close(p)
 	}

@@ -319,7 +319,7 @@ func (f *flow) part(of *batch, items []*item) *batch {
 	}
 	for _, it := range items {
 		it.ID = ""
-		b.bytes += len(it.Payload()) + 3
+		b.bytes += it.length() + 3
 		if l := f.laneOf(it); l != nil && !slices.Contains(b.lanes, l) {
 			b.lanes = append(b.lanes, l)
 		}

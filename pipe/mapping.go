@@ -35,7 +35,6 @@ type mapping struct {
 	filters     []mappingFilter
 	destination *destination    // nil: what is given up is dropped
 	schemas     *mappingSchemas // nil: nothing is decoded
-	bodies      bodyRoom        // the polling goroutine's
 	metrics     *mappingSeries
 
 	cluster atomic.Pointer[trouble] // what is wrong with the source; nil: nothing
@@ -91,7 +90,11 @@ func (m *mapping) room() int64 {
 func (m *mapping) event(events []*event.Event) []byte {
 	size := len(m.head) + 300
 	for _, e := range events {
-		size += len(e.Body) + 1
+		if size++; e.Body != nil {
+			size += len(e.Body)
+		} else {
+			size += event.MappingRecordLength(e.Record)
+		}
 	}
 	first := events[0].Record
 	b := append(make([]byte, 0, size), m.head...)
@@ -103,9 +106,17 @@ func (m *mapping) event(events []*event.Event) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, e.Body...)
+		b = appendMapped(b, e)
 	}
 	return append(b, `]}}`...)
+}
+
+// appendMapped appends the record of an event as the function gets it.
+func appendMapped(dst []byte, e *event.Event) []byte {
+	if e.Body != nil {
+		return append(dst, e.Body...)
+	}
+	return event.AppendMappingRecord(dst, e.Record)
 }
 
 // A callError says how the call of a function has failed.

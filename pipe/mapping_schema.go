@@ -43,7 +43,8 @@ func (r *Runner) openSchemas(def *catalog.MappingSchemas) (*mappingSchemas, erro
 }
 
 // decideOn makes the function's record of an item: decoded where the mapping says so,
-// and filtered by what is decoded. The error is that of a registry which cannot answer
+// and filtered by what is decoded. What is sent as it was read becomes text with the
+// event only, since to make it takes less than to keep it. The error is that of a registry which cannot answer
 // now.
 func (m *mapping) decideOn(ctx context.Context, it *item) error {
 	seen, sent := it.Record, it.Record
@@ -85,8 +86,12 @@ func (m *mapping) decideOn(ctx context.Context, it *item) error {
 		it.dropped = true
 		return nil
 	}
-	m.fill(it, sent, tail)
-	if int64(len(it.Body)) > m.room() {
+	if m.schemas == nil {
+		it.unmade = event.MappingRecordLength(sent)
+	} else {
+		m.fill(it, sent, tail)
+	}
+	if int64(it.length()) > m.room() {
 		it.reason = errPayloadSize
 	}
 	return nil
@@ -94,42 +99,14 @@ func (m *mapping) decideOn(ctx context.Context, it *item) error {
 
 // fill makes the body of an item of a record, with further members at its end.
 func (m *mapping) fill(it *item, r *kgo.Record, tail []byte) {
-	need := 200 + len(r.Topic) + (len(r.Key)+len(r.Value)+8)*4/3 + len(tail)
-	polling := it.part == nil
-	var b []byte
-	if polling {
-		b = m.bodies.take(need)
-	} else {
-		b = make([]byte, 0, need)
-	}
-	b = event.AppendMappingRecord(b, r)
+	b := event.AppendMappingRecord(make([]byte, 0, event.MappingRecordLength(r)+len(tail)), r)
 	if len(tail) > 0 {
 		b = append(append(b[:len(b)-1], tail...), '}')
 	}
 	it.Body = b
-	if polling {
+	if it.part == nil { // later, its size is accounted for already
 		it.size += len(b)
 	}
-}
-
-// bodyChunk is how much memory bodies take at once, in bytes.
-const bodyChunk = 64 << 10
-
-// bodyRoom is memory for bodies of records that are read one after the other: they end
-// one after the other, too. The zero value is ready for use, by one goroutine.
-type bodyRoom struct{ left []byte }
-
-// take returns an empty slice with some capacity.
-func (b *bodyRoom) take(need int) []byte {
-	if need > bodyChunk/8 {
-		return make([]byte, 0, need)
-	}
-	if cap(b.left) < need {
-		b.left = make([]byte, 0, bodyChunk)
-	}
-	taken := b.left[:0:need]
-	b.left = b.left[need:need:cap(b.left)]
-	return taken
 }
 
 // decode decodes a key or value, and checks what JSON Schema asks of it.

@@ -105,6 +105,17 @@ type item struct {
 	waited    *waited // of an event that has waited elsewhere; nil: it has not
 	// address is where it goes, as a hash; 0: the target has only one address.
 	address uint64
+	// unmade is the length of the body that a mapping makes of it with each attempt; 0:
+	// it has its body.
+	unmade int
+}
+
+// length is how many bytes its body has.
+func (it *item) length() int {
+	if it.unmade > 0 {
+		return it.unmade
+	}
+	return len(it.Payload())
 }
 
 // A batch is delivered by one call of the target. Its items are consecutive

@@ -432,14 +432,22 @@ func (f *flow) attempted(items []*item, err error, took time.Duration) {
 		}
 		if now = time.Now(); step.due(passing, now) {
 			it := items[len(items)-1]
-			k.keep(StageDeliver, passing, now, it.Record, it.Body, "", "")
+			k.keep(StageDeliver, passing, now, it.Record, f.sent(it), "", "")
 		}
 		return
 	}
 	step.failed.Add(int64(len(items)))
 	if now = time.Now(); len(items) > 0 && step.due(halting, now) {
-		k.keep(StageDeliver, halting, now, items[0].Record, items[0].Body, err.Error(), "")
+		k.keep(StageDeliver, halting, now, items[0].Record, f.sent(items[0]), err.Error(), "")
 	}
+}
+
+// sent is what an item was made, as far as it is not its record's own value.
+func (f *flow) sent(it *item) []byte {
+	if f.mapping != nil {
+		return appendMapped(nil, &it.Event)
+	}
+	return it.Body
 }
 
 // abandoned takes note of items that are given up. Those that could not be decoded or
