@@ -35,6 +35,8 @@ type execution struct {
 	output     *transform.Transform // of the target; nil: the events
 	most       int                  // events that the target takes at once
 	arrays     bool                 // the enrichment takes an array, also of one
+	// targetLooks and enrichLooks say that parameters may be taken from the event.
+	targetLooks, enrichLooks bool
 	enrichTime time.Duration
 	targetTime time.Duration
 	// enrichRate and targetRate are shared with other pipes; nil: there is no limit.
@@ -89,6 +91,7 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 			x.enrichTime = httpTime
 		}
 		x.arrays = e.Enrichment.Kind == "function"
+		x.enrichLooks = e.Enrichment.Kind != "function"
 	}
 	if x.inner, err = r.open(def.Target, env); err != nil {
 		if x.invoker != nil {
@@ -96,6 +99,7 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		}
 		return nil, err
 	}
+	x.targetLooks = def.Target.Kind == "webhook" || def.Target.Kind == "bus"
 	switch def.Target.Kind {
 	case "webhook":
 		x.targetTime, x.most = httpTime, 1
@@ -227,8 +231,7 @@ func (x *execution) execute(ctx context.Context, events []*event.Event, s *story
 	if x.invoker == nil {
 		for _, e := range events {
 			own, _, _ := event.AppendPipesRecord(nil, e.Record, x.source, event.Encoded)
-			seen, _, _ := event.AppendPipesRecord(nil, e.Record, x.source, event.Decoded)
-			out = append(out, &event.Event{Record: e.Record, Body: own, Document: seen, ID: e.ID, Attempt: e.Attempt})
+			out = append(out, &event.Event{Record: e.Record, Body: own, Document: x.seen(e.Record, x.targetLooks), ID: e.ID, Attempt: e.Attempt})
 		}
 	} else {
 		s.tell(enrichmentStage.entered, x.recordsOf(events))
@@ -275,6 +278,16 @@ func (x *execution) execute(ctx context.Context, events []*event.Event, s *story
 		s.tell(targetStage.failed, failureOf(err))
 	}
 	return err
+}
+
+// seen is what parameters are taken from, of a record that was not enriched; nil where
+// nobody looks.
+func (x *execution) seen(r *kgo.Record, looks bool) json.RawMessage {
+	if !looks {
+		return nil
+	}
+	seen, _, _ := event.AppendPipesRecord(nil, r, x.source, event.Decoded)
+	return seen
 }
 
 // deliver makes of events what the target takes, and hands them over.
@@ -360,8 +373,7 @@ func (x *execution) enrich(ctx context.Context, events []*event.Event, s *story)
 			}
 			body = append(append([]byte{'['}, body...), ']')
 		}
-		seen, _, _ := event.AppendPipesRecord(nil, e.Record, x.source, event.Decoded)
-		in[i] = &event.Event{Record: e.Record, Body: body, Document: seen, ID: e.ID, Attempt: e.Attempt}
+		in[i] = &event.Event{Record: e.Record, Body: body, Document: x.seen(e.Record, x.enrichLooks), ID: e.ID, Attempt: e.Attempt}
 	}
 	if x.input != nil {
 		s.tell(enrichmentStage.transformed, batchOf(in))
