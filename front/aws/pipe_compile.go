@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -359,7 +360,16 @@ func (a *API) webhookOf(ctx context.Context, arn string, params *httpParameters,
 	if params != nil {
 		p = catalog.RuleHTTP(*params)
 	}
+	plain, named := maps.Clone(p.QueryStringParameters), map[string]string{}
+	for name, value := range p.QueryStringParameters {
+		if placeholder := dynamic(name); placeholder != name {
+			named[placeholder] = dynamic(value)
+			delete(plain, name)
+		}
+	}
+	p.QueryStringParameters = plain
 	a.callWith(config, endpoint, &p)
+	config["named_query"] = named
 	config["reported"] = isTarget
 	if !isTarget {
 		delete(config["headers"].(map[string]string), "Accept-Encoding") // the answer is read

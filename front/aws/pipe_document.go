@@ -168,7 +168,7 @@ func (p *pipeDocument) check(v *violations) {
 	checkTags(v, "tags", p.Tags, 0)
 	p.checkSource(v)
 	if e := p.EnrichmentParameters; e != nil {
-		e.check(v, "enrichmentParameters", p.Enrichment == nil || *p.Enrichment == "")
+		e.check(v, "enrichmentParameters", true)
 	}
 	if t := p.TargetParameters; t != nil {
 		t.check(v, "targetParameters", true)
@@ -348,9 +348,9 @@ func (s *sourceParameters) checkFilters(v *violations) {
 	}
 }
 
-// check reports what is wrong with the input of a target or an enrichment; own says
-// that there is one.
-func (p *inputParameters) check(v *violations, path string, unused bool) {
+// check reports what is wrong with the input of a target or an enrichment; named says
+// that the names of query parameters may be paths, too.
+func (p *inputParameters) check(v *violations, path string, named bool) {
 	v.text(path+".inputTemplate", p.InputTemplate, long(0, 8192).hidden())
 	if t := p.InputTemplate; t != nil && *t != "" && len(*t) <= 4*8192 {
 		if _, err := transform.Compile(transform.Spec{Template: *t, Encoded: true}, transform.Vars{}); err != nil {
@@ -383,6 +383,9 @@ func (p *inputParameters) check(v *violations, path string, unused bool) {
 		v.text(path+".queryStringParameters", &name, queryName)
 		v.text(path+".queryStringParameters."+clip(name), &value, queryValue)
 		checkDynamic(v, path+".queryStringParameters", value)
+		if named {
+			checkDynamic(v, path+".queryStringParameters", name)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -134,6 +135,41 @@ func TestAPipeToAnAPIAndAQueue(t *testing.T) {
 	eventually(t, "the API is called", func() bool { return len(h.taken("/base/prod/in")) > 0 })
 	if got := h.taken("/base/prod/in")[0]; got != `{"n":7}` {
 		t.Errorf("the API is sent %s", got)
+	}
+}
+
+// TestParametersAreTakenFromTheEvent has paths wherever a pipe may have them: they look at
+// the event before the template has made another one.
+func TestParametersAreTakenFromTheEvent(t *testing.T) {
+	s := start(t)
+	var mu sync.Mutex
+	var got []string
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, r.RequestURI+" "+r.Header.Get("X-Part")+" "+r.Header.Get("$.topic"))
+		if strings.HasPrefix(r.URL.Path, "/enrich") {
+			_, _ = io.WriteString(w, `{"who":"enriched","n":{"a":[1,2]}}`)
+		}
+	}))
+	t.Cleanup(h.Close)
+	name := s.topic()
+	params := m{"PathParameterValues": []string{"$.value.who", "a/b"}, "HeaderParameters": m{"X-Part": "$.partition", "$.topic": "literal"}, "QueryStringParameters": m{"$.value.what": "$.value.gone", "$.value.fix": "no", "n": "$.value.n"}}
+	output := m{"PathParameterValues": []string{"$.who"}, "HeaderParameters": m{"X-Part": "$.n.a[1]"}, "QueryStringParameters": m{"$.who": "$.n.a"}}
+	more := m{"Enrichment": s.destination("e"+name, h.URL+"/enrich/*/*?fix=1"), "EnrichmentParameters": m{"HttpParameters": params, "InputTemplate": `{"other": 1}`},
+		"TargetParameters": m{"HttpParameters": output, "InputTemplate": `{"other": 2}`}}
+	s.produce(s.runs(s.destination("d"+name, h.URL+"/in/*"), more), `{"who":"k i","what":"w&t","fix":"fix","n":7}`)
+	eventually(t, "it is delivered", func() bool { mu.Lock(); defer mu.Unlock(); return len(got) >= 2 })
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"/enrich/k%20i/a%2Fb?fix=1&n=7&w%26t= 0 literal", "/in/enriched?enriched=%5B1%2C2%5D 2 "}; !slices.Equal(got[:2], want) {
+		t.Errorf("called with %q, want %q", got, want)
+	}
+	for path, want := range map[string]string{"$.value[": "is a path, and this is none", "$.a.": "is a path, and this is none", "x<$.a>": "a constant without"} {
+		status, _, answer := s.ask("POST", "/v1/pipes/bad"+name, nil, s.create(name, s.destination(fmt.Sprintf("b%d%s", len(path), name), h.URL), m{"TargetParameters": m{"HttpParameters": m{"QueryStringParameters": m{path: "v"}}}}))
+		if status != 400 || !strings.Contains(fmt.Sprint(answer), want) {
+			t.Errorf("%s as a name: %d %v, want 400 with %q", path, status, answer, want)
+		}
 	}
 }
 

@@ -35,6 +35,10 @@ type Config struct {
 	// Query are further parameters of the URL, and win over those in it. Values
 	// may have placeholders.
 	Query map[string]string `yaml:"query" json:"query,omitempty"`
+	// NamedQuery are parameters whose names have placeholders, too, as only EventBridge
+	// Pipes have them (pipes.md 8). A name that is empty, or that of another parameter,
+	// adds none: a record cannot replace what is configured.
+	NamedQuery map[string]string `yaml:"-" json:"named_query,omitempty"`
 	// Body makes another body than what the pipe delivers, where a transform does
 	// not do: a form, XML or text.
 	Body *Body `yaml:"body" json:"body,omitempty"`

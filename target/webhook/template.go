@@ -26,8 +26,10 @@ type plan struct {
 	short   bool         // there are more * than values for them
 	path    text         // of the URL, percent-encoded
 	query   []param
-	made    bool // the URL is made of path and query; otherwise it is base
-	moving  bool // path or query have placeholders
+	named   []namedParam
+	taken   map[string]bool // names that none of named can have
+	made    bool            // the URL is made of path and query; otherwise it is base
+	moving  bool            // path or query have placeholders
 	fixed   http.Header
 	headers []templated
 	body    *text

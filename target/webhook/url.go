@@ -16,6 +16,9 @@ type param struct {
 	text text
 }
 
+// A namedParam is a parameter whose name has placeholders.
+type namedParam struct{ name, value text }
+
 // planURL takes the URL apart. Scheme and host come from the configuration
 // alone; path and query are texts whose placeholders are percent-encoded.
 func (c *Config) planURL(p *plan, report func(path, problem string)) {
@@ -51,8 +54,9 @@ func (c *Config) planURL(p *plan, report func(path, problem string)) {
 	}
 	p.path = escapeLiterals(path)
 	c.planQuery(p, query, report)
-	p.moving = !p.path.plain() || slices.ContainsFunc(p.query, func(q param) bool { return !q.text.plain() })
-	p.made = templated || c.PathParameters != nil || len(c.Query) > 0 || c.Connection != nil && len(c.Connection.Query) > 0
+	c.planNamed(p, report)
+	p.moving = !p.path.plain() || len(p.named) > 0 || slices.ContainsFunc(p.query, func(q param) bool { return !q.text.plain() })
+	p.made = templated || c.PathParameters != nil || len(c.Query) > 0 || len(c.NamedQuery) > 0 || c.Connection != nil && len(c.Connection.Query) > 0
 	switch q := p.base.RawQuery; {
 	case p.made:
 		p.base = &url.URL{Scheme: p.base.Scheme, Host: p.base.Host}
@@ -196,6 +200,60 @@ func (c *Config) planQuery(p *plan, own text, report func(path, problem string))
 	p.query = params
 }
 
+// planNamed prepares the parameters whose names have placeholders. None of them gets
+// the name of one that is configured.
+func (c *Config) planNamed(p *plan, report func(path, problem string)) {
+	if len(c.NamedQuery) == 0 {
+		return
+	}
+	if len(c.NamedQuery) > maxParameters {
+		report("named_query", fmt.Sprintf("has %d entries; at most %d are allowed", len(c.NamedQuery), maxParameters))
+	}
+	p.taken = map[string]bool{"": true}
+	for _, q := range p.query {
+		p.taken[q.name] = true
+	}
+	if c.Connection != nil {
+		for name := range c.Connection.Query {
+			p.taken[name] = true
+		}
+	}
+	for _, name := range sorted(c.NamedQuery) {
+		var one namedParam
+		for _, part := range []struct {
+			from string
+			to   *text
+		}{{name, &one.name}, {c.NamedQuery[name], &one.value}} {
+			var err error
+			if *part.to, err = p.compile(part.from); err != nil {
+				report("named_query."+name, err.Error())
+			} else if len(part.from) > maxValue {
+				report("named_query."+name, "want a shorter text")
+			}
+		}
+		p.named = append(p.named, one)
+	}
+}
+
+// appendNamed appends the parameters whose names have placeholders; of several with the
+// same name the first one counts.
+func (p *plan) appendNamed(query []byte, values [][]byte) []byte {
+	have := map[string]bool{}
+	for _, q := range p.named {
+		name := string(q.name.appendRaw(nil, values))
+		if p.taken[name] || have[name] {
+			continue
+		}
+		have[name] = true
+		if len(query) > 0 {
+			query = append(query, '&')
+		}
+		query = append(appendEscaped(query, []byte(name)), '=')
+		query = appendEscaped(query, q.value.appendRaw(nil, values))
+	}
+	return query
+}
+
 // splitParams splits a query at its ampersands. A name is always a literal, so
 // that a record can neither add a parameter nor replace one.
 func splitParams(query text) (params []param, problem string) {
@@ -286,6 +344,11 @@ func (p *plan) url(values [][]byte) (*url.URL, error) {
 			return nil, refusal("the URL would have more than %d bytes", maxURL)
 		}
 	}
+	if len(p.named) > 0 {
+		if query = p.appendNamed(query, values); len(path)+len(query) > maxURL {
+			return nil, refusal("the URL would have more than %d bytes", maxURL)
+		}
+	}
 	u := *p.base
 	u.RawPath, u.RawQuery = string(path), string(query)
 	if u.Path, err = url.PathUnescape(u.RawPath); err != nil || u.EscapedPath() != u.RawPath {
@@ -305,6 +368,18 @@ func withQuery(u *url.URL, further string) *url.URL {
 	}
 	with.RawQuery += further
 	return &with
+}
+
+// appendRaw appends a text as it is.
+func (t text) appendRaw(dst []byte, values [][]byte) []byte {
+	for _, p := range t {
+		if p.path < 0 {
+			dst = append(dst, p.literal...)
+			continue
+		}
+		dst = transform.AppendText(dst, values[p.path])
+	}
+	return dst
 }
 
 func (t text) appendEncoded(dst []byte, values [][]byte) []byte {
