@@ -28,7 +28,7 @@ export const link = (href, text) => h('a', { href }, text);
 export const badge = (text, kind = 'dull') => h('span.badge', { class: kind }, text);
 
 // stat is a number with its name.
-export const stat = (name, value, note) => h('div.stat', h('div.name', name), h('div.number', value), note && h('div.note', note));
+export const stat = (name, value, note) => h('div.stat', h('div.name', name), h('div.number', { class: typeof value === 'string' && value.length > 12 ? 'long' : null }, value), note && h('div.note', note));
 
 export const stats = (...of) => h('div.stats', of);
 
@@ -126,11 +126,12 @@ export function form(fieldsOf, label, act, { kind = 'main' } = {}) {
 
 // commands shows the same thing as a curl call and as a klamm command, to copy.
 // curl: {method, path, body, headers}; klamm: a command line without the program's name.
-export function commands({ curl, klamm }) {
+// heading says what it is where a screen has it twice.
+export function commands({ curl, klamm, heading = 'The same from a terminal' }) {
   const rows = [];
   if (curl) rows.push(['curl', curlOf(curl)]);
   if (klamm) rows.push(['klamm', 'klamm ' + klamm + (location.port === '8082' && location.hostname === '127.0.0.1' ? '' : ' --server ' + shell(location.origin))]);
-  return h('details.commands', h('summary', 'The same from a terminal'), rows.map(([name, text]) => copyable(text, name)));
+  return h('details.commands', h('summary', heading), rows.map(([name, text]) => copyable(text, name)));
 }
 
 // curlOf writes a call as a command for a POSIX shell.

@@ -100,7 +100,7 @@ function invoke(view, name) {
       : notice('good', h('strong', wait ? 'It has answered' : 'It was taken'), ` within ${span((performance.now() - began) / 1000)}${a.headers.get('X-Amz-Executed-Version') ? ', version ' + a.headers.get('X-Amz-Executed-Version') : ''}.`),
     a.text && [h('h3', 'Answer'), pre(pretty(a.text))],
     tail && [h('h3', 'The end of what it wrote'), pre(new TextDecoder().decode(Uint8Array.from(atob(tail), (ch) => ch.charCodeAt(0))))]);
-  }), said, commands({ curl: { method: 'POST', path: where, body: payload.input.value }, klamm: `function invoke ${shell(name)} --data ${shell(payload.input.value)}` }));
+  }), said, commands({ heading: 'Invoke it from a terminal', curl: { method: 'POST', path: where, body: payload.input.value }, klamm: `function invoke ${shell(name)} --data ${shell(payload.input.value)}` }));
 }
 
 // log shows what the function has written, on every klamm that runs it, and goes on.
@@ -150,5 +150,5 @@ function log(view, name) {
       await view.sleep(wait);
     }
   })();
-  return h('div', h('div.acts', toggle, link('#/topics/' + encodeURIComponent(topic), 'Its topic')), state, out, commands({ curl: { path: query(path`/stream/${topic}`, { from: 'earliest' }) }, klamm: `function logs ${shell(name)} --follow` }));
+  return h('div', h('div.acts', toggle, link('#/topics/' + encodeURIComponent(topic), 'Its topic')), state, out, commands({ heading: 'Its log in a terminal', curl: { path: query(path`/stream/${topic}`, { from: 'earliest' }) }, klamm: `function logs ${shell(name)} --follow` }));
 }

@@ -52,18 +52,18 @@ async function letters(view, name) {
         { name: 'Letters', number: true, of: (g) => count(g.count) },
         { name: 'Newest', of: (g) => [time(g.newest), h('div.dim', ago(g.newest))] },
         { name: 'Oldest', of: (g) => time(g.oldest) },
-        { name: '', of: (g) => h('div.acts', button('Show', () => { limit = 100; view.set({ reason: g.reason, limit: null }); return load(); }),
-          button('Redrive', () => redrive(view, name, at, work, load, g)), button('Discard', () => discard(name, at, load, g), { kind: 'danger' })) },
+        { name: '', of: (g) => h('div.acts', button('Show', () => { limit = 100; view.set({ reason: g.reason, limit: null }); return load(); }, { title: `Show the letters for ${whyOf(g)}` }),
+          button('Redrive', () => redrive(view, name, at, work, load, g), { title: `Redrive the letters for ${whyOf(g)}` }), button('Discard', () => discard(name, at, load, g), { kind: 'danger', title: `Discard the letters for ${whyOf(g)}` })) },
       ], groups.groups, { caption: 'Reasons, the most frequent first', complete: !groups.others, note: groups.others ? `The first ${count(groups.groups.length)} reasons; ${count(groups.others)} letters have others.` : undefined })),
       groups.letters > 0 && section(q.get('reason') ? 'Letters for this reason' : 'Letters', q.get('reason') && h('p', h('code', q.get('reason')), ' ', button('Show all reasons', () => { view.set({ reason: null, limit: null }); limit = 100; return load(); })),
         table([
           { name: 'Given up', of: (l) => time(l.at) },
-          { name: 'Record', of: (l) => link(`#/topics/${encodeURIComponent(l.topic)}?from=${l.offset}&partition=${l.partition}&limit=1`, `${l.topic}/${l.partition} at ${l.offset}`) },
+          { name: 'Record', of: (l) => link(`#/topics/${encodeURIComponent(l.topic)}?from=${l.offset}&partition=${l.partition}&limit=1`, placeOf(l)) },
           { name: 'Key', of: (l) => l.key || '' }, { name: 'Size', number: true, of: (l) => bytes(l.bytes) },
           { name: 'Attempts', number: true, of: (l) => count(l.attempts) },
           { name: 'Reason', wide: true, of: (l) => [l.status ? `${l.status} ` : '', l.reason, l.response && h('details', h('summary', 'Answer'), pre(l.response))] },
-          { name: '', of: (l) => h('div.acts', button('Redrive', () => redriveIDs(view, name, at, work, load, [l.id])),
-            button('Fix', () => fix(view, name, at, work, load, page.topic, l)), button('Discard', () => discardIDs(name, at, load, [l.id]), { kind: 'danger' })) },
+          { name: '', of: (l) => h('div.acts', button('Redrive', () => redriveIDs(view, name, at, work, load, [l.id]), { title: `Redrive ${placeOf(l)}` }),
+            button('Fix', () => fix(view, name, at, work, load, page.topic, l), { title: `Change the value of ${placeOf(l)} and redrive it` }), button('Discard', () => discardIDs(name, at, load, [l.id]), { kind: 'danger', title: `Discard ${placeOf(l)}` })) },
         ], page.dead_letters, { caption: 'Dead letters, the oldest first', complete: !page.more, more: page.more && limit < 10000 ? () => { limit = Math.min(limit + 100, 10000); view.set({ limit }); return load(); } : null })),
       groups.letters === 0 && empty('There is no dead letter: everything that the pipe has read was delivered, filtered, redriven or discarded. ', link('#/pipes/' + encodeURIComponent(name), 'See where records stop'), '.'),
       groups.letters > 0 && notice('dull', h('strong', 'To fix a letter: '), 'a redrive delivers a record as it was. Where the record itself is wrong, ', h('em', 'Fix'), ' lets you change its value first. Where the pipe is wrong, edit the pipe and redrive.'));
@@ -74,6 +74,10 @@ async function letters(view, name) {
     commands({ curl: { path: query(at, { limit: 100, reason: q.get('reason') }) }, klamm: `dlq list --pipe ${shell(name)}` }));
   try { await load(); } catch (e) { if (e.name !== 'AbortError') put(body, problem(e)); }
 }
+
+// Which letters a button is for, to be told by it where there are many.
+const placeOf = (l) => `${l.topic}/${l.partition} at ${l.offset}`;
+const whyOf = (g) => `${g.status || ''} ${(g.reason || 'no reason').slice(0, 120)}`.trim();
 
 // idsOf are the letters of a group, and whether they are all.
 async function idsOf(at, group) {
