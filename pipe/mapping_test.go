@@ -482,10 +482,7 @@ func TestMappingGoesOnWhereRetentionHasPassedItsOffset(t *testing.T) {
 func TestMappingOfATopicThatIsMissing(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
-	name := topic(t, c, 1)
-	if _, err := c.Admin().DeleteTopics(t.Context(), name); err != nil {
-		t.Fatal(err)
-	}
+	name := fmt.Sprintf("%s-%d", t.Name(), time.Now().UnixNano())
 	clerk := &clerk{}
 	r, def, _ := clerk.run(t, c, name, func(p *catalog.Pipe) { p.Start = "latest" })
 	says := func(want pipe.MappingResult) {
