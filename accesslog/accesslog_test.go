@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -288,5 +289,99 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		line = f.Append(line[:0], e)
+	}
+}
+
+func TestLinesOfRequestsWithoutAnAnswerAreJSON(t *testing.T) {
+	cut := entry()
+	cut.Status = 0
+	for _, name := range []string{"json", "emf"} {
+		f, err := Compile(name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var line struct{ Status *int }
+		if err := json.Unmarshal(f.Append(nil, cut), &line); err != nil || line.Status == nil || *line.Status != 0 {
+			t.Errorf("%s: %s: %v", name, f.Append(nil, cut), err)
+		}
+	}
+}
+
+func TestLinesThatAreMetrics(t *testing.T) {
+	type metrics struct {
+		Dimensions [][]string
+		Metrics    []struct{ Name, Unit string }
+	}
+	type line struct {
+		AWS struct {
+			Timestamp         int64
+			CloudWatchMetrics []metrics
+		} `json:"_aws"`
+		RequestID string `json:"requestId"`
+	}
+	stream := entry()
+	stream.Event, stream.Status, stream.Kafka = "close", 200, Kafka{}
+	opened := entry()
+	opened.Event = "open"
+	refused := entry()
+	refused.Status, refused.Kafka, refused.Dialect, refused.Pattern, refused.Method = 404, Kafka{}, "", "", hostile
+	failed := entry()
+	failed.Status, failed.Cache = 503, "miss"
+	kept := entry()
+	kept.Cache, kept.Kafka = "hit", Kafka{}
+	tests := []struct {
+		name, format string
+		entry        *Entry
+		want         string // the dimensions' values, and the metrics that are named
+	}{
+		{"good", "emf", entry(), `confluent/v2 $default GET /topics/{topic} Count=1 4XXError=0 5XXError=0 Latency=1.5 IntegrationLatency=2`},
+		{"detailed", "emf_detailed", entry(), `confluent/v2 $default GET /topics/{topic} Count=1 4XXError=0 5XXError=0 Latency=1.5 IntegrationLatency=2`},
+		{"refused", "emf", refused, `none $default OTHER none Count=1 4XXError=1 5XXError=0 Latency=1.5`},
+		{"failed", "emf", failed, `confluent/v2 $default GET /topics/{topic} Count=1 4XXError=0 5XXError=1 Latency=1.5 IntegrationLatency=2 CacheHitCount=0 CacheMissCount=1`},
+		{"kept", "emf", kept, `confluent/v2 $default GET /topics/{topic} Count=1 4XXError=0 5XXError=0 Latency=1.5 CacheHitCount=1 CacheMissCount=0`},
+		{"the end of a stream", "emf", stream, `confluent/v2 $default GET /topics/{topic} Count=1 4XXError=0 5XXError=0`},
+		{"the beginning of a stream", "emf", opened, ``},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := Compile(tt.format, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := f.Append(nil, tt.entry)
+			var one line
+			var all map[string]any
+			if err := json.Unmarshal(text, &one); err != nil {
+				t.Fatalf("%v in %s", err, text)
+			}
+			if err := json.Unmarshal(text, &all); err != nil {
+				t.Fatal(err)
+			}
+			if one.RequestID != "id-1" || one.AWS.Timestamp != 1793858889012 {
+				t.Errorf("got %s", text)
+			}
+			var got []string
+			for _, m := range one.AWS.CloudWatchMetrics {
+				want := 2
+				if tt.format == "emf_detailed" {
+					want = 3
+				}
+				if len(m.Dimensions) != want {
+					t.Errorf("dimensions %v", m.Dimensions)
+				}
+				for _, name := range []string{"ApiName", "Stage", "Method", "Resource"} {
+					got = append(got, fmt.Sprint(all[name]))
+				}
+				for _, one := range m.Metrics {
+					got = append(got, fmt.Sprintf("%s=%v", one.Name, all[one.Name]))
+				}
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("got %s, want %s", strings.Join(got, " "), tt.want)
+			}
+		})
+	}
+	if _, err := Compile("emf", "$context.status"); err == nil {
+		t.Error("emf with a template is taken")
 	}
 }

@@ -24,7 +24,8 @@ type Entry struct {
 	// Time is when the request came, and Latency how long the answer took.
 	Time    time.Time
 	Latency time.Duration
-	// Status is that of the answer; 0: the connection was cut before there was one.
+	// Status is that of the answer; 0, which is logged as such: the connection was cut
+	// before there was one.
 	Status int
 	// Sent are the bytes of the answer's body, and Received those of the request's
 	// as far as they are known. Both are logged also when they are 0.
@@ -46,6 +47,8 @@ type Entry struct {
 	// Decision is what policies have said: allow or deny. Statement is the one that
 	// has settled it.
 	Decision, Statement string
+	// Cache is hit or miss where the answer may be kept; empty: it may not.
+	Cache string
 	// Canary says whether the request was served by a stage's canary.
 	Canary string
 	// TLS is about the connection; the zero value is none.

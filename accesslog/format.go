@@ -37,10 +37,11 @@ var templates = map[string]string{
 }
 
 // names are the formats, for messages.
-var names = []string{"json", "clf", "csv", "xml"}
+var names = []string{"json", "clf", "csv", "xml", formatEMF, formatEMFDetailed}
 
 // A Format makes lines of entries. It is safe for concurrent use.
 type Format struct {
+	lead   func(b []byte, e *Entry) []byte // what stands before the parts; nil: nothing
 	parts  []part
 	escape func(b []byte, from int) []byte
 }
@@ -51,15 +52,22 @@ type part struct {
 	value variable // nil: the end of the template
 }
 
-// Compile returns the format of a name (json, clf, csv or xml), or, where template
-// is not empty, of the template, whose values are escaped as in the format of that
-// name. The error says what is wrong with the one or the other.
+// Compile returns the format of a name (json, clf, csv, xml, emf or emf_detailed), or,
+// where template is not empty, of the template, whose values are escaped as in the format
+// of that name; there is none of emf. The error says what is wrong with the one or the other.
 func Compile(name, template string) (*Format, error) {
 	if name == "" {
 		name = "json"
 	}
 	if !slices.Contains(names, name) {
 		return nil, fmt.Errorf("want one of %s", strings.Join(names, ", "))
+	}
+	var lead func(b []byte, e *Entry) []byte
+	if name == formatEMF || name == formatEMFDetailed {
+		if template != "" {
+			return nil, fmt.Errorf("the format %s has no template", name)
+		}
+		lead, name, template = emf(name == formatEMFDetailed), "json", templates["json"][1:]
 	}
 	if template == "" {
 		template = templates[name]
@@ -70,7 +78,7 @@ func Compile(name, template string) (*Format, error) {
 	case strings.ContainsAny(template, "\r\n"):
 		return nil, fmt.Errorf("the template must be one line")
 	}
-	f := &Format{escape: map[string]func([]byte, int) []byte{"json": escapeJSON, "clf": escapeCLF, "csv": escapeCSV, "xml": escapeXML}[name]}
+	f := &Format{lead: lead, escape: map[string]func([]byte, int) []byte{"json": escapeJSON, "clf": escapeCLF, "csv": escapeCSV, "xml": escapeXML}[name]}
 	for rest := template; ; {
 		text, after, found := strings.Cut(rest, prefix)
 		if !found {
@@ -100,6 +108,9 @@ func isAlphanumeric(c byte) bool {
 
 // Append appends an entry's line with its newline. The line has no other.
 func (f *Format) Append(b []byte, e *Entry) []byte {
+	if f.lead != nil {
+		b = f.lead(b, e)
+	}
 	for _, p := range f.parts {
 		b = append(b, p.text...)
 		if p.value == nil {

@@ -17,7 +17,9 @@ import (
 // A Config is the access_log section of the configuration file. Without a file there
 // is no access log.
 type Config struct {
-	// Format is json (the default), clf, csv or xml.
+	// Format is json (the default), clf, csv, xml, emf, which is json with the metrics of
+	// API Gateway in CloudWatch's embedded metric format, or emf_detailed, whose metrics are
+	// by method and resource too.
 	Format string `yaml:"format"`
 	// Template is a format of your own: a line of text with $context variables,
 	// whose values are escaped as format says. It has up to 3 KiB.

@@ -44,7 +44,7 @@ var variables = map[string]variable{
 	},
 	"requestTimeEpoch": func(b []byte, e *Entry) []byte { return strconv.AppendInt(b, e.Time.UnixMilli(), 10) },
 	"requestTimeISO":   func(b []byte, e *Entry) []byte { return e.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z") },
-	"status":           number(func(e *Entry) int64 { return int64(e.Status) }),
+	"status":           func(b []byte, e *Entry) []byte { return strconv.AppendInt(b, int64(e.Status), 10) },
 	"responseLength":   func(b []byte, e *Entry) []byte { return strconv.AppendInt(b, e.Sent, 10) },
 	"responseLatency":  func(b []byte, e *Entry) []byte { return strconv.AppendInt(b, e.Latency.Milliseconds(), 10) },
 	"dataProcessed":    func(b []byte, e *Entry) []byte { return strconv.AppendInt(b, e.Sent+e.Received, 10) },

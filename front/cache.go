@@ -184,13 +184,13 @@ func (s *Server) kept(w http.ResponseWriter, r *http.Request, who gate.Principal
 		}
 	}
 	if one != nil {
-		s.cfg.Metrics.edge.cached(stage, "hit")
+		s.cacheAsked(w, stage, "hit")
 		maps.Copy(w.Header(), one.header)
 		w.Header()["Age"] = []string{strconv.Itoa(int(now.Sub(one.made) / time.Second))}
 		one.send(w, r)
 		return nil
 	}
-	s.cfg.Metrics.edge.cached(stage, "miss")
+	s.cacheAsked(w, stage, "miss")
 	answer := &cacheableAnswer{ResponseWriter: w, header: http.Header{}}
 	if err := serve(answer, r, who); err != nil || answer.through {
 		if !answer.through {
@@ -214,6 +214,14 @@ func (s *Server) kept(w http.ResponseWriter, r *http.Request, who gate.Principal
 	maps.Copy(w.Header(), one.header)
 	one.send(w, r)
 	return nil
+}
+
+// cacheAsked counts a request whose answer may be kept.
+func (s *Server) cacheAsked(w http.ResponseWriter, stage, result string) {
+	s.cfg.Metrics.edge.cached(stage, result)
+	if x := exchangeOf(w); x != nil {
+		x.cached = result
+	}
 }
 
 // cacheKey returns what the answer to a request depends on; false: it may depend on

@@ -50,6 +50,7 @@ type exchange struct {
 	stage     string // "": the default one
 	bodyLimit int64  // of a body of unknown length; 0: none but sizes.body
 	wafRule   string
+	cached    string // hit or miss; "": the answer may not be kept
 	canary    string // whether a stage's canary has it; "": there is none
 	auth      accesslog.Step
 	span      *trace.Span
@@ -355,7 +356,7 @@ func (x *exchange) entry() *accesslog.Entry {
 	if x.stage != "" {
 		e.Stage = x.stage
 	}
-	e.Canary = x.canary
+	e.Canary, e.Cache = x.canary, x.cached
 	x.identity(e)
 	x.deed(e)
 	x.outcome(e)
