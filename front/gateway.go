@@ -389,6 +389,9 @@ func (at *staged) errorBody(e *gatewayError) (media string, body []byte) {
 	}
 	switch at.Errors {
 	case profileConfluent:
+		if e.status == http.StatusUnsupportedMediaType {
+			text = "HTTP 415 Unsupported Media Type" // gateway-policies.md 4.6
+		}
 		body, _ = json.Marshal(struct {
 			Code    int    `json:"error_code"`
 			Message string `json:"message"`

@@ -167,6 +167,7 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 		{"/aws/fail/encoded", nil, 415, `{"message":"Unsupported Media Type"}`, "BadRequestException"},
 		{"/aws/fail/body", nil, 400, `{"message":"Invalid request body"}`, "BadRequestException"},
 		{"/confluent/fail/body", nil, 422, `{"error_code":42206,"message":"1 problem in the body: #/device: is missing (required)"}`, "BadRequestException"},
+		{"/confluent/fail/encoded", nil, 415, `{"error_code":415,"message":"HTTP 415 Unsupported Media Type"}`, "BadRequestException"},
 		{"/confluent/fail/busy", nil, 503, `{"error_code":50003,"message":"Service Unavailable"}`, "ServiceUnavailableException"},
 		{"/problem/fail/limited", nil, 429, `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"","violated-policies":["per-device"]}`, "TooManyRequestsException"},
 		{"/problem/fail/busy", nil, 503, `{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Service Unavailable","status":503,"detail":"produce: "}`, "ServiceUnavailableException"},

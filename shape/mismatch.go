@@ -66,8 +66,14 @@ func (e *Mismatch) Summary() string {
 // Error repeats no values: it is what goes into logs.
 func (e *Mismatch) Error() string { return e.text(false) }
 
-// Text tells the caller what is wrong, in one line.
-func (e *Mismatch) Text() string { return e.text(true) }
+// Text tells the caller what is wrong, in one line. That of a media type is the one of
+// Confluent's APIs; which are taken stands in the Accept-Post field.
+func (e *Mismatch) Text() string {
+	if e.Fault == MediaType {
+		return "HTTP 415 Unsupported Media Type"
+	}
+	return e.text(true)
+}
 
 func (e *Mismatch) text(echo bool) string {
 	b := []byte(e.Summary())

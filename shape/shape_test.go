@@ -199,3 +199,14 @@ func TestValuesAreRepeatedOnlyWhereThatIsWanted(t *testing.T) {
 		}
 	}
 }
+
+func TestWordsOfAMediaType(t *testing.T) {
+	wrong := &Mismatch{Fault: MediaType, Accepts: []string{"application/json"}}
+	for got, want := range map[string]string{
+		wrong.Text(): "HTTP 415 Unsupported Media Type", wrong.AWS(): "Unsupported Media Type", wrong.Summary(): "Unsupported Media Type: want application/json",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
