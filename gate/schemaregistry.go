@@ -178,10 +178,22 @@ func (s *SchemaRegistry) Config(ctx context.Context, who Principal, subject stri
 	return s.registry.Config(ctx, subject, inherit)
 }
 
-// SetConfig changes settings of a subject, or of all.
+// Aliased returns the subject that a subject stands for. It is to be asked for before
+// what is done to the subject, so that policies see that one.
+func (s *SchemaRegistry) Aliased(ctx context.Context, subject string) (string, error) {
+	return s.registry.Aliased(ctx, subject)
+}
+
+// SetConfig changes settings of a subject, or of all. Who makes an alias has to be allowed
+// to change what it stands for, too.
 func (s *SchemaRegistry) SetConfig(ctx context.Context, who Principal, subject string, c registry.Config) error {
 	if err := s.allow(ctx, who, UpdateRegistry, subject); err != nil {
 		return err
+	}
+	if c.Alias != nil && *c.Alias != "" {
+		if err := s.allow(ctx, who, UpdateRegistry, *c.Alias); err != nil {
+			return err
+		}
 	}
 	return s.registry.SetConfig(ctx, subject, c)
 }

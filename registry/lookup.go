@@ -24,12 +24,20 @@ func (r *Registry) ByID(ctx context.Context, id int) (schema.Registered, error) 
 
 // ByVersion returns a version of a subject, or its schema.Latest.
 func (r *Registry) ByVersion(ctx context.Context, subject string, version int) (schema.Registered, error) {
+	subject, err := r.Aliased(ctx, subject)
+	if err != nil {
+		return schema.Registered{}, err
+	}
 	s, err := r.Version(ctx, subject, version, false)
 	return s.registered(), err
 }
 
 // Find returns the version of a subject that is this schema.
 func (r *Registry) Find(ctx context.Context, subject string, d schema.Definition) (schema.Registered, error) {
+	subject, err := r.Aliased(ctx, subject)
+	if err != nil {
+		return schema.Registered{}, err
+	}
 	s, err := r.LookUp(ctx, subject, Request{Definition: d}, false)
 	return s.registered(), err
 }
@@ -53,6 +61,10 @@ func (r *Registry) Versions(ctx context.Context, id int) ([]schema.Registered, e
 // Register makes a schema the newest version of a subject, unless the subject has it
 // already, and returns its id.
 func (r *Registry) Register(ctx context.Context, subject string, d schema.Definition) (int, error) {
+	subject, err := r.Aliased(ctx, subject)
+	if err != nil {
+		return 0, err
+	}
 	s, err := r.RegisterSchema(ctx, subject, Request{Definition: d})
 	return s.ID, err
 }

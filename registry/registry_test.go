@@ -342,6 +342,68 @@ func TestProcessesAgree(t *testing.T) {
 	}
 }
 
+// What is asked of an alias is asked of what it stands for, also by klamm's own codecs.
+func TestAliases(t *testing.T) {
+	brokers := brokertest.Brokers(t)
+	r, other := start(t, brokers), start(t, brokers)
+	ctx := t.Context()
+	alias, far, name := own(t, "-alias"), own(t, "-far"), own(t, "-real")
+	for of, is := range map[string]string{alias: name, far: alias} {
+		if err := r.SetConfig(ctx, of, Config{Alias: &is}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.SetConfig(ctx, alias, Config{Level: Full}); err != nil {
+		t.Fatal(err)
+	}
+	d := schema.Definition{Text: unlike(t, fieldA)}
+	id, err := r.Register(ctx, alias, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, ask := range map[string]func() (schema.Registered, error){
+		"the latest":  func() (schema.Registered, error) { return r.ByVersion(ctx, alias, schema.Latest) },
+		"found again": func() (schema.Registered, error) { return r.Find(ctx, alias, d) },
+	} {
+		if got, err := ask(); err != nil || got.ID != id || got.Subject != name {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+	}
+	if numbers, err := r.SubjectVersions(ctx, name, Which{}); err != nil || len(numbers) != 1 {
+		t.Errorf("got %v, %v", numbers, err)
+	}
+	if c, err := r.Config(ctx, name, true); err != nil || c.Level != Backward || c.Alias != nil {
+		t.Errorf("the settings of an alias are those of the subject: %+v, %v", c, err)
+	}
+	if is, err := r.Aliased(ctx, far); err != nil || is != alias {
+		t.Errorf("an alias of an alias is %s, %v", is, err)
+	}
+	// What another process has written is known within a moment.
+	for end := time.Now().Add(time.Minute); ; {
+		is, err := other.Aliased(ctx, alias)
+		if err == nil && is == name {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("another process has %s, %v", is, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	none := ""
+	if err := r.SetConfig(ctx, alias, Config{Alias: &none}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.ByVersion(ctx, alias, schema.Latest)
+	wantCode(t, err, 40401)
+	if c, err := r.Config(ctx, alias, false); err != nil || c.Alias != nil || c.Level != Full {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	_, name = split(name)
+	wantCode(t, r.SetConfig(ctx, "", Config{Alias: &name}), 422)
+	bad := "a\nb"
+	wantCode(t, r.SetConfig(ctx, alias, Config{Alias: &bad}), 42208)
+}
+
 // What lies in the topic is what Confluent's registry writes there.
 func TestRecords(t *testing.T) {
 	r := start(t, brokertest.Brokers(t))

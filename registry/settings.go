@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"net/http"
 )
 
 // A Config is what was set for a subject, for a context or for all.
@@ -10,6 +11,9 @@ type Config struct {
 	Level Level `json:"compatibilityLevel,omitempty"`
 	// Normalize stores schemas in their normalised form; nil where nothing is set.
 	Normalize *bool `json:"normalize,omitempty"`
+	// Alias is the subject that a subject stands for; nil or empty where it stands for
+	// itself. It does not lead to another alias.
+	Alias *string `json:"alias,omitempty"`
 }
 
 // configValue is a Config as it lies in the topic.
@@ -39,6 +43,9 @@ func (x *index) configFor(subject string) Config {
 	var out Config
 	for _, s := range chain(subject) {
 		c := x.configs[s]
+		if s == subject {
+			out.Alias = c.Alias
+		}
 		if out.Level == "" {
 			out.Level = c.Level
 		}
@@ -106,11 +113,36 @@ func (x *index) mode(subject string) (Mode, bool) {
 	return m, ok
 }
 
-// SetConfig changes settings of a subject, or of all; what is not set in c stays as it is.
+// Aliased returns the subject that a subject stands for: itself, if it is no alias.
+func (r *Registry) Aliased(ctx context.Context, subject string) (string, error) {
+	is, err := canonical(subject)
+	if err != nil || is == "" {
+		return subject, nil //nolint:nilerr // what asks for the subject says what is wrong with it
+	}
+	return read(ctx, r, func() (string, error) {
+		if c, _ := r.index.config(is); c.Alias != nil && *c.Alias != "" {
+			return *c.Alias, nil
+		}
+		return subject, nil
+	})
+}
+
+// SetConfig changes settings of a subject, or of all; what is not set in c stays as it
+// is, and an empty alias takes that back. Only subjects may have one.
 func (r *Registry) SetConfig(ctx context.Context, subject string, c Config) error {
 	subject, err := canonical(subject)
 	if err != nil {
 		return err
+	}
+	if c.Alias != nil && *c.Alias != "" {
+		if _, err := named(subject); err != nil {
+			return refuse(http.StatusUnprocessableEntity, "An alias is a setting of a subject.")
+		}
+		alias, err := named(*c.Alias)
+		if err != nil {
+			return err
+		}
+		c.Alias = &alias
 	}
 	return r.change(ctx, func() ([]write, error) {
 		if r.index.modeFor(subject).readOnly() {
@@ -122,6 +154,11 @@ func (r *Registry) SetConfig(ctx context.Context, subject string, c Config) erro
 		}
 		if c.Normalize != nil {
 			is.Normalize = c.Normalize
+		}
+		if c.Alias != nil {
+			if is.Alias = c.Alias; *c.Alias == "" {
+				is.Alias = nil
+			}
 		}
 		return []write{{keyOf(kindConfig, subject), encode(configValue{subject, is})}}, nil
 	})

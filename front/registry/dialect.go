@@ -3,7 +3,7 @@
 // below a context is there twice, at its own path and below /contexts/{context}.
 //
 // Of the original's API it does not have: data contracts' rules being carried out (rule
-// sets and metadata are kept and shown), aliases, exporters, and the paths /v1/metadata,
+// sets and metadata are kept and shown), exporters, GUIDs, and the paths /v1/metadata,
 // which are HDInsight's here.
 package registry
 

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +70,57 @@ func TestConforms(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// A policy that denies what is done to subjects with a name that ends so.
+type guarded string
+
+func (g guarded) Check(_ context.Context, c *gate.Call) error {
+	if c.Resource.Kind == "subject" && strings.HasSuffix(c.Resource.Name, string(g)) {
+		return &gate.Error{Kind: gate.Denied, Message: "not for you"}
+	}
+	return nil
+}
+
+// Nobody gets to a subject by an alias who may not get there without, or makes one of it.
+func TestAliasesAreGuarded(t *testing.T) {
+	brokers := brokertest.Brokers(t)
+	dialects := with(t, brokers)
+	open := fronttest.Start(t, fronttest.Setup{Brokers: brokers, Dialects: dialects})
+	closed := fronttest.Start(t, fronttest.Setup{Brokers: brokers, Dialects: dialects, Policies: []gate.Policy{guarded("-secret")}})
+	name := fmt.Sprintf("guarded-%d", time.Now().UnixNano())
+	ask := func(s *fronttest.Server, method, path, body string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	alias := fmt.Sprintf(`{"alias":"%s-secret"}`, name)
+	for _, one := range []struct {
+		server             *fronttest.Server
+		method, path, body string
+		want               int
+	}{
+		{closed, "PUT", "/config/" + name, alias, 403},
+		{open, "PUT", "/config/" + name, alias, 200},
+		{open, "POST", "/subjects/" + name + "/versions", `{"schema":"\"int\""}`, 200},
+		{closed, "GET", "/subjects/" + name + "/versions/1", "", 403},
+		{closed, "POST", "/subjects/" + name + "/versions", `{"schema":"\"int\""}`, 403},
+		{closed, "POST", "/subjects/" + name, `{"schema":"\"int\""}`, 403},
+		{closed, "DELETE", "/subjects/" + name, "", 403},
+		{open, "GET", "/subjects/" + name + "/versions/1", "", 200},
+	} {
+		if got := ask(one.server, one.method, one.path, one.body); got != one.want {
+			t.Errorf("%s %s: got %d, want %d", one.method, one.path, got, one.want)
+		}
+	}
 }
 
 // A client of Confluent's registry gets along with this one.

@@ -15,6 +15,11 @@ import (
 // subject is the subject that a request is about, in the context of its path.
 func subject(r *http.Request) string { return within(r, r.PathValue("subject")) }
 
+// real is the subject that a request is about, or what that stands for as an alias.
+func (a *api) real(r *http.Request) (string, error) {
+	return a.schemas.Aliased(r.Context(), subject(r))
+}
+
 // within puts a subject that names no context into that of the path.
 func within(r *http.Request, subject string) string {
 	context := r.PathValue("context")

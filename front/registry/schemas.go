@@ -49,7 +49,11 @@ func (a *api) byID(r *http.Request, who gate.Principal) ([]registry.Schema, erro
 	if err != nil {
 		return nil, err
 	}
-	return a.schemas.WithID(r.Context(), who, number, within(r, r.URL.Query().Get("subject")))
+	of, err := a.schemas.Aliased(r.Context(), within(r, r.URL.Query().Get("subject")))
+	if err != nil {
+		return nil, err
+	}
+	return a.schemas.WithID(r.Context(), who, number, of)
 }
 
 // getID serves GET /schemas/ids/{id} with subject, format and fetchMaxId.

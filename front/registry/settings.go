@@ -19,14 +19,15 @@ func (a *api) getConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 }
 
 // putConfig serves PUT /config and /config/{subject}. Of the settings of the original it
-// has compatibility and normalize; another one is refused, since it would not be kept.
+// has compatibility, normalize and alias; another one is refused, since it would not be
+// kept.
 func (a *api) putConfig(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	var in map[string]json.RawMessage
 	if err := body(r, &in); err != nil {
 		return err
 	}
 	for name, raw := range in {
-		if string(raw) != "null" && !slices.Contains([]string{"compatibility", "normalize"}, name) {
+		if string(raw) != "null" && !slices.Contains([]string{"compatibility", "normalize", "alias"}, name) {
 			if len(name) > 50 {
 				name = name[:50] + "..."
 			}
@@ -50,7 +51,18 @@ func (a *api) putConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 		}
 		answer["normalize"] = c.Normalize
 	}
-	if c.Level == "" && c.Normalize == nil {
+	if raw, ok := in["alias"]; ok {
+		if json.Unmarshal(raw, &c.Alias) != nil {
+			return invalid(http.StatusBadRequest, "alias is the name of a subject.")
+		}
+		if c.Alias != nil {
+			answer["alias"] = *c.Alias
+			if *c.Alias != "" {
+				*c.Alias = within(r, *c.Alias)
+			}
+		}
+	}
+	if c.Level == "" && c.Normalize == nil && c.Alias == nil {
 		_, err := registry.ParseLevel("")
 		return err
 	}

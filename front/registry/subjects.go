@@ -25,7 +25,11 @@ func (a *api) lookUp(w http.ResponseWriter, r *http.Request, who gate.Principal)
 	if err != nil {
 		return err
 	}
-	s, err := a.schemas.LookUp(r.Context(), who, subject(r), q, flag(r, "deleted"))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	s, err := a.schemas.LookUp(r.Context(), who, of, q, flag(r, "deleted"))
 	if err != nil {
 		return err
 	}
@@ -37,7 +41,11 @@ func (a *api) lookUp(w http.ResponseWriter, r *http.Request, who gate.Principal)
 
 // deleteSubject serves DELETE /subjects/{subject}, with permanent.
 func (a *api) deleteSubject(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	numbers, err := a.schemas.DeleteSubject(r.Context(), who, subject(r), flag(r, "permanent"))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	numbers, err := a.schemas.DeleteSubject(r.Context(), who, of, flag(r, "permanent"))
 	if err != nil {
 		return err
 	}
@@ -47,7 +55,11 @@ func (a *api) deleteSubject(w http.ResponseWriter, r *http.Request, who gate.Pri
 // listVersions serves GET /subjects/{subject}/versions with deleted, deletedOnly, offset
 // and limit.
 func (a *api) listVersions(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	numbers, err := a.schemas.SubjectVersions(r.Context(), who, subject(r), which(r))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	numbers, err := a.schemas.SubjectVersions(r.Context(), who, of, which(r))
 	if err != nil {
 		return err
 	}
@@ -63,7 +75,11 @@ func (a *api) register(w http.ResponseWriter, r *http.Request, who gate.Principa
 	if err != nil {
 		return err
 	}
-	s, err := a.schemas.Register(r.Context(), who, subject(r), q)
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	s, err := a.schemas.Register(r.Context(), who, of, q)
 	if err != nil {
 		return err
 	}
@@ -78,7 +94,11 @@ func (a *api) getVersion(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err != nil {
 		return err
 	}
-	s, err := a.schemas.Version(r.Context(), who, subject(r), number, flag(r, "deleted"))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	s, err := a.schemas.Version(r.Context(), who, of, number, flag(r, "deleted"))
 	if err != nil {
 		return err
 	}
@@ -95,7 +115,11 @@ func (a *api) getVersionText(w http.ResponseWriter, r *http.Request, who gate.Pr
 	if err != nil {
 		return err
 	}
-	s, err := a.schemas.Version(r.Context(), who, subject(r), number, flag(r, "deleted"))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	s, err := a.schemas.Version(r.Context(), who, of, number, flag(r, "deleted"))
 	if err != nil {
 		return err
 	}
@@ -113,7 +137,11 @@ func (a *api) referencedBy(w http.ResponseWriter, r *http.Request, who gate.Prin
 	if err != nil {
 		return err
 	}
-	ids, err := a.schemas.ReferencedBy(r.Context(), who, subject(r), number, which(r))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	ids, err := a.schemas.ReferencedBy(r.Context(), who, of, number, which(r))
 	if err != nil {
 		return err
 	}
@@ -129,7 +157,11 @@ func (a *api) deleteVersion(w http.ResponseWriter, r *http.Request, who gate.Pri
 	if err != nil {
 		return err
 	}
-	gone, err := a.schemas.DeleteVersion(r.Context(), who, subject(r), number, flag(r, "permanent"))
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	gone, err := a.schemas.DeleteVersion(r.Context(), who, of, number, flag(r, "permanent"))
 	if err != nil {
 		return err
 	}
@@ -150,7 +182,11 @@ func (a *api) compatible(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err != nil {
 		return err
 	}
-	problems, err := a.schemas.Try(r.Context(), who, subject(r), number, q)
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	problems, err := a.schemas.Try(r.Context(), who, of, number, q)
 	if err != nil {
 		return err
 	}
