@@ -22,7 +22,7 @@ func TestSinkWithGlue(t *testing.T) {
 	var details []string
 	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
-			SchemaVersionId string //nolint:revive // the API's word
+			SchemaVersionID string
 			Entries         []struct{ Detail string }
 		}
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
@@ -31,8 +31,8 @@ func TestSinkWithGlue(t *testing.T) {
 		}
 		switch r.Header.Get("X-Amz-Target") {
 		case "AWSGlue.GetSchemaVersion":
-			if in.SchemaVersionId != "01020304-0506-0708-090a-0b0c0d0e0f10" || !strings.Contains(r.Header.Get("Authorization"), "/eu-west-3/glue/") {
-				t.Errorf("asked for %s with %s", in.SchemaVersionId, r.Header.Get("Authorization"))
+			if in.SchemaVersionID != "01020304-0506-0708-090a-0b0c0d0e0f10" || !strings.Contains(r.Header.Get("Authorization"), "/eu-west-3/glue/") {
+				t.Errorf("asked for %s with %s", in.SchemaVersionID, r.Header.Get("Authorization"))
 			}
 			_ = json.NewEncoder(w).Encode(map[string]string{"DataFormat": "AVRO", "Status": "AVAILABLE",
 				"SchemaDefinition": `{"type":"record","name":"N","fields":[{"name":"eventType","type":"string"}]}`})

@@ -51,7 +51,7 @@ func openGlueAPI(t testing.TB) *glueAPI {
 			(*h)(w, r)
 			return
 		}
-		var in struct{ SchemaVersionId string } //nolint:revive // the API's word
+		var in struct{ SchemaVersionID string }
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
 			err = json.Unmarshal(body, &in)
@@ -60,13 +60,13 @@ func openGlueAPI(t testing.TB) *glueAPI {
 			!strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/") || !strings.Contains(r.Header.Get("Authorization"), "/eu-west-3/glue/aws4_request") {
 			t.Errorf("a request %s %v %s, %v", r.Method, r.Header, body, err)
 		}
-		found, ok := g.versions[in.SchemaVersionId]
+		found, ok := g.versions[in.SchemaVersionID]
 		if !ok {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"__type":"EntityNotFoundException","Message":"Schema version is not found."}`)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"SchemaVersionId": in.SchemaVersionId, "DataFormat": found[0], "SchemaDefinition": found[1], "Status": "AVAILABLE", "VersionNumber": 1})
+		_ = json.NewEncoder(w).Encode(map[string]any{"SchemaVersionId": in.SchemaVersionID, "DataFormat": found[0], "SchemaDefinition": found[1], "Status": "AVAILABLE", "VersionNumber": 1})
 	}))
 	t.Cleanup(g.Close)
 	return g
