@@ -59,6 +59,8 @@ type Options struct {
 	Guard []string
 	// Version is the program's, for people.
 	Version string
+	// Now is the clock that schedules of rules are fired by; nil: the machine's.
+	Now func() time.Time
 }
 
 // An App is a running klamm.

@@ -83,7 +83,7 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 		Store: d.store, Kind: catalog.KindArchive, Compile: catalog.One(d.aws.CompileArchive), Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Known: known, Log: a.log,
 	})
 	d.ticks = tick.New(tick.Config{
-		Cluster: a.cluster, Store: d.store, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Metrics: metrics, Log: a.log,
+		Cluster: a.cluster, Store: d.store, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Now: a.opts.Now, Metrics: metrics, Log: a.log,
 		RuleARN: func(rule string) string {
 			return "arn:aws:events:" + a.cfg.AWS.Region + ":" + a.cfg.AWS.Account + ":rule/" + rule
 		},

@@ -29,7 +29,7 @@ func TestFirstEventsSurviveAKill(t *testing.T) {
 	}
 	t.Parallel()
 	s, out := testStage(t)
-	f := &firsts{stage: s, rounds: 1, events: 500, clients: 2, klamms: 1, within: time.Second, seed: 2}
+	f := &firsts{stage: s, rounds: 1, events: 500, clients: 2, klamms: 1, within: 200 * time.Millisecond, seed: 2}
 	if holds, err := f.run(t.Context()); !holds || err != nil {
 		t.Fatalf("holds: %t, error: %v\n%s", holds, err, out)
 	}

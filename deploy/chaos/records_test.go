@@ -58,9 +58,13 @@ func serve(file string) error {
 	if err != nil {
 		return err
 	}
-	a, err := app.New(ctx, cfg, app.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Guard: []string{self, "guard"}, Ready: func(address string, _ []string) {
+	opts := app.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Guard: []string{self, "guard"}, Ready: func(address string, _ []string) {
 		fmt.Fprintf(os.Stderr, "klamm ready: http=%s\n", address)
-	}})
+	}}
+	if file := os.Getenv(clockOfTest); file != "" {
+		opts.Now = func() time.Time { return shifted(file) }
+	}
+	a, err := app.New(ctx, cfg, opts)
 	if err != nil {
 		return err
 	}
