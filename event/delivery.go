@@ -11,8 +11,8 @@ import (
 // for the record that takes the same offset after a topic was deleted and made
 // anew. The time is that of the record, in milliseconds, to the base of 36.
 func DeliveryID(pipe string, r *kgo.Record) string {
-	b := make([]byte, 0, len(pipe)+len(r.Topic)+32)
-	b = append(append(b, pipe...), ':')
+	var room [192]byte // most names fit, and only the text is allocated
+	b := append(append(room[:0], pipe...), ':')
 	b = append(append(b, r.Topic...), ':')
 	b = append(strconv.AppendInt(b, int64(r.Partition), 10), ':')
 	b = append(strconv.AppendInt(b, r.Offset, 10), ':')

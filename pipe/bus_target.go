@@ -179,6 +179,9 @@ func (s *subscriber) lowestIn(at place) func() (int64, bool) {
 
 // account returns the account of a target in a partition that is open.
 func (b *bus) account(p *busPart, s *subscriber) *account {
+	if a := p.books.accounts[s]; a != nil { // which is asked for with each event
+		return a
+	}
 	return p.books.account(s, s.lowestIn(p.place))
 }
 

@@ -327,7 +327,9 @@ func (f *flow) accept(records []*kgo.Record) {
 		return
 	}
 	items := make([]*item, len(records))
-	f.decoding.begin()
+	if f.bus == nil { // whose events are JSON already, and come one by one
+		f.decoding.begin()
+	}
 	for i, r := range records {
 		items[i] = f.make(r)
 	}
