@@ -28,5 +28,5 @@ export const screens = [
   { id: 'bus', title: 'Event buses', looks: [{ at: '#/bus', sees: ['shop', 'default', markup('bus')] }, { at: '#/bus/shop', sees: ['large', 'nobody'], picture: true }, { at: '#/bus/shop/rules/large', sees: ['large', 'numeric'] }, { at: '#/bus/shop?tab=unmatched', sees: ['onerror='] }] },
   { id: 'sandbox', title: 'Rule sandbox', looks: [{ at: '#/sandbox', sees: ['pattern'] }] },
   { id: 'access', title: 'Access', looks: [{ at: '#/access', sees: ['kafka-cluster:ReadData', 'topic:orders'] }, { at: '#/access/policies', sees: ['operators', 'door'], picture: true }, { at: '#/access/keys', sees: ['evil', markup('principal')] }] },
-  { id: 'audit', title: 'Audit', looks: [{ at: '#/audit', sees: [] }] },
+  { id: 'audit', title: 'Audit', looks: [{ at: '#/audit', sees: ['Audit log', 'refused'] }] },
 ];

@@ -30,6 +30,7 @@ test('the navigation leads to every screen, and every screen is tested', async (
 for (const screen of screens) {
   for (const [i, look] of screen.looks.entries()) {
     test(`${screen.title}: ${look.at}`, async () => {
+      assert.ok(look.sees.length, 'what is not waited for is not looked at');
       await w.page.setViewportSize({ width: 1280, height: 800 });
       await w.go('#/nowhere');
       await w.sees('There is no such screen');
