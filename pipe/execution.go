@@ -28,17 +28,17 @@ import (
 // them to the target. Nothing that fails in it is given up: the engine tries the whole
 // batch again until it succeeds, and nothing else of the partition goes on meanwhile.
 type execution struct {
-	source     event.Source
-	inner      target.Target
-	invoker    target.Invoker       // nil: nobody enriches
-	input      *transform.Transform // of the enrichment; nil: the records
-	output     *transform.Transform // of the target; nil: the events
-	most       int                  // events that the target takes at once
-	arrays     bool                 // the enrichment takes an array, also of one
+	source  event.Source
+	inner   target.Target
+	invoker target.Invoker       // nil: nobody enriches
+	input   *transform.Transform // of the enrichment; nil: the records
+	output  *transform.Transform // of the target; nil: the events
+	most    int                  // events that the target takes at once
+	arrays  bool                 // the enrichment takes an array, also of one
 	// targetLooks and enrichLooks say that parameters may be taken from the event.
 	targetLooks, enrichLooks bool
-	enrichTime time.Duration
-	targetTime time.Duration
+	enrichTime               time.Duration
+	targetTime               time.Duration
 	// enrichRate and targetRate are shared with other pipes; nil: there is no limit.
 	enrichRate, targetRate *rate.Limiter
 	enrichCall, targetCall spoken
