@@ -179,7 +179,8 @@ func (c *Cluster) OffsetsAfter(ctx context.Context, topic string, millis int64) 
 }
 
 // EnsureTopic creates a topic with the broker's defaults and the given settings
-// unless it exists.
+// unless it exists. When it returns nil, all brokers know the topic, if they can be
+// reached.
 func (c *Cluster) EnsureTopic(ctx context.Context, name string, partitions int32, settings map[string]*string) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
@@ -190,6 +191,8 @@ func (c *Cluster) EnsureTopic(ctx context.Context, name string, partitions int32
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("create topic %s: %w", name, c.unreachable(err))
 	}
+	// Also one that exists: another process may have made it just now.
+	c.until(ctx, name, func(shown kmsg.MetadataResponseTopic) bool { return shown.ErrorCode == 0 && len(shown.Partitions) > 0 })
 	return nil
 }
 
