@@ -62,6 +62,14 @@ func overloaded(w http.ResponseWriter, err error) {
 	}
 }
 
+// later is 503 in every dialect for who has to come again since a directory does not answer.
+func later(err error) error {
+	if !errors.Is(err, gate.ErrGroups) {
+		return err
+	}
+	return &Refusal{Kind: gate.Unavailable, Message: err.Error(), Header: http.Header{"Retry-After": {"5"}}}
+}
+
 // usedUp says whether an error is that of a quota.
 func usedUp(err error) bool {
 	var e *gate.Limited

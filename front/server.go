@@ -385,7 +385,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // nobody is listening any more
 	}
-	err = planed(r, err)
+	err = planed(r, later(err))
 	exchangeOf(w).failed(d, err)
 	s.report(w, r, err)
 	overloaded(w, err)

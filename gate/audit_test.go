@@ -56,8 +56,8 @@ func TestAuditTellsWhoWhatAndWhy(t *testing.T) {
 	device := Principal{Name: "User:device", Scheme: SchemeAPIKey}.Within(ask)
 	_ = g.allow(context.Background(), device, WriteData, "topic", "shown")
 	_ = g.allow(context.Background(), device, ReadData, "topic", "hidden")
-	_ = g.allow(context.Background(), device, DescribeTopic, "topic", "shown") // neither refused nor administration
-	_ = g.sees(context.Background(), device, DescribeTopic, "topic")("hidden") // left out of a list
+	_ = g.allow(context.Background(), device, DescribeTopic, "topic", "shown")    // neither refused nor administration
+	_ = g.sees(context.Background(), device, DescribeTopic, "topic").of("hidden") // left out of a list
 	_ = g.allow(context.Background(), Principal{Name: "User:root"}, AdminWrite, "key", "acme")
 	g.TurnedAway(ask, "192.0.2.7", "the key is not known")
 	lines := auditLines(t, path, 4)

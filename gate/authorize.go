@@ -185,6 +185,10 @@ func DenialOf(err error) *Denial {
 // errBlind is the answer while nobody knows what the policies in Kafka say.
 var errBlind = &Error{Unavailable, "the policies cannot be read now; the brokers do not answer, or do not let klamm read them"}
 
+// ErrGroups is the answer while nobody can say which groups a caller is in, to calls that
+// nothing else allows (gateway-policies.md 1.5).
+var ErrGroups error = &Error{Unavailable, "the groups of the caller cannot be looked up now, and nothing else allows this call; come again in a moment"}
+
 // Check decides a call.
 func (a *Authority) Check(ctx context.Context, c *Call) error {
 	if a.sightless() {
@@ -200,8 +204,11 @@ func (a *Authority) Check(ctx context.Context, c *Call) error {
 		return err
 	}
 	d := a.judge(q)
-	if d == nil {
+	switch {
+	case d == nil:
 		return nil
+	case c.Principal.GroupsFailed:
+		return ErrGroups
 	}
 	return a.refuse(q, d)
 }

@@ -45,6 +45,9 @@ func (g *Gate) View(who Principal, header http.Header) (v View, ok bool) {
 	if g.identities != nil && g.identities.of(&who) == kafka.IdentityPassthrough {
 		return v, false
 	}
+	if who.GroupsFailed { // who sees more in a moment
+		return v, false
+	}
 	for _, p := range g.policies {
 		if a, ok := p.(*Authority); ok {
 			v.law = a.law.Load()

@@ -51,10 +51,13 @@ func (g *Gate) Reassignments(ctx context.Context, who Principal, topic string, p
 	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, r := range all {
 		name, ok := who.shown(r.Topic)
-		if ok && (topic != "" || sees(r.Topic)) {
+		if ok && (topic != "" || sees.of(r.Topic)) {
 			r.Topic = name
 			seen = append(seen, r)
 		}
+	}
+	if err == nil {
+		err = sees.err
 	}
 	return seen, err
 }
@@ -74,9 +77,9 @@ func (g *Gate) AllTopics(ctx context.Context, who Principal) ([]kafka.Topic, err
 	}
 	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, t := range all {
-		if sees(t.Name) {
+		if sees.of(t.Name) {
 			seen = append(seen, t)
 		}
 	}
-	return who.shownTopics(seen), nil
+	return who.shownTopics(seen), sees.err
 }

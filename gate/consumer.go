@@ -203,11 +203,11 @@ func (u *Consumer) match(ctx context.Context, pattern string) ([]string, error) 
 	}
 	names, sees := []string{}, u.gate.sees(ctx, u.who, ReadData, "topic")
 	for _, t := range all {
-		if name := u.who.real(t.Name); compiled.MatchString(t.Name) && sees(name) {
+		if name := u.who.real(t.Name); compiled.MatchString(t.Name) && sees.of(name) {
 			names = append(names, name)
 		}
 	}
-	return names, nil
+	return names, sees.err
 }
 
 // Unsubscribe ends the subscription and what is assigned by hand.

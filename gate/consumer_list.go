@@ -44,9 +44,12 @@ func (g *Gate) ConsumerList(ctx context.Context, who Principal) ([]ConsumerListe
 	sees := g.sees(ctx, who, DescribeGroup, "group")
 	seen := []ConsumerListed{}
 	for _, one := range all {
-		if sees(one.Group) {
+		if sees.of(one.Group) {
 			seen = append(seen, *one)
 		}
+	}
+	if sees.err != nil {
+		return nil, sees.err
 	}
 	slices.SortFunc(seen, func(a, b ConsumerListed) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))

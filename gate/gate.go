@@ -6,6 +6,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -132,21 +133,30 @@ func (g *Gate) allow(ctx context.Context, who Principal, action Action, kind, na
 	return g.check(ctx, &Call{Principal: who, Action: action, Resource: Resource{Kind: kind, Name: name}})
 }
 
-// sees returns a function that says of each name whether the caller may do something
-// to it: for lists, which leave the others out. That is no refusal, and not in the
-// audit log. Policies that cannot be asked let nothing be seen.
-func (g *Gate) sees(ctx context.Context, who Principal, action Action, kind string) func(name string) bool {
-	if len(g.policies) == 0 {
-		return func(string) bool { return true }
-	}
-	c := &Call{Principal: who, Action: action, Resource: Resource{Kind: kind}}
-	return func(name string) bool {
+// A sight says of each name whether a caller may do something to it: for lists, which
+// leave the others out. That is no refusal, and not in the audit log. Policies that cannot
+// be asked let nothing be seen.
+type sight struct {
+	of func(name string) bool
+	// err is ErrGroups once something could not be seen only because nobody can say which
+	// groups the caller is in: the list is not the caller's then.
+	err error
+}
+
+// sees returns what a caller may do something to.
+func (g *Gate) sees(ctx context.Context, who Principal, action Action, kind string) *sight {
+	s, c := &sight{}, &Call{Principal: who, Action: action, Resource: Resource{Kind: kind}}
+	s.of = func(name string) bool {
 		c.Resource.Name = name
 		for _, p := range g.policies {
-			if p.Check(ctx, c) != nil {
+			if err := p.Check(ctx, c); err != nil {
+				if errors.Is(err, ErrGroups) {
+					s.err = ErrGroups
+				}
 				return false
 			}
 		}
 		return true
 	}
+	return s
 }

@@ -33,7 +33,7 @@ func (g *Gate) GroupPage(ctx context.Context, who Principal, prefix, after strin
 	sees := g.sees(ctx, who, DescribeGroup, "group")
 	var chosen []kafka.Group
 	for _, group := range all {
-		if group.ID <= after && after != "" || !strings.HasPrefix(group.ID, prefix) || !sees(group.ID) {
+		if group.ID <= after && after != "" || !strings.HasPrefix(group.ID, prefix) || !sees.of(group.ID) {
 			continue
 		}
 		if len(chosen) == limit {
@@ -41,6 +41,9 @@ func (g *Gate) GroupPage(ctx context.Context, who Principal, prefix, after strin
 			break
 		}
 		chosen = append(chosen, group)
+	}
+	if sees.err != nil {
+		return nil, false, sees.err
 	}
 	page, err = g.groupsClosely(ctx, cluster, who, chosen)
 	return page, more, err
@@ -70,15 +73,15 @@ func (g *Gate) groupsClosely(ctx context.Context, cluster *kafka.Cluster, who Pr
 		}
 		page[i] = GroupListed{group, who.shownLags(lags[group.ID], sees)}
 	}
-	return page, nil
+	return page, sees.err
 }
 
 // shownLags returns the lags on those topics that a caller sees, by the names that the
 // caller knows them by.
-func (p *Principal) shownLags(all []kafka.Lag, sees func(string) bool) []kafka.Lag {
+func (p *Principal) shownLags(all []kafka.Lag, sees *sight) []kafka.Lag {
 	var seen []kafka.Lag
 	for _, l := range all {
-		if name, ok := p.shown(l.Topic); ok && sees(l.Topic) {
+		if name, ok := p.shown(l.Topic); ok && sees.of(l.Topic) {
 			l.Topic = name
 			seen = append(seen, l)
 		}

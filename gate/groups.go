@@ -21,11 +21,11 @@ func (g *Gate) Groups(ctx context.Context, who Principal) ([]kafka.Group, error)
 	}
 	seen, sees := all[:0], g.sees(ctx, who, DescribeGroup, "group")
 	for _, group := range all {
-		if sees(group.ID) {
+		if sees.of(group.ID) {
 			seen = append(seen, group)
 		}
 	}
-	return seen, nil
+	return seen, sees.err
 }
 
 // Group returns one consumer group; see kafka.Cluster.Group.
@@ -57,10 +57,10 @@ func (g *Gate) Lags(ctx context.Context, who Principal, id string) ([]kafka.Lag,
 	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, l := range all {
 		name, ok := who.shown(l.Topic)
-		if ok && sees(l.Topic) {
+		if ok && sees.of(l.Topic) {
 			l.Topic = name
 			seen = append(seen, l)
 		}
 	}
-	return seen, nil
+	return seen, sees.err
 }

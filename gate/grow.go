@@ -22,9 +22,12 @@ func (g *Gate) TopicOperations(ctx context.Context, who Principal, topics ...str
 	seen := make([]string, 0, len(topics))
 	sees := g.sees(ctx, who, DescribeTopic, "topic")
 	for _, t := range who.realAll(topics) {
-		if sees(t) {
+		if sees.of(t) {
 			seen = append(seen, t)
 		}
+	}
+	if sees.err != nil {
+		return nil, sees.err
 	}
 	cluster, err := g.as(ctx, &who)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"golang.org/x/time/rate"
@@ -100,6 +101,9 @@ func (g *Gate) borrow(ctx context.Context, who *Principal) (c *kafka.Cluster, do
 	switch by.of(who) {
 	case kafka.IdentityMapped:
 		n := slices.IndexFunc(by.mapped, func(m kafka.Mapped) bool { return concerns(m.Who, who) })
+		if who.GroupsFailed && mayConcern(by.mapped, n) {
+			return nil, nil, ErrGroups
+		}
 		if n < 0 {
 			return nil, nil, &Error{Denied, "no Kafka credentials are mapped to this caller"}
 		}
@@ -158,6 +162,17 @@ func concerns(names []string, who *Principal) bool {
 			return slices.Contains(who.Groups, name[len("group:"):])
 		}
 		return false
+	})
+}
+
+// mayConcern says whether an entry before n, or any if n is negative, is a group's: it might
+// be that of a caller whose groups cannot be looked up.
+func mayConcern(all []kafka.Mapped, n int) bool {
+	if n >= 0 {
+		all = all[:n]
+	}
+	return slices.ContainsFunc(all, func(m kafka.Mapped) bool {
+		return slices.ContainsFunc(m.Who, func(name string) bool { return strings.HasPrefix(name, "group:") })
 	})
 }
 

@@ -23,6 +23,10 @@ type Principal struct {
 	// denied to the caller.
 	GroupsUnknown bool `json:",omitempty"`
 
+	// GroupsFailed says that Groups could not be looked up now, and GroupsUnknown is true
+	// therefore: a call that is not allowed by anything else is to be made again later.
+	GroupsFailed bool `json:",omitempty"`
+
 	// Scheme says how the caller has shown who they are: one of the Scheme
 	// constants, or "" where klamm serves everybody.
 	Scheme string `json:",omitempty"`

@@ -55,7 +55,7 @@ func (p *Principal) renew(ctx context.Context) error {
 		return s.err
 	}
 	now := s.who
-	p.Groups, p.GroupsUnknown, p.Tags, p.Roles, p.Scopes, p.Claims = now.Groups, now.GroupsUnknown, now.Tags, now.Roles, now.Scopes, now.Claims
+	p.Groups, p.GroupsUnknown, p.GroupsFailed, p.Tags, p.Roles, p.Scopes, p.Claims = now.Groups, now.GroupsUnknown, now.GroupsFailed, now.Tags, now.Roles, now.Scopes, now.Claims
 	p.Policy, p.Context, p.AccountID, p.ARN, p.RoleARN = now.Policy, now.Context, now.AccountID, now.ARN, now.RoleARN
 	return nil
 }

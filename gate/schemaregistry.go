@@ -50,7 +50,8 @@ func (s *SchemaRegistry) Subjects(ctx context.Context, who Principal, prefix str
 	if err != nil {
 		return nil, err
 	}
-	return append([]string{}, shown(list, s.gate.sees(ctx, who, DescribeSchema, "subject"))...), nil
+	sees := s.gate.sees(ctx, who, DescribeSchema, "subject")
+	return append([]string{}, shown(list, sees.of)...), sees.err
 }
 
 // List returns the schemas that the caller may see.
@@ -59,8 +60,8 @@ func (s *SchemaRegistry) List(ctx context.Context, who Principal, prefix string,
 	if err != nil {
 		return nil, err
 	}
-	see := s.gate.sees(ctx, who, DescribeSchema, "subject")
-	return append([]registry.Schema{}, shown(list, func(one registry.Schema) bool { return see(one.Subject) })...), nil
+	sees := s.gate.sees(ctx, who, DescribeSchema, "subject")
+	return append([]registry.Schema{}, shown(list, func(one registry.Schema) bool { return sees.of(one.Subject) })...), sees.err
 }
 
 // Contexts returns the names of the contexts.
@@ -94,8 +95,8 @@ func (s *SchemaRegistry) WithID(ctx context.Context, who Principal, id int, subj
 	if err != nil {
 		return nil, err
 	}
-	see := s.gate.sees(ctx, who, DescribeSchema, "subject")
-	seen := shown(list, func(one registry.Schema) bool { return see(one.Subject) })
+	sees := s.gate.sees(ctx, who, DescribeSchema, "subject")
+	seen := shown(list, func(one registry.Schema) bool { return sees.of(one.Subject) })
 	if len(seen) == 0 {
 		return nil, s.allow(ctx, who, DescribeSchema, list[0].Subject)
 	}

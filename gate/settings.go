@@ -34,9 +34,12 @@ func (g *Gate) Settings(ctx context.Context, who Principal, kind kafka.SettingsK
 	}
 	seen, sees := make([]string, 0, len(names)), g.sees(ctx, who, DescribeConfigs, "topic")
 	for _, name := range names {
-		if sees(name) {
+		if sees.of(name) {
 			seen = append(seen, name)
 		}
+	}
+	if sees.err != nil {
+		return nil, sees.err
 	}
 	cluster, err := g.as(ctx, &who)
 	if err != nil {

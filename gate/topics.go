@@ -27,11 +27,11 @@ func (g *Gate) topicsBy(ctx context.Context, cluster *kafka.Cluster, who Princip
 	}
 	seen, sees := all[:0], g.sees(ctx, who, DescribeTopic, "topic")
 	for _, t := range all {
-		if !t.Internal && sees(t.Name) {
+		if !t.Internal && sees.of(t.Name) {
 			seen = append(seen, t)
 		}
 	}
-	return who.shownTopics(seen), nil
+	return who.shownTopics(seen), sees.err
 }
 
 // Topic returns one topic; one that does not exist is
@@ -57,8 +57,8 @@ func (g *Gate) TopicSettings(ctx context.Context, who Principal, name string) ([
 	if err := g.allow(ctx, who, DescribeTopic, "topic", name); err != nil {
 		return nil, err
 	}
-	if !g.sees(ctx, who, DescribeConfigs, "topic")(name) {
-		return nil, nil
+	if sees := g.sees(ctx, who, DescribeConfigs, "topic"); !sees.of(name) {
+		return nil, sees.err
 	}
 	cluster, err := g.as(ctx, &who)
 	if err != nil {

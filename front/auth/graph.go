@@ -29,6 +29,9 @@ const (
 	graphCallers = 50_000
 	// graphStale is how long membership counts while nobody answers.
 	graphStale = time.Hour
+	// graphFailed is how long Graph is not asked again for a caller in vain: who is let in
+	// without it does not wait for it each time.
+	graphFailed = 5 * time.Second
 	// largestGraph bounds an answer.
 	largestGraph = 1 << 20
 	// graphPauseMost bounds for how long Graph may ask to be left alone.
@@ -50,6 +53,7 @@ type graph struct {
 	env    Env
 	http   *http.Client
 	known  *cache[string, membership]
+	failed *cache[string, struct{}] // who was asked for in vain a moment ago
 	asking flights[string, membership]
 	stale  prometheus.Counter
 	pause  atomic.Int64 // Graph is not asked before, in nanoseconds since 1970
@@ -73,7 +77,7 @@ func newGraph(ctx context.Context, cfg Graph, env Env) (*graph, error) {
 	}
 	g := &graph{cfg: cfg.WithDefaults(), secret: secret, env: env, http: &http.Client{Timeout: graphTime, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
-	}}, known: newCache[string, membership](graphCallers), stale: prometheus.NewCounter(prometheus.CounterOpts{
+	}}, known: newCache[string, membership](graphCallers), failed: newCache[string, struct{}](graphCallers), stale: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klamm_auth_graph_stale_total", Help: "Calls decided by what Microsoft Graph said earlier, because it does not answer.",
 	})}
 	if env.Metrics != nil {
@@ -82,9 +86,12 @@ func newGraph(ctx context.Context, cfg Graph, env Env) (*graph, error) {
 	return g, nil
 }
 
+// errDirectory says that Graph does not answer and nothing is remembered.
+var errDirectory = errors.New("the groups of the caller cannot be looked up now")
+
 // groups returns those of the mentioned groups that a caller is in, as Graph has said
 // within a time at most; 0 is as configured. If Graph does not answer and nothing is
-// remembered, nobody gets in.
+// remembered, the error is errDirectory.
 func (g *graph) groups(ctx context.Context, oid string, within time.Duration) ([]string, error) {
 	wanted := g.wanted()
 	if len(wanted) == 0 {
@@ -103,6 +110,9 @@ func (g *graph) groups(ctx context.Context, oid string, within time.Duration) ([
 	if remembered && now.Sub(old.at) < fresh {
 		return old.groups, nil
 	}
+	if _, ok := g.failed.get(oid, now); ok && !remembered {
+		return nil, errDirectory
+	}
 	one, first := g.asking.join(oid)
 	if first {
 		go g.lookUp(oid, wanted, one) // for everybody who waits, so not by the context of one of them
@@ -119,7 +129,8 @@ func (g *graph) groups(ctx context.Context, oid string, within time.Duration) ([
 		g.stale.Inc()
 		return old.groups, nil
 	}
-	return nil, unavailable("the groups of the caller cannot be looked up now", "5")
+	g.failed.put(oid, struct{}{}, now.Add(graphFailed))
+	return nil, errDirectory
 }
 
 // wanted are the groups that Graph is asked about.

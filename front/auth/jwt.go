@@ -255,6 +255,10 @@ func (j *jwt) verify(ctx context.Context, token string) (verified, error) {
 	for _, is := range j.issuers {
 		if v, ok := is.verified.get(digest, now); ok {
 			return v, nil
+	if errors.Is(err, errDirectory) {
+		// What a role or a name allows does not depend on it (gateway-policies.md 1.5).
+		who.GroupsUnknown, who.GroupsFailed, err = true, true, nil
+	}
 		}
 	}
 	t, err := parseToken(token)
