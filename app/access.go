@@ -215,7 +215,7 @@ func waysIn(cfg *config.Config) string {
 		there bool
 		name  string
 	}{
-		{cfg.Auth.IAM != nil, "signed requests"}, {len(cfg.Auth.JWT) > 0, "tokens"},
+		{cfg.Auth.IAM != nil, "signed requests"}, {len(cfg.Auth.JWT) > 0 || cfg.Auth.Introspect != nil, "tokens"},
 		{asksClients(cfg), "client certificates"},
 		{cfg.Auth.Basic != nil, "passwords"}, {cfg.Auth.APIKeys != nil, "API keys"}, {len(cfg.Auth.Authorizers) > 0, "HTTP authorizers"}, {cfg.Auth.Anonymous, "nothing at all"},
 	} {

@@ -17,7 +17,7 @@ const mostScopes = 10
 var scopeForm = regexp.MustCompile(`^[!#-\[\]-~]{1,255}$`)
 
 // tokenSchemes are those whose callers have scopes.
-var tokenSchemes = []string{gate.SchemeJWT}
+var tokenSchemes = []string{gate.SchemeJWT, gate.SchemeIntrospect}
 
 // waysIn are the schemes that a route can name.
 var waysIn = append(slices.Clone(tokenSchemes), gate.SchemeSigV4, gate.SchemeMTLS, gate.SchemeBasic, gate.SchemeAPIKey, gate.SchemeAuthorizer, gate.SchemeAnonymous)
@@ -88,7 +88,7 @@ func (c *Config) validateAccess(report func(path, problem string)) {
 
 // whereIs says how the file gets a way in.
 var whereIs = map[string]string{
-	gate.SchemeSigV4: "auth.iam is missing", gate.SchemeJWT: "auth.jwt is missing", gate.SchemeBasic: "auth.basic is missing", gate.SchemeAPIKey: "auth.apikeys is missing",
+	gate.SchemeSigV4: "auth.iam is missing", gate.SchemeJWT: "auth.jwt is missing", gate.SchemeIntrospect: "auth.introspect is missing", gate.SchemeBasic: "auth.basic is missing", gate.SchemeAPIKey: "auth.apikeys is missing",
 	gate.SchemeAuthorizer: "auth.authorizers is missing", gate.SchemeMTLS: "no listener asks clients for certificates (tls.client_auth)",
 }
 
@@ -100,7 +100,7 @@ func (c *Config) schemes() []string {
 	}
 	list := []string{gate.SchemeAnonymous}
 	for name, there := range map[string]bool{
-		gate.SchemeSigV4: c.Auth.IAM != nil, gate.SchemeJWT: len(c.Auth.JWT) > 0, gate.SchemeBasic: c.Auth.Basic != nil, gate.SchemeAPIKey: c.Auth.APIKeys != nil,
+		gate.SchemeSigV4: c.Auth.IAM != nil, gate.SchemeJWT: len(c.Auth.JWT) > 0, gate.SchemeIntrospect: c.Auth.Introspect != nil, gate.SchemeBasic: c.Auth.Basic != nil, gate.SchemeAPIKey: c.Auth.APIKeys != nil,
 		gate.SchemeAuthorizer: len(c.Auth.Authorizers) > 0, gate.SchemeMTLS: asks,
 	} {
 		if there {

@@ -26,7 +26,7 @@ type Route struct {
 	Stages []string `yaml:"stages"`
 
 	// Auth lists the ways in that count on the route, in the order in which they are asked:
-	// sigv4, jwt, mtls, basic, apikey, authorizer and anonymous. The default is all that
+	// sigv4, jwt, introspect, mtls, basic, apikey, authorizer and anonymous. The default is all that
 	// auth names, or with scopes those that take tokens.
 	Auth []string `yaml:"auth"`
 	// Scopes are those of which a token must have one, up to 10; who comes by another way

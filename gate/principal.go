@@ -110,13 +110,16 @@ const (
 	SchemeJWT        = "jwt"
 	SchemeAPIKey     = "apikey"
 	SchemeBasic      = "basic"
+	SchemeIntrospect = "introspect"
 	SchemeMTLS       = "mtls"
 	SchemeAuthorizer = "authorizer"
 	SchemeAnonymous  = "anonymous"
 )
 
 // ByToken says whether the caller has come with a bearer token, which is what has scopes.
-func (p *Principal) ByToken() bool { return p.Scheme == SchemeJWT }
+func (p *Principal) ByToken() bool {
+	return p.Scheme == SchemeJWT || p.Scheme == SchemeIntrospect
+}
 
 // Anonymous is the principal of callers without credentials, where they are
 // allowed.

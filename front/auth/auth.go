@@ -3,7 +3,7 @@
 //
 // New makes a Chain of the schemes that the configuration names, in a fixed order:
 // signed requests (sigv4.go, canonical.go), bearer tokens (jwt.go, jwks.go,
-// graph.go), client certificates (mtls.go), passwords (basic.go, htpasswd.go), API
+// graph.go, introspect.go), client certificates (mtls.go), passwords (basic.go, htpasswd.go), API
 // keys (apikey.go, keys.go) and HTTP authorizers (authorizer.go). People who have signed
 // in to the web console come with a session instead (session.go, session_oidc.go). Each says that a
 // request carries nothing of its kind, that what it carries is bad, which ends the
@@ -174,7 +174,19 @@ func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
 			return err
 		}
 		c.tokens = j
-		c.add(gate.SchemeJWT, j.authenticate, func(*http.Request) error { return refuseToken("") }, j.renew)
+		c.add(gate.SchemeJWT, j.authenticate, func(r *http.Request) error {
+			if _, _, ok := j.find(r); ok { // it is not one of these, and nobody else takes tokens here
+				return refuseToken(tokenMalformed)
+			}
+			return refuseToken("")
+		}, j.renew)
+	}
+	if cfg.Introspect != nil {
+		i, err := newIntrospect(ctx, *cfg.Introspect, c.env)
+		if err != nil {
+			return fmt.Errorf("auth.introspect: %w", err)
+		}
+		c.add(gate.SchemeIntrospect, i.authenticate, func(*http.Request) error { return refuseToken("") }, i.renew)
 	}
 	if c.env.Certificate != nil {
 		c.add(gate.SchemeMTLS, c.certificate, func(*http.Request) error {
@@ -235,7 +247,7 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 	schemes, anonymous := c.counting(r)
 	signedIn := c.sessions != nil && c.sessions.mayCount(r)
 	for _, s := range schemes {
-		if signedIn && s.name != gate.SchemeSigV4 && s.name != gate.SchemeJWT {
+		if signedIn && s.name != gate.SchemeSigV4 && s.name != gate.SchemeJWT && s.name != gate.SchemeIntrospect {
 			break // what is left is a connection's certificate; the session was begun on purpose
 		}
 		who, err := s.authenticate(r)
@@ -306,7 +318,7 @@ func (c *Chain) complete(r *http.Request, s *scheme, who gate.Principal) (gate.P
 			who.Certificate = cert
 		}
 	}
-	return c.passable(r, s, who), nil
+	return c.passable(r, who), nil
 }
 
 // refused counts and logs an outcome that is not good. Nothing of the credentials

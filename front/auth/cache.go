@@ -61,6 +61,16 @@ func (c *cache[K, V]) put(key K, value V, until time.Time) {
 	}
 }
 
+// drop forgets something.
+func (c *cache[K, V]) drop(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.known[key]; ok {
+		c.order.Remove(e)
+		delete(c.known, key)
+	}
+}
+
 // add is put for a key that must not be known yet.
 func (c *cache[K, V]) add(key K, value V, now, until time.Time) bool {
 	if _, ok := c.get(key, now); ok {

@@ -25,6 +25,9 @@ type Config struct {
 	IAM *IAM `yaml:"iam"`
 	// JWT takes bearer tokens, from each of these issuers.
 	JWT []Issuer `yaml:"jwt"`
+	// Introspect takes bearer tokens that klamm cannot read itself, and asks who has made
+	// them. Those that have the form of a JWT are left to jwt, where there is that.
+	Introspect *Introspect `yaml:"introspect"`
 	// Basic takes user names and passwords.
 	Basic *Basic `yaml:"basic"`
 	// APIKeys takes keys: those listed here, and those made with klamm key.
@@ -39,7 +42,7 @@ type Config struct {
 // Configured says whether there is any scheme by which callers can show who they
 // are.
 func (c Config) Configured() bool {
-	return c.IAM != nil || len(c.JWT) > 0 || c.Basic != nil || c.APIKeys != nil || len(c.Authorizers) > 0
+	return c.IAM != nil || len(c.JWT) > 0 || c.Introspect != nil || c.Basic != nil || c.APIKeys != nil || len(c.Authorizers) > 0
 }
 
 // Issues says whether tokens of an issuer are taken.

@@ -77,6 +77,7 @@ type jwt struct {
 	largest int
 	algs    []string
 	graph   *graph // nil: nobody knows the groups that a token leaves out
+	others  bool   // somebody else takes tokens that do not have the form of a JWT
 }
 
 // An issuer is one entry of the configuration.
@@ -118,7 +119,7 @@ func parseSource(text string) (tokenSource, error) {
 }
 
 func newJWT(ctx context.Context, cfg Config, c *Chain) (*jwt, error) {
-	j := &jwt{env: c.env, byName: map[string]*issuer{}}
+	j := &jwt{env: c.env, byName: map[string]*issuer{}, others: cfg.Introspect != nil}
 	for i, one := range cfg.JWT {
 		one = one.WithDefaults()
 		keys, err := newKeySet(ctx, one, c)
@@ -167,7 +168,12 @@ func isEntra(cfg Issuer) bool {
 
 // find returns the token of a request and where it was.
 func (j *jwt) find(r *http.Request) (token string, from string, ok bool) {
-	for _, s := range j.sources {
+	return findToken(j.sources, j.env, r)
+}
+
+// findToken returns the token of a request and where it was, of some places.
+func findToken(sources []tokenSource, env Env, r *http.Request) (token string, from string, ok bool) {
+	for _, s := range sources {
 		switch s.kind {
 		case "header":
 			v := r.Header.Get(s.name)
@@ -181,7 +187,7 @@ func (j *jwt) find(r *http.Request) (token string, from string, ok bool) {
 				return strings.TrimLeft(rest, " "), s.text, true
 			}
 		case "query":
-			if j.env.Streams == nil || !j.env.Streams(r.Pattern) {
+			if env.Streams == nil || !env.Streams(r.Pattern) {
 				continue
 			}
 			if v := r.URL.Query().Get(s.name); v != "" {
@@ -205,14 +211,14 @@ func (j *jwt) renew(r *http.Request) (gate.Principal, error) { return j.check(r,
 // been asked for so long ago; 0 is as long as is configured.
 func (j *jwt) check(r *http.Request, within time.Duration) (gate.Principal, error) {
 	token, from, ok := j.find(r)
-	if !ok {
+	if !ok || j.others && !looksLikeJWT(token) {
 		return gate.Principal{}, front.ErrNotMine
 	}
 	v, err := j.verify(r.Context(), token)
 	if err == nil && !slices.Contains(v.sources, from) {
 		err = tokenError(tokenIssuer)
 	}
-	if err == nil && v.bound != "" && !j.holds(r, v.bound) {
+	if err == nil && v.bound != "" && !j.env.holds(r, v.bound) {
 		err = tokenError(tokenSignature)
 	}
 	var bad tokenError
@@ -225,12 +231,18 @@ func (j *jwt) check(r *http.Request, within time.Duration) (gate.Principal, erro
 	return j.resolve(r.Context(), v.who, within)
 }
 
+// looksLikeJWT says whether a token has the form of a signed JWT: three parts, of which the
+// first is a JSON object in base64.
+func looksLikeJWT(token string) bool {
+	return strings.HasPrefix(token, "ey") && strings.Count(token, ".") == 2
+}
+
 // holds says whether the client certificate of a request is the one with a digest.
-func (j *jwt) holds(r *http.Request, digest string) bool {
-	if j.env.Certificate == nil {
+func (e Env) holds(r *http.Request, digest string) bool {
+	if e.Certificate == nil {
 		return false
 	}
-	_, _, have, ok := j.env.Certificate(r)
+	_, _, have, ok := e.Certificate(r)
 	return ok && base64.RawURLEncoding.EncodeToString(have[:]) == digest
 }
 
@@ -243,6 +255,10 @@ func (j *jwt) resolve(ctx context.Context, who gate.Principal, within time.Durat
 	}
 	var err error
 	who.Groups, err = j.graph.groups(ctx, oid, within)
+	if errors.Is(err, errDirectory) {
+		// What a role or a name allows does not depend on it (gateway-policies.md 1.5).
+		who.GroupsUnknown, who.GroupsFailed, err = true, true, nil
+	}
 	return who, err
 }
 
@@ -255,10 +271,6 @@ func (j *jwt) verify(ctx context.Context, token string) (verified, error) {
 	for _, is := range j.issuers {
 		if v, ok := is.verified.get(digest, now); ok {
 			return v, nil
-	if errors.Is(err, errDirectory) {
-		// What a role or a name allows does not depend on it (gateway-policies.md 1.5).
-		who.GroupsUnknown, who.GroupsFailed, err = true, true, nil
-	}
 		}
 	}
 	t, err := parseToken(token)

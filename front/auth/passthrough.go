@@ -38,8 +38,8 @@ func (b *basic) pass(r *http.Request, name, password string) (gate.Principal, er
 }
 
 // passable gives a caller who came with a bearer token what can be shown to Kafka.
-func (c *Chain) passable(r *http.Request, s *scheme, who gate.Principal) gate.Principal {
-	if s.name != gate.SchemeJWT || c.env.Login == nil {
+func (c *Chain) passable(r *http.Request, who gate.Principal) gate.Principal {
+	if !who.ByToken() || c.env.Login == nil {
 		return who
 	}
 	word, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
