@@ -34,6 +34,7 @@ func (a *App) guard(metrics prometheus.Registerer) (err error) {
 	}
 	a.gate = gate.New(a.cluster, policies...)
 	a.gate.Bound(a.cfg.Sizes.RecordsPerRequest())
+	a.gate.Stamp(a.cfg.Stamping())
 	a.protection = gate.NewProtection(a.cfg.Adaptive, metrics)
 	a.gate.Protect(a.protection)
 	metrics.MustRegister(a.gate.Decisions(), a.gate.Produced())

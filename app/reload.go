@@ -376,6 +376,7 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 	}
 	a.protection.Change(cfg.Adaptive)
 	a.gate.Bound(cfg.Sizes.RecordsPerRequest())
+	a.gate.Stamp(cfg.Stamping())
 	if differs("pipes") {
 		a.defined.definitions.ChangeFile(cfg.Pipes)
 	}

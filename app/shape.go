@@ -47,7 +47,7 @@ func edgeOf(cfg *config.Config, env route.Env) (front.Edge, error) {
 		if r.Type == "webhook" {
 			continue
 		}
-		one := front.OwnRoute{Stages: r.Stages, Access: r.Access()}
+		one := front.OwnRoute{Stages: r.Stages, Access: r.Access(), Identity: r.Identity, Stamp: r.StampPrincipal}
 		var err error
 		if one.Pattern, err = shape.ParsePattern(r.Route); err == nil {
 			rules := r.Rules()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // mostScopes bounds the scopes of a route.
@@ -84,6 +85,31 @@ func (c *Config) validateAccess(report func(path, problem string)) {
 			report(fmt.Sprintf("routes[%d].scopes", i), "tokens have scopes, and none are taken: "+whereIs[gate.SchemeJWT])
 		}
 	}
+}
+
+// validateIdentities reports stages and routes whose calls cannot be made as they say.
+func (c *Config) validateIdentities(report func(path, problem string)) {
+	check := func(at, identity string) {
+		switch {
+		case !slices.Contains([]string{"", kafka.IdentityGateway, kafka.IdentityMapped, kafka.IdentityPassthrough}, identity):
+			report(at, "want gateway, mapped or passthrough")
+		case identity == kafka.IdentityMapped && len(c.Kafka.Mapped) == 0:
+			report(at, "there are no entries in kafka.mapped")
+		}
+	}
+	for i, s := range c.Stages {
+		check(fmt.Sprintf("stages[%d].identity", i), s.Identity)
+	}
+	for i, r := range c.Routes {
+		check(fmt.Sprintf("routes[%d].identity", i), r.Identity)
+	}
+}
+
+// Stamping says which records get the names of callers.
+func (c *Config) Stamping() gate.Stamping {
+	on := func(b *bool) bool { return b != nil && *b }
+	return gate.Stamping{Usual: c.Kafka.StampPrincipal, Somewhere: c.Kafka.StampPrincipal ||
+		slices.ContainsFunc(c.Stages, func(s front.Stage) bool { return on(s.StampPrincipal) }) || slices.ContainsFunc(c.Routes, func(r Route) bool { return on(r.StampPrincipal) })}
 }
 
 // whereIs says how the file gets a way in.

@@ -226,6 +226,7 @@ func (c *Config) Validate(report func(path, problem string)) {
 	c.validateFunctions(report)
 	gate.ValidateLimits(c.Limits, c.UsagePlans, report)
 	c.validateRoutes(report)
+	c.validateIdentities(report)
 	if o := c.Console.OIDC; o != nil && o.Issuer != "" && !c.Auth.Issues(o.Issuer) {
 		report("console.oidc.issuer", "want the issuer of one of auth.jwt: it says who somebody is")
 	}

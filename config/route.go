@@ -35,6 +35,13 @@ type Route struct {
 	// ScopesMatch is any (the default), or all.
 	ScopesMatch string `yaml:"scopes_match"`
 
+	// Identity is as whom calls are made: gateway, mapped or passthrough; the default is
+	// that of the stage, or of kafka.
+	Identity string `yaml:"identity"`
+	// StampPrincipal writes the caller's name into the header klamm-principal of records;
+	// the default is that of the stage, or of kafka.
+	StampPrincipal *bool `yaml:"stamp_principal"`
+
 	// Parameters are what parameters of the path, the query and headers must be.
 	Parameters []shape.Parameter `yaml:"parameters"`
 	// UnknownQuery is allow (the default), or reject, which refuses query parameters
@@ -121,6 +128,9 @@ func (r Route) Own() route.Config {
 func (r Route) Validate(report func(path, problem string)) {
 	if r.Type == "webhook" {
 		r.Webhook().Validate(report)
+		if r.Identity != "" || r.StampPrincipal != nil {
+			report("identity", "webhooks are written as klamm itself, and stamped as kafka and the stage say")
+		}
 		if len(r.Auth)+len(r.Scopes) > 0 || r.ScopesMatch != "" {
 			report("auth", "the sender of a webhook shows who it is by its signature; give the path a route of its own to ask for more")
 		}

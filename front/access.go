@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -79,4 +80,35 @@ func closed(r *http.Request, route *Route) *Route {
 	own := *route
 	own.Public = false
 	return &own
+}
+
+// asPlaced returns a caller as one whose calls are made as the stage and the route of the
+// request say (gateway-policies.md 1.9).
+func asPlaced(r *http.Request, who gate.Principal) gate.Principal {
+	at := stagedOf(r)
+	if at == nil {
+		return who
+	}
+	identity := ""
+	if at.stage != nil {
+		identity = at.Identity
+	}
+	if at.own != nil {
+		identity = cmp.Or(at.own.Identity, identity)
+	}
+	if identity != "" {
+		who = who.As(identity)
+	}
+	return at.stamped(who)
+}
+
+// stamped returns a caller as one whose records are stamped as the stage and the route say.
+func (at *staged) stamped(who gate.Principal) gate.Principal {
+	switch {
+	case at.own != nil && at.own.Stamp != nil:
+		return who.Stamped(*at.own.Stamp)
+	case at.stage != nil && at.StampPrincipal != nil:
+		return who.Stamped(*at.StampPrincipal)
+	}
+	return who
 }

@@ -33,6 +33,10 @@ type OwnRoute struct {
 	Dialect *Dialect
 	// Access is what callers of the route have to show; nil: the same as everywhere.
 	Access *Access
+	// Identity and Stamp are those of Stage, for this route; empty and nil: as the stage
+	// has it.
+	Identity string
+	Stamp    *bool
 	// Rewrite gives requests another path, where a dialect has a route, and says
 	// whether it could. Nil: they are served where they came.
 	Rewrite func(*http.Request) bool
@@ -299,7 +303,11 @@ func mismatchProblem(err error) *Problem {
 // out who that is, as one in the stage of the request whose calls are made for it. The
 // error is that of a limit.
 func OwnCaller(w http.ResponseWriter, r *http.Request, who gate.Principal) (gate.Principal, error) {
-	if at := stagedOf(r); at != nil && at.stage != nil {
+	at := stagedOf(r)
+	if at != nil {
+		who = at.stamped(who)
+	}
+	if at != nil && at.stage != nil {
 		who.Stage, who.TopicPrefix, who.Cluster = at.Name, at.variant.prefix, at.variant.cluster
 	}
 	a := answerOf(w)

@@ -346,7 +346,7 @@ func (s *Server) decide(a *answer, r *http.Request, d *Dialect, route *Route) er
 		}
 	}
 	if err == nil {
-		who, err = s.inStage(r, d, who)
+		who, err = s.inStage(r, d, asPlaced(r, who))
 	}
 	x.reach(stepRoutePolicy, err)
 	who, err = s.enter(a, r, route, who, err)

@@ -39,6 +39,12 @@ type Stage struct {
 	// is klamm's own. It may have variables. klamm calls it as itself: with another
 	// kafka.identity than gateway there can be none.
 	Cluster string `yaml:"cluster"`
+	// Identity is as whom calls are made: gateway, mapped or passthrough; the default is
+	// that of kafka.
+	Identity string `yaml:"identity"`
+	// StampPrincipal writes the caller's name into the header klamm-principal of records;
+	// the default is that of kafka.
+	StampPrincipal *bool `yaml:"stamp_principal"`
 	// Errors is the form of the errors that klamm itself makes: native (the default),
 	// as the API that was called has them, aws, as Amazon API Gateway has them,
 	// confluent, or problem (RFC 9457).
@@ -106,6 +112,9 @@ func (s Stage) Validate(report func(path, problem string)) {
 	}
 	if !slices.Contains([]string{"", unknown404, unknownAWS}, s.UnknownRoute) {
 		report("unknown_route", "want 404 or aws-403")
+	}
+	if s.Cluster != "" && s.Identity != "" && s.Identity != kafka.IdentityGateway {
+		report("identity", "calls to another cluster are klamm's own")
 	}
 	seen := map[string]bool{}
 	for i, g := range s.GatewayResponses {
@@ -214,8 +223,8 @@ func ValidateStages(all []Stage, cfg kafka.Config, report func(path, problem str
 				report(fmt.Sprintf("[%d].cluster", i), fmt.Sprintf("there is no cluster %q in kafka.clusters", clipped(name)))
 			}
 		}
-		if s.Cluster != "" && cfg.Identity != "" && cfg.Identity != kafka.IdentityGateway {
-			report(fmt.Sprintf("[%d].cluster", i), fmt.Sprintf("wants kafka.identity: gateway: with %s all calls would be refused, since klamm goes to further clusters as itself", clipped(cfg.Identity)))
+		if s.Cluster != "" && s.Identity == "" && cfg.Identity != "" && cfg.Identity != kafka.IdentityGateway {
+			report(fmt.Sprintf("[%d].cluster", i), fmt.Sprintf("wants identity: gateway, here or in kafka: with %s all calls would be refused, since klamm goes to further clusters as itself", clipped(cfg.Identity)))
 		}
 		if names[s.Name] && s.Name != "" {
 			report(fmt.Sprintf("[%d].name", i), "another stage has this name")

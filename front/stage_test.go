@@ -399,7 +399,8 @@ func TestStagesNameClustersThatThereAre(t *testing.T) {
 	}{
 		{"none", Stage{Name: "a"}, "passthrough", nil},
 		{"one", Stage{Name: "a", Cluster: "eu"}, "gateway", nil},
-		{"one, but as the caller", Stage{Name: "a", Cluster: "eu"}, "passthrough", []string{"[0].cluster: wants kafka.identity: gateway: with passthrough all calls would be refused, since klamm goes to further clusters as itself"}},
+		{"one, but as the caller", Stage{Name: "a", Cluster: "eu"}, "passthrough", []string{"[0].cluster: wants identity: gateway, here or in kafka: with passthrough all calls would be refused, since klamm goes to further clusters as itself"}},
+		{"one, as klamm where others are the caller", Stage{Name: "a", Cluster: "eu", Identity: "gateway"}, "passthrough", nil},
 		{"by a variable", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}}, "", nil},
 		{"unknown", Stage{Name: "a", Cluster: "asia"}, "", []string{`[0].cluster: there is no cluster "asia" in kafka.clusters`}},
 		{"unknown in a canary", Stage{Name: "a", Cluster: "${stage.c}", Variables: map[string]string{"c": "eu"}, Canary: canary}, "", []string{`[0].cluster: there is no cluster "us" in kafka.clusters`}},

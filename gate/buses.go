@@ -390,6 +390,7 @@ func (g *Gate) putRecords(ctx context.Context, who Principal, records []*kgo.Rec
 		return nil, err
 	}
 	g.produced.count(records...)
+	g.stamp(&who, records)
 	trail := who.trail()
 	trail.mark(records)
 	trail.sent(records[0].Topic, records, time.Now())

@@ -75,6 +75,8 @@ type Gate struct {
 	identities *identities // nil: every call is klamm's own
 	further    map[string]*kafka.Cluster
 
+	stamping atomic.Pointer[Stamping] // nil: no records are stamped
+
 	validation atomic.Pointer[Validation] // nil: records are not looked at
 
 	mostRecords atomic.Int64 // in one call; 0: any number

@@ -85,6 +85,8 @@ type Principal struct {
 
 	caller   *kafka.Caller // what can be shown to Kafka; nil: nothing; see WithCaller
 	identity string        // see As
+	stamped  *bool         // nil: as is usual; see Stamped
+	subjects []string      // of the schemas that records are written with; see Gate.Naming
 	claim    *Claim        // nil: what is written may be written again; see Under
 	request  *Request      // what the call is made for; nil: not known; see Within
 	standing *standing     // nil: who the caller is counts for ever; see Renewable

@@ -47,6 +47,7 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 		r.Topic = topic
 	}
 	g.produced.count(valid...)
+	g.stamp(&who, valid)
 	trail := who.trail()
 	trail.mark(valid)
 	trail.sent(topic, valid, time.Now())
@@ -102,6 +103,7 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 		return err
 	}
 	g.produced.count(record)
+	g.stamp(&who, []*kgo.Record{record})
 	done = admitted.ending(done)
 	if trail := who.trail(); trail != nil {
 		trail.mark([]*kgo.Record{record})
@@ -145,6 +147,7 @@ func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records
 		return err
 	}
 	g.produced.count(records...)
+	g.stamp(&who, records)
 	trail := who.trail()
 	trail.mark(records)
 	trail.sent(topic, records, time.Now())

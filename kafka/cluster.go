@@ -55,6 +55,9 @@ type Config struct {
 	// Mapped are the credentials of identity: mapped. The first entry that names the
 	// caller counts; without one the call is refused.
 	Mapped []Mapped `yaml:"mapped"`
+	// StampPrincipal writes the caller's name into the header klamm-principal of each record;
+	// a stage or route may say otherwise. Callers cannot write that header then.
+	StampPrincipal bool `yaml:"stamp_principal"`
 	// Clusters are further clusters, which targets and stages name.
 	Clusters []Further `yaml:"clusters"`
 
