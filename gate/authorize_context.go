@@ -217,6 +217,11 @@ func (q *question) own(name string) iam.Value {
 		if name == "group" {
 			return text(q.call.Group)
 		}
+	case "schemasubject":
+		if q.call.Resource.Kind == "subject" {
+			return text(q.call.Resource.Name)
+		}
+		return iam.Many(p.subjects)
 	case "recordcount":
 		if q.call.Action == WriteData {
 			return iam.One(strconv.Itoa(len(q.call.Records)))

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -28,6 +29,23 @@ func (g *Gate) Choose(ctx context.Context, who Principal, w schema.Choice) (*sch
 		}
 	}
 	return g.schemas.Choose(ctx, w)
+}
+
+// Naming returns the caller as one who is about to write with these schemas, for policies
+// that ask for their subjects (klamm:SchemaSubject). A choice that cannot be made names
+// none.
+func (g *Gate) Naming(ctx context.Context, who Principal, choices ...schema.Choice) Principal {
+	if !g.Guarded() {
+		return who
+	}
+	who.subjects = nil
+	for _, w := range choices {
+		w.Topic = who.real(w.Topic)
+		if subject, err := g.schemas.SubjectOf(ctx, w); err == nil && subject != "" && !slices.Contains(who.subjects, subject) {
+			who.subjects = append(who.subjects, subject)
+		}
+	}
+	return who
 }
 
 // Decoded returns a record whose registry-framed key and value have become JSON in

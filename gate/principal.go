@@ -110,9 +110,9 @@ type Certificate struct {
 const (
 	SchemeSigV4      = "sigv4"
 	SchemeJWT        = "jwt"
+	SchemeIntrospect = "introspect"
 	SchemeAPIKey     = "apikey"
 	SchemeBasic      = "basic"
-	SchemeIntrospect = "introspect"
 	SchemeMTLS       = "mtls"
 	SchemeAuthorizer = "authorizer"
 	SchemeAnonymous  = "anonymous"

@@ -67,6 +67,47 @@ func (e *InvalidError) Error() string { return e.Err.Error() }
 // Unwrap returns what is wrong with the text.
 func (e *InvalidError) Unwrap() error { return e.Err }
 
+// subject is the subject of a choice, if that does not depend on the name of a record;
+// otherwise it is empty. The error is an *InvalidError.
+func (w Choice) subject() (string, error) {
+	if w.Subject != "" || w.Strategy == RecordName || w.Strategy == TopicRecordName {
+		return w.Subject, nil
+	}
+	subject, err := w.Strategy.Subject(w.Topic, w.Key, "")
+	if err != nil {
+		return "", &InvalidError{err}
+	}
+	return subject, nil
+}
+
+// SubjectOf returns the subject of a choice without registering anything. The errors are
+// those of Choose.
+func (c *Client) SubjectOf(ctx context.Context, w Choice) (string, error) {
+	subject, err := w.subject()
+	if err != nil || subject != "" {
+		return subject, err
+	}
+	var s *Schema
+	switch {
+	case c == nil:
+		return "", ErrNone
+	case w.Text != "":
+		if s, err = Compile(Definition{Format: w.Format, Text: w.Text}, nil); err != nil {
+			return "", &InvalidError{err}
+		}
+	case w.ID != 0:
+		if s, err = c.Schema(ctx, w.ID); err != nil {
+			return "", err
+		}
+	default:
+		return "", ErrNoName
+	}
+	if subject, err = w.Strategy.Subject(w.Topic, w.Key, s.Name); err != nil {
+		return "", &InvalidError{err}
+	}
+	return subject, nil
+}
+
 // Choose finds the schema of a choice, and registers a text under its subject if it
 // is not there yet. An error is an *InvalidError, a *RegistryError, a *BrokenError,
 // ErrNoName or ErrNone.
@@ -74,12 +115,9 @@ func (c *Client) Choose(ctx context.Context, w Choice) (*Schema, Ref, error) {
 	if c == nil || c.registry == nil {
 		return nil, Ref{}, ErrNone
 	}
-	subject, named := w.Subject, w.Strategy == RecordName || w.Strategy == TopicRecordName
-	if subject == "" && !named {
-		var err error
-		if subject, err = w.Strategy.Subject(w.Topic, w.Key, ""); err != nil {
-			return nil, Ref{}, &InvalidError{err}
-		}
+	subject, err := w.subject()
+	if err != nil {
+		return nil, Ref{}, err
 	}
 	switch {
 	case w.Text != "":

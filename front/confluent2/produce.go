@@ -79,7 +79,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 	topic := r.PathValue("topic")
 	var ids schemaIDs
 	if f == formatSchema {
-		if ids, err = a.encode(r.Context(), who, topic, schemaFormat(contentType), &e); err != nil {
+		if who, ids, err = a.encode(r.Context(), who, topic, schemaFormat(contentType), &e); err != nil {
 			return err
 		}
 	}

@@ -51,25 +51,26 @@ var errNoRegistry = refuse(unprocessable, 42206, "Payload error. Schema Registry
 
 // encode replaces the JSON of an envelope's keys and values by what the schemas make
 // of it (rest-apis.md 4.3). Nothing is registered unless every key and value that
-// there is has a schema.
-func (a *api) encode(ctx context.Context, who gate.Principal, topic string, f schema.Format, e *envelope) (ids schemaIDs, err error) {
+// there is has a schema. It returns the caller as one who writes with them.
+func (a *api) encode(ctx context.Context, who gate.Principal, topic string, f schema.Format, e *envelope) (_ gate.Principal, ids schemaIDs, err error) {
 	if a.gate.Schemas() == nil && e.schemas != 0 {
-		return ids, errNoRegistry
+		return who, ids, errNoRegistry
 	}
 	given := [2]bool{e.schemas&(1|4) != 0, e.schemas&(2|8) != 0}
 	if e.schemas&(1|4) == 1|4 || e.schemas&(2|8) == 2|8 {
-		return ids, refuseShape(badRequest, "Unsupported argument: give a schema or the id of one, not both")
+		return who, ids, refuseShape(badRequest, "Unsupported argument: give a schema or the id of one, not both")
 	}
 	for i := range e.records {
 		if !given[0] && e.records[i].Key != nil {
-			return ids, refuse(unprocessable, 42201, "Request includes keys but does not include key schema")
+			return who, ids, refuse(unprocessable, 42201, "Request includes keys but does not include key schema")
 		}
 	}
 	for i := range e.records {
 		if !given[1] && e.records[i].Value != nil {
-			return ids, refuse(unprocessable, 42202, "Request includes values but does not include value schema")
+			return who, ids, refuse(unprocessable, 42202, "Request includes values but does not include value schema")
 		}
 	}
+	var choices [2]schema.Choice
 	for side := range given {
 		if !given[side] {
 			continue
@@ -79,12 +80,19 @@ func (a *api) encode(ctx context.Context, who gate.Principal, topic string, f sc
 			if e.schemas&(4<<side) != 0 {
 				w.ID = -1 // no registry gives the id 0
 			} else {
-				return ids, refuse(unprocessable, 42205, "Invalid schema: it is empty")
+				return who, ids, refuse(unprocessable, 42205, "Invalid schema: it is empty")
 			}
 		}
-		s, _, err := a.gate.Choose(ctx, who, w)
+		choices[side] = w
+	}
+	who = a.gate.Naming(ctx, who, chosen(choices, given)...)
+	for side := range given {
+		if !given[side] {
+			continue
+		}
+		s, _, err := a.gate.Choose(ctx, who, choices[side])
 		if err != nil {
-			return ids, schemaRefusal(err)
+			return who, ids, schemaRefusal(err)
 		}
 		ids[side] = s.ID
 		for i := range e.records {
@@ -93,11 +101,21 @@ func (a *api) encode(ctx context.Context, who gate.Principal, topic string, f sc
 				part = &e.records[i].Key
 			}
 			if *part, err = encoded(s, *part); err != nil {
-				return ids, a.misfit(err, side, i)
+				return who, ids, a.misfit(err, side, i)
 			}
 		}
 	}
-	return ids, nil
+	return who, ids, nil
+}
+
+// chosen are the choices that there are.
+func chosen(all [2]schema.Choice, given [2]bool) (list []schema.Choice) {
+	for side, ok := range given {
+		if ok {
+			list = append(list, all[side])
+		}
+	}
+	return list
 }
 
 // encoded returns what a schema makes of a JSON text; nil is null.

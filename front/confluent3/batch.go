@@ -40,15 +40,16 @@ func (a *api) produceBatch(c *call) error {
 	}
 	var sent sync.WaitGroup
 	for _, e := range entries {
+		who := c.who
 		if e.wrong == nil {
-			e.wrong = a.encode(c, &e.parsed)
+			who, e.wrong = a.encode(c, &e.parsed)
 		}
 		if e.wrong != nil {
 			continue
 		}
 		e.record.Topic = c.r.PathValue("topic")
 		sent.Add(1)
-		err := a.gate.Send(c.r.Context(), c.who, &e.record, func(err error) {
+		err := a.gate.Send(c.r.Context(), who, &e.record, func(err error) {
 			e.err = err
 			sent.Done()
 		})

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/scan"
 	"github.com/klamm-gateway/klamm/schema"
 )
@@ -48,23 +49,30 @@ func (s *schemaSide) append(dst []byte) []byte {
 }
 
 // encode writes what stands for a schema to write (rest-apis.md 5.8). JSON's null is
-// written like any other value.
-func (a *api) encode(c *call, r *parsed) *refusal {
+// written like any other value. It returns the caller as one who writes with that.
+func (a *api) encode(c *call, r *parsed) (gate.Principal, *refusal) {
 	if r.schemas == nil {
-		return nil
+		return c.who, nil
 	}
 	if a.gate.Schemas() == nil {
-		return payload("No schema registry is configured, so data can only have the types BINARY, JSON and STRING.")
+		return c.who, payload("No schema registry is configured, so data can only have the types BINARY, JSON and STRING.")
 	}
+	var choices []schema.Choice
+	for side := range r.schemas {
+		if s := &r.schemas[side]; s.wanted {
+			s.choice.Topic, s.choice.Key = c.r.PathValue("topic"), side == keySide
+			choices = append(choices, s.choice)
+		}
+	}
+	who := a.gate.Naming(c.r.Context(), c.who, choices...)
 	for side := range r.schemas {
 		s := &r.schemas[side]
 		if !s.wanted {
 			continue
 		}
-		s.choice.Topic, s.choice.Key = c.r.PathValue("topic"), side == keySide
-		found, ref, err := a.gate.Choose(c.r.Context(), c.who, s.choice)
+		found, ref, err := a.gate.Choose(c.r.Context(), who, s.choice)
 		if err != nil {
-			return schemaRefusal(err)
+			return who, schemaRefusal(err)
 		}
 		part, f := &r.record.Value, &r.value
 		if side == keySide {
@@ -76,11 +84,11 @@ func (a *api) encode(c *call, r *parsed) *refusal {
 		}
 		encoded, err := found.Encode(text)
 		if err != nil {
-			return badRequest("%v", err)
+			return who, badRequest("%v", err)
 		}
 		*part, *f, s.ref = encoded, formatsOf[found.Format], ref
 	}
-	return nil
+	return who, nil
 }
 
 // schemaRefusal is the outcome of a record whose schema cannot be had.

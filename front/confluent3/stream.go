@@ -348,12 +348,13 @@ func (s *stream) send(n *slot) {
 		return
 	}
 	n.record.Topic = s.topic
-	if e := s.api.encode(s.call, &n.parsed); e != nil {
-		n.wrong = e
+	who, wrong := s.api.encode(s.call, &n.parsed)
+	if wrong != nil {
+		n.wrong = wrong
 		n.finish()
 		return
 	}
-	if err := s.api.gate.Send(s.call.r.Context(), s.call.who, &n.record, n.settle); err != nil {
+	if err := s.api.gate.Send(s.call.r.Context(), who, &n.record, n.settle); err != nil {
 		n.settle(err)
 	}
 }
