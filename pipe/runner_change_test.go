@@ -159,6 +159,8 @@ func TestPipesComeChangeAndGo(t *testing.T) {
 	}
 	again := marking(def, "six", 6)
 	r.Set(again)
+	// Until the one that was removed has stopped, it takes what comes.
+	eventually(t, "a pipe of the same name runs", func() bool { l, err := r.Local(def.Name); return err == nil && l.Version == 6 && l.Running })
 	fill(t, c, name, 10, 10, []byte(`{"n":1}`))
 	eventually(t, "a pipe of the same name goes on where that was", func() bool { return m.of("six") == 10 })
 }
