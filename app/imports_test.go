@@ -34,7 +34,7 @@ var rooms = map[string][]string{
 	"deploy/soak":       {"kafka"},
 	"event":             {"scan"},
 	"front":             {"accesslog", "trace", "gate", "kafka", "scan", "shape"},
-	"front/auth":        {"front", "gate", "iam", "kafka", "secret", "table"},
+	"front/auth":        {"certificate", "front", "gate", "iam", "kafka", "secret", "table"},
 	"front/aws":         {"catalog", "event", "front", "function", "gate", "pipe", "rule", "scan", "schedule", "schema", "target", "target/bus", "target/log", "target/webhook", "transform"},
 	"front/klamm":       {"catalog", "cloudevent", "console", "event", "front", "front/auth", "gate", "history", "kafka", "peer", "pipe", "rule", "scan", "transform"},
 	"front/light":       {"cloudevent", "event", "front", "gate", "kafka", "rule", "scan", "schema"},

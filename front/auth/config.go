@@ -629,8 +629,20 @@ type Graph struct {
 	Tenant string `yaml:"tenant"`
 	// ClientID is the id of klamm's own application there.
 	ClientID string `yaml:"client_id"`
-	// ClientSecret is its secret.
+	// ClientSecret is its secret. It, Certificate and TokenFile are three ways to show
+	// that klamm is this application; one of them is wanted.
 	ClientSecret secret.Ref `yaml:"client_secret"`
+	// Certificate is a PEM file with a certificate of the application, which has an RSA
+	// key. The file is read again for each login, about once an hour.
+	Certificate string `yaml:"certificate"`
+	// Key is its private key, PEM; the default is the one in the file of the certificate.
+	Key secret.Ref `yaml:"key"`
+	// KeyPassword opens the private key.
+	KeyPassword secret.Ref `yaml:"key_password"`
+	// TokenFile is a file with a token of an identity provider that the application
+	// trusts (workload identity federation), which the platform keeps fresh: on AKS, what
+	// AZURE_FEDERATED_TOKEN_FILE says. It is read again for each login.
+	TokenFile string `yaml:"token_file"`
 	// Cache is how long membership is remembered, up to 5m, which is the default.
 	Cache time.Duration `yaml:"cache"`
 	// NegativeCache is Cache for callers who are in none of the groups; the
@@ -670,13 +682,30 @@ func (g *Graph) Validate(report func(path, problem string)) {
 	if g.ClientID == "" {
 		report("client_id", "want the id of klamm's application")
 	}
-	if g.ClientSecret.IsZero() {
-		report("client_secret", "want {env: NAME}, {file: PATH} or {value: TEXT}")
-	}
+	g.validateProof(report)
 	if d.Cache < 0 || d.Cache > 5*time.Minute {
 		report("cache", "want a time up to 5m")
 	}
 	if d.NegativeCache < 0 || d.NegativeCache > d.Cache {
 		report("negative_cache", "want a time up to that of cache")
+	}
+}
+
+// validateProof reports what is wrong with how klamm shows who it is.
+func (g *Graph) validateProof(report func(path, problem string)) {
+	ways := 0
+	for _, one := range []bool{!g.ClientSecret.IsZero(), g.Certificate != "", g.TokenFile != ""} {
+		if one {
+			ways++
+		}
+	}
+	if ways != 1 {
+		report("client_secret", "want one of client_secret ({env: NAME}, {file: PATH} or {value: TEXT}), certificate (a PEM file) and token_file")
+	}
+	if g.Certificate == "" && !g.Key.IsZero() {
+		report("key", "there is no certificate that it belongs to")
+	}
+	if g.Certificate == "" && !g.KeyPassword.IsZero() {
+		report("key_password", "there is no certificate whose key it could open")
 	}
 }

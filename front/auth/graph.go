@@ -49,7 +49,7 @@ var objectID = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
 // in (gateway-policies.md 1.5).
 type graph struct {
 	cfg    Graph
-	secret string
+	prove  proof
 	env    Env
 	http   *http.Client
 	known  *cache[string, membership]
@@ -71,11 +71,12 @@ type membership struct {
 }
 
 func newGraph(ctx context.Context, cfg Graph, env Env) (*graph, error) {
-	secret, err := env.Secret(ctx, cfg.ClientSecret)
+	cfg = cfg.WithDefaults()
+	prove, err := newProof(ctx, cfg, env)
 	if err != nil {
-		return nil, fmt.Errorf("client_secret: %w", err)
+		return nil, err
 	}
-	g := &graph{cfg: cfg.WithDefaults(), secret: secret, env: env, http: &http.Client{Timeout: graphTime, CheckRedirect: func(*http.Request, []*http.Request) error {
+	g := &graph{cfg: cfg, prove: prove, env: env, http: &http.Client{Timeout: graphTime, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}, known: newCache[string, membership](graphCallers), failed: newCache[string, struct{}](graphCallers), stale: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klamm_auth_graph_stale_total", Help: "Calls decided by what Microsoft Graph said earlier, because it does not answer.",
@@ -205,47 +206,6 @@ func (g *graph) check(ctx context.Context, oid string, groups []string) ([]strin
 		}
 		// Graph answers about groups that it was asked about, and about no others.
 		return slices.DeleteFunc(answer.Value, func(id string) bool { return !slices.Contains(groups, id) }), nil
-	}
-}
-
-// login returns klamm's own token for Graph.
-func (g *graph) login(ctx context.Context) (string, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := g.env.now()
-	if now.UnixNano() < g.pause.Load() {
-		return "", errors.New("it has asked to be left alone for a moment")
-	}
-	if now.Before(g.until) {
-		return g.token, nil
-	}
-	scope := strings.TrimSuffix(g.cfg.URL, "/") + "/.default"
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {g.cfg.ClientID}, "client_secret": {g.secret}, "scope": {scope}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(g.cfg.Login, "/")+"/"+url.PathEscape(g.cfg.Tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		return "", err
-	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	var answer struct {
-		Token   string  `json:"access_token"`
-		Expires float64 `json:"expires_in"`
-	}
-	if _, err := g.send(r, &answer); err != nil {
-		return "", fmt.Errorf("log in: %w", err)
-	}
-	if answer.Token == "" {
-		return "", errors.New("log in: there is no token in the answer")
-	}
-	life := time.Duration(min(max(answer.Expires, 0), 86400)) * time.Second
-	g.token, g.until = answer.Token, now.Add(life*8/10)
-	return g.token, nil
-}
-
-func (g *graph) forget(token string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.token == token {
-		g.until = time.Time{}
 	}
 }
 
