@@ -90,6 +90,7 @@ type App struct {
 	limits       *gate.Limits           // nil: there are none
 	protection   *gate.Protection       // of the cluster
 	peers        *peer.Peers
+	connections  *light.Connections
 	server       *front.Server
 	runner       *pipe.Runner
 	defined      defined
@@ -193,6 +194,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	}
 	a.peers = peer.New(peer.Config{Cluster: a.cluster, Listen: a.listener.Addr(), Advertise: cfg.Advertise, TLS: cfg.TLS != nil, Log: a.log})
 	a.identify()
+	a.connections = light.NewConnections(a.peers)
 	a.gate.ShareConsumers(a.peers, a.log)
 	a.claims = gate.NewClaims(a.cluster, cfg.Idempotency, registry, a.log)
 	if err = a.define(ctx, registry, egress, egress.Transport()); err != nil {
@@ -230,7 +232,7 @@ func (a *App) dialects(g generation) []front.Dialect {
 		confluent2.Dialect(a.gate, v2),
 		confluent3.Dialect(a.gate, v3),
 		azure1.Dialect(a.gate, g.cfg.Rest.V1),
-		light.Dialect(a.gate),
+		light.Dialect(a.gate, a.connections),
 		klamm.Dialect(klamm.Config{
 			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, History: a.history(), Policies: a.policies, Buses: a.defined.buses,
 			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain, Started: a.started, Peers: a.peers,

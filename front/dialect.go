@@ -38,6 +38,8 @@ type Route struct {
 	// Streams says that the answer has no end of its own: it ends when the
 	// caller's credentials do, and they may come in the query.
 	Streams bool
+	// Action is what calling the route is in policies; "" is gate.Invoke.
+	Action gate.Action
 	// Repeat says what an Idempotency-Key means here.
 	Repeat Repeat
 	// Metadata says what the operation has to do with answers that are kept.

@@ -24,7 +24,7 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route *Route, who
 		return who, err
 	}
 	q := RequestOf(r)
-	q.ID, q.Pattern, q.Trail = idOf(w, r), route.Pattern, trailOf(w)
+	q.ID, q.Pattern, q.Action, q.Trail = idOf(w, r), route.Pattern, route.Action, trailOf(w)
 	if err != nil {
 		var refused *Refusal
 		if gate.Classify(err) == gate.Unauthenticated || errors.As(err, &refused) {

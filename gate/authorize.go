@@ -19,6 +19,11 @@ import (
 // Invoke is the action of calling a route at all (gateway-policies.md 2.2).
 const Invoke Action = "execute-api:Invoke"
 
+// ManageConnections is the action of calling a route that writes to the WebSocket of
+// somebody else, tells of it or ends it (gateway-policies.md 6.3). Nobody may unless a
+// policy says so.
+const ManageConnections Action = "execute-api:ManageConnections"
+
 // actions that only the strict mode asks for.
 const writeIdempotently Action = "kafka-cluster:WriteDataIdempotently"
 
@@ -41,7 +46,7 @@ const DeleteGroup Action = "kafka-cluster:DeleteGroup"
 
 // parsed are the actions that operations ask for, as package iam knows them.
 var parsed = parseActions(
-	Invoke, Connect, WriteData, ReadData, DescribeTopic, DescribeConfigs, DescribeCluster, AlterTopic, AlterConfigs, AlterCluster,
+	Invoke, ManageConnections, Connect, WriteData, ReadData, DescribeTopic, DescribeConfigs, DescribeCluster, AlterTopic, AlterConfigs, AlterCluster,
 	DescribeClusterConfigs, AlterClusterConfigs, DescribeGroup, AlterGroup, DeleteGroup, CreateTopic, DeleteTopic, AdminRead, AdminWrite, writeIdempotently,
 )
 
@@ -262,8 +267,13 @@ func (a *Authority) prepare(ctx context.Context, q *question, l *law, c *Call) e
 // judge decides everything that a call needs, and returns what is denied first.
 func (a *Authority) judge(q *question) *Denial {
 	c := q.call
-	if c.Action == Invoke {
+	switch c.Action {
+	case Invoke:
 		return q.invoke()
+	case ManageConnections:
+		if !q.required() {
+			return q.outside(c.Action)
+		}
 	}
 	if strings.HasPrefix(string(c.Action), "kafka-cluster:") {
 		if d := q.require(Connect, Resource{Kind: "cluster"}); d != nil {
@@ -303,10 +313,7 @@ func (q *question) strict() *Denial {
 // except to callers that brought a policy.
 func (q *question) invoke() *Denial {
 	if !q.required() {
-		q.about(q.call.Resource)
-		d := q.denial(Invoke, outsider)
-		d.text += ": the caller is in none of the groups that may call"
-		return d
+		return q.outside(Invoke)
 	}
 	q.request.Named = q.mustBeNamed()
 	d := q.decideBy(q.law.set, Invoke, q.call.Resource)
@@ -319,6 +326,14 @@ func (q *question) invoke() *Denial {
 		return nil
 	}
 	return q.denial(Invoke, d)
+}
+
+// outside denies the route to a caller who is in none of the groups that may call.
+func (q *question) outside(action Action) *Denial {
+	q.about(q.call.Resource)
+	d := q.denial(action, outsider)
+	d.text += ": the caller is in none of the groups that may call"
+	return d
 }
 
 // outsider is the decision on callers that are in none of the groups that everybody has

@@ -180,7 +180,7 @@ func (q *question) explain(action iam.Action, r Resource) Explanation {
 	switch {
 	case internal && !q.decideBy(q.law.internal, WriteData, r).Allowed():
 		d = iam.Decision{Effect: iam.ExplicitDeny, Policy: builtIn, Kind: iam.Identities, Statement: 1, Sid: "InternalTopics"}
-	case Action(action.String()) == Invoke && !q.required():
+	case (Action(action.String()) == Invoke || Action(action.String()) == ManageConnections) && !q.required():
 		d = outsider
 	case Action(action.String()) != Invoke || d.Effect != iam.ImplicitDeny:
 	case q.law.open:

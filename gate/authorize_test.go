@@ -240,6 +240,37 @@ func TestReplacingActsOnTheNextCall(t *testing.T) {
 	}
 }
 
+// TestConnectionsAreManagedByGrantAlone: where calling any route is open, managing
+// connections is not, and what grants it need not grant calling routes.
+func TestConnectionsAreManagedByGrantAlone(t *testing.T) {
+	statement := func(action string) Law {
+		return Law{Policies: []PolicyConfig{{Name: "p", Kind: "identity", Attach: []string{"User:a"}, Document: []byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"` + action + `","Resource":"execute-api:/$default/POST/@connections/*"}}`)}}}
+	}
+	inGroup := statement("execute-api:ManageConnections")
+	inGroup.Settings = Authorize{RequireGroupsAny: []string{"G"}}
+	for _, c := range []struct {
+		name string
+		law  Law
+		in   Principal
+		want string
+	}{
+		{"no policies", Law{}, Principal{Name: "User:a"}, refused},
+		{"granted", statement("execute-api:ManageConnections"), Principal{Name: "User:a"}, passes},
+		{"somebody else", statement("execute-api:ManageConnections"), Principal{Name: "User:b"}, refused},
+		{"may call routes", statement("execute-api:Invoke"), Principal{Name: "User:a"}, refused},
+		{"granted, but in no group", inGroup, Principal{Name: "User:a"}, refused},
+		{"granted, in the group", inGroup, Principal{Name: "User:a", Groups: []string{"G"}}, passes},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAuthority(t, c.law)
+			call := &Call{Principal: c.in, Action: ManageConnections, Resource: Resource{Kind: "route", Name: "POST/@connections/0.X"}}
+			if got := outcomeOf(a.Check(context.Background(), call)); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 func TestMembersOfAGroupAlone(t *testing.T) {
 	a := newAuthority(t, Law{Settings: Authorize{RequireGroupsAny: []string{"G"}}})
 	for _, c := range []struct {

@@ -18,6 +18,8 @@ type Request struct {
 	// Method and Path name the route that was called. The path is decoded, and has no
 	// slash at its end. Pattern is the route's, as klamm knows it.
 	Method, Path, Pattern string
+	// Action is what calling the route is; empty: Invoke.
+	Action Action
 	// Stage is the stage that the path was in; empty: DefaultStage.
 	Stage string
 	// Header and Query are what the client sent; the keys of Header are canonical.
@@ -53,7 +55,7 @@ func (g *Gate) Guarded() bool {
 // Enter, unless its route is for everybody.
 func (g *Gate) Enter(ctx context.Context, who Principal, r *Request) (Principal, error) {
 	who = who.Within(r)
-	return who, g.check(ctx, &Call{Principal: who, Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}})
+	return who, g.check(ctx, &Call{Principal: who, Action: cmp.Or(r.Action, Invoke), Resource: Resource{Kind: "route", Name: r.Method + r.Path}})
 }
 
 // SignedIn notes in the audit log that somebody has signed in to the web console.

@@ -33,6 +33,23 @@ type Call struct {
 	signature string
 }
 
+// withheld are the header fields of a request that are not passed on: credentials,
+// and what concerns the client's connection or was dealt with.
+var withheld = []string{
+	"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Amz-Security-Token", "Idempotency-Key",
+	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Content-Length", "Proxy-Connection",
+}
+
+// Header returns the header fields of a request that may be passed on. Policies of the
+// other process may ask for any of them.
+func Header(r *http.Request) http.Header {
+	header := r.Header.Clone()
+	for _, name := range withheld {
+		delete(header, name)
+	}
+	return header
+}
+
 // Forward makes a call and passes the answer on as it arrives, in constant memory.
 // It returns ErrAgain while nothing was passed on and somebody has to find out where
 // to go; any other error cuts an answer that has begun.

@@ -92,26 +92,14 @@ func (k consumerAPI) makeElsewhere(w http.ResponseWriter, r *http.Request, who g
 	return err
 }
 
-// withheld are the header fields of a request that are not passed on: credentials,
-// and what concerns the client's connection or was dealt with. Policies may ask for
-// all others.
-var withheld = []string{
-	"Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Amz-Security-Token", "Idempotency-Key",
-	"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect", "Content-Length", "Proxy-Connection",
-}
-
 // forward has another process answer a call.
 func (k consumerAPI) forward(w http.ResponseWriter, r *http.Request, who gate.Principal, process string, body []byte) error {
 	caller, err := json.Marshal(who)
 	if err != nil {
 		return err
 	}
-	header := r.Header.Clone()
-	for _, name := range withheld {
-		delete(header, name)
-	}
 	return k.api.cfg.Peers.Forward(r.Context(), w, peer.Call{
-		To: process, Method: r.Method, URI: r.URL.RequestURI(), Host: r.Host, Header: header, Body: body, Caller: caller,
+		To: process, Method: r.Method, URI: r.URL.RequestURI(), Host: r.Host, Header: peer.Header(r), Body: body, Caller: caller,
 	})
 }
 

@@ -260,7 +260,7 @@ func TestKlammsOwnPathsAreReserved(t *testing.T) {
 	defer cluster.Close()
 	g := gate.New(cluster)
 	for _, d := range []front.Dialect{
-		confluent2.Dialect(g, confluent2.Config{}), confluent3.Dialect(g, confluent3.Config{}), azure1.Dialect(g, azure1.Config{}), light.Dialect(g),
+		confluent2.Dialect(g, confluent2.Config{}), confluent3.Dialect(g, confluent3.Config{}), azure1.Dialect(g, azure1.Config{}), light.Dialect(g, light.NewConnections(nil)),
 	} {
 		for _, route := range d.Routes {
 			_, path, _ := strings.Cut(route.Pattern, " ")

@@ -30,7 +30,7 @@ func TestStreamsShowDecodedValues(t *testing.T) {
 	s := startServerWith(t, func(c *front.Config, cluster *kafka.Cluster) {
 		g := gate.New(cluster)
 		g.UseSchemas(schema.NewClient(r, nil, false))
-		c.Dialects = []front.Dialect{dialect(g, usual)}
+		c.Dialects = []front.Dialect{dialect(g, NewConnections(nil), usual)}
 	}, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	s.write(t, topic, &kgo.Record{Value: []byte("\x00\x00\x00\x00\x07\x02\x0a")}, &kgo.Record{Value: []byte("\x00\x00\x00\x00\x07\x02\x0c")}, &kgo.Record{Value: []byte("\x00\x00\x00\x00\x09\xff")})

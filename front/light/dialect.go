@@ -5,7 +5,8 @@
 // Beside plain produce it pushes: records go out as Server-Sent Events and over
 // WebSockets as soon as they are there. Both take them from a source, which is
 // either a subscription that shares what it reads with all others, or a member of
-// a consumer group; a filter says which of them a client wants.
+// a consumer group; a filter says which of them a client wants. Others may write to an
+// open WebSocket, by its id (connections.go).
 package light
 
 import (
@@ -21,19 +22,22 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 )
 
-// Dialect returns the API of light clients.
-func Dialect(g *gate.Gate) front.Dialect { return dialect(g, usual) }
+// Dialect returns the API of light clients, whose WebSockets are among the connections.
+func Dialect(g *gate.Gate, c *Connections) front.Dialect { return dialect(g, c, usual) }
 
-func dialect(g *gate.Gate, t times) front.Dialect {
-	a := &api{gate: g, streams: gate.NewStreams(g), times: t}
+func dialect(g *gate.Gate, c *Connections, t times) front.Dialect {
+	a := &api{gate: g, streams: gate.NewStreams(g), connections: c, times: t}
 	return front.Dialect{
 		Name:     "light",
-		Prefixes: []string{"/p", "/stream", "/ws"},
+		Prefixes: []string{"/p", "/stream", "/ws", "/@connections"},
 		Routes: []front.Route{
 			{Name: "produce", Pattern: "POST /p/{topic}", Serve: a.produce, Repeat: front.RepeatOnce},
 			{Name: "stream", Pattern: "GET /stream/{topic}", Serve: a.stream, Streams: true},
 			{Name: "ws", Pattern: "GET /ws", Serve: a.ws, Streams: true},
 			{Name: "ws.topic", Pattern: "GET /ws/{topic}", Serve: a.ws, Streams: true},
+			{Name: "connections.post", Pattern: "POST /@connections/{connection}", Serve: a.postConnection, Action: gate.ManageConnections},
+			{Name: "connections.get", Pattern: "GET /@connections/{connection}", Serve: a.getConnection, Action: gate.ManageConnections},
+			{Name: "connections.delete", Pattern: "DELETE /@connections/{connection}", Serve: a.deleteConnection, Action: gate.ManageConnections},
 		},
 		WriteError: writeError,
 	}
@@ -43,6 +47,8 @@ type api struct {
 	gate    *gate.Gate
 	streams *gate.Streams
 	times   times
+
+	connections *Connections
 }
 
 // times are what streams and WebSockets go by.

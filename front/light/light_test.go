@@ -17,7 +17,7 @@ import (
 
 // dialects has v2 too, to read what was written.
 func dialects(g *gate.Gate) []front.Dialect {
-	return []front.Dialect{confluent2.Dialect(g, confluent2.Config{}), Dialect(g)}
+	return []front.Dialect{confluent2.Dialect(g, confluent2.Config{}), Dialect(g, NewConnections(nil))}
 }
 
 func TestTranscripts(t *testing.T) {

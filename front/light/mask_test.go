@@ -23,7 +23,7 @@ func TestStreamsKeepMaskedValuesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.Validate(v)
-		c.Dialects = []front.Dialect{dialect(g, usual)}
+		c.Dialects = []front.Dialect{dialect(g, NewConnections(nil), usual)}
 	}, brokertest.Brokers(t), usual)
 	topic := s.topic(t, 1)
 	s.write(t, topic, &kgo.Record{Key: []byte("k"), Value: []byte(`{"secret":1}`)}, &kgo.Record{Key: []byte("k")})

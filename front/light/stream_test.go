@@ -52,7 +52,7 @@ func startServerWith(t *testing.T, change func(*front.Config, *kafka.Cluster), b
 	}
 	t.Cleanup(cluster.Close)
 	cfg := front.Config{
-		Dialects: []front.Dialect{dialect(gate.New(cluster, policies...), times)}, Anonymous: true, Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log,
+		Dialects: []front.Dialect{dialect(gate.New(cluster, policies...), NewConnections(nil), times)}, Anonymous: true, Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log,
 	}
 	change(&cfg, cluster)
 	server := front.New(cfg)

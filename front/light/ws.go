@@ -73,7 +73,9 @@ func (a *api) ws(w http.ResponseWriter, r *http.Request, who gate.Principal) err
 			return err
 		}
 	}
-	p := &peer{api: a, who: who, topic: topic, raw: raw, stopping: front.Stopping(w), wake: make(chan struct{}, 1), credit: newCredit(initialCredit), sources: map[string]*subscription{}}
+	p := &client{api: a, who: who, topic: topic, raw: raw, stopping: front.Stopping(w), wake: make(chan struct{}, 1), credit: newCredit(initialCredit), sources: map[string]*subscription{}}
+	p.id, p.userAgent = a.connections.newID(), strings.Clone(r.UserAgent())
+	w.Header()[connectionHeader] = []string{p.id}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{jsonProtocol, rawProtocol},
 		InsecureSkipVerify: true, // the origin was looked at
@@ -139,11 +141,12 @@ func sameOrigin(w http.ResponseWriter, r *http.Request) bool {
 	return len(origins) == 1 && err == nil && (u.Host != "" && strings.EqualFold(u.Host, r.Host) || front.AllowsOrigin(w, origins[0]))
 }
 
-// A peer is the client of one WebSocket. Goroutines: the handler's own reads what
+// A client is that of one WebSocket. Goroutines: the handler's own reads what
 // it sends; one writes replies; one watches the time; and one for each
 // subscription sends records. serve waits for all of them.
-type peer struct {
+type client struct {
 	api      *api
+	id       string // of the connection: see Connections
 	who      gate.Principal
 	topic    string // "": any
 	raw      bool
@@ -155,6 +158,10 @@ type peer struct {
 	active   atomic.Int64 // when a message came or went last
 	closing  sync.Once
 
+	userAgent string
+	began     time.Time
+	written   atomic.Int32 // messages of others that are being written
+
 	mu       sync.Mutex // guards what follows
 	replies  [][]byte
 	writing  bool // a reply that is not in replies any more
@@ -165,14 +172,19 @@ type peer struct {
 	sources map[string]*subscription
 }
 
-func (p *peer) heard() { p.listened.Store(time.Now().UnixNano()) }
-func (p *peer) moved() { p.active.Store(time.Now().UnixNano()) }
+func (p *client) heard() { p.listened.Store(time.Now().UnixNano()) }
+func (p *client) moved() { p.active.Store(time.Now().UnixNano()) }
 
 // serve talks to the client until one of both ends it.
-func (p *peer) serve(ctx context.Context, wanted start, subscribe bool) {
+func (p *client) serve(ctx context.Context, wanted start, subscribe bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var writers sync.WaitGroup
+	p.began = time.Now()
+	p.heard()
+	p.moved()
+	p.api.connections.add(p, ctx)
 	defer func() {
+		p.api.connections.remove(p.id)
 		cancel()
 		for _, s := range p.sources {
 			s.close()
@@ -180,8 +192,6 @@ func (p *peer) serve(ctx context.Context, wanted start, subscribe bool) {
 		writers.Wait()
 		_ = p.conn.CloseNow()
 	}()
-	p.heard()
-	p.moved()
 	writers.Go(func() { p.reply(ctx) })
 	writers.Go(func() { p.watch(ctx) })
 	if subscribe {
@@ -222,7 +232,7 @@ func (p *peer) serve(ctx context.Context, wanted start, subscribe bool) {
 
 // close closes the connection with a reason, the first time it is called. It
 // waits a few seconds for the client to agree.
-func (p *peer) close(code websocket.StatusCode, reason string) {
+func (p *client) close(code websocket.StatusCode, reason string) {
 	p.closing.Do(func() {
 		if len(reason) > 120 { // a frame has room for 123 bytes
 			reason = strings.ToValidUTF8(reason[:120], "")
@@ -232,7 +242,7 @@ func (p *peer) close(code websocket.StatusCode, reason string) {
 }
 
 // refuse closes the connection for an error.
-func (p *peer) refuse(err error) {
+func (p *client) refuse(err error) {
 	code := websocket.StatusInternalError
 	switch gate.Classify(err) {
 	case gate.Denied:
@@ -252,7 +262,7 @@ func (p *peer) refuse(err error) {
 
 // answer queues a reply. It may be called from any goroutine and does not block:
 // acknowledgements are bounded by what may be in flight, and the others by room.
-func (p *peer) answer(message []byte) {
+func (p *client) answer(message []byte) {
 	p.mu.Lock()
 	p.replies = append(p.replies, message)
 	p.mu.Unlock()
@@ -263,7 +273,7 @@ func (p *peer) answer(message []byte) {
 }
 
 // room waits until there is room for replies.
-func (p *peer) room(ctx context.Context) bool {
+func (p *client) room(ctx context.Context) bool {
 	for {
 		p.mu.Lock()
 		full := len(p.replies) >= maxReplies
@@ -278,7 +288,7 @@ func (p *peer) room(ctx context.Context) bool {
 }
 
 // pause waits a little; false means that the connection has ended.
-func (p *peer) pause(ctx context.Context) bool {
+func (p *client) pause(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
@@ -288,7 +298,7 @@ func (p *peer) pause(ctx context.Context) bool {
 }
 
 // reply writes replies.
-func (p *peer) reply(ctx context.Context) {
+func (p *client) reply(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -312,7 +322,7 @@ func (p *peer) reply(ctx context.Context) {
 
 // write writes a message. A client that does not take it in time loses its
 // connection.
-func (p *peer) write(ctx context.Context, kind websocket.MessageType, message []byte) error {
+func (p *client) write(ctx context.Context, kind websocket.MessageType, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, p.api.times.blocked)
 	defer cancel()
 	p.moved()
@@ -320,7 +330,7 @@ func (p *peer) write(ctx context.Context, kind websocket.MessageType, message []
 }
 
 // watch pings a client that is silent, and ends the connection when it is time.
-func (p *peer) watch(ctx context.Context) {
+func (p *client) watch(ctx context.Context) {
 	t := p.api.times
 	start := time.Now()
 	tick := time.NewTicker(max(min(t.silent, t.pong, t.idle, 4*time.Second)/4, time.Millisecond))
@@ -355,7 +365,7 @@ func (p *peer) watch(ctx context.Context) {
 
 // ping asks whether the client is there, and ends the connection if it is not. It
 // is false when there is nothing to be watched any more.
-func (p *peer) ping(ctx context.Context) bool {
+func (p *client) ping(ctx context.Context) bool {
 	waiting, cancel := context.WithTimeout(ctx, p.api.times.pong)
 	defer cancel()
 	answered := make(chan error, 1)
@@ -375,7 +385,7 @@ func (p *peer) ping(ctx context.Context) bool {
 }
 
 // drain lets what is in flight be acknowledged, and closes.
-func (p *peer) drain(ctx context.Context) {
+func (p *client) drain(ctx context.Context) {
 	for end := time.Now().Add(drainTime); time.Now().Before(end) && ctx.Err() == nil; {
 		p.mu.Lock()
 		busy := p.inFlight > 0 || p.writing || len(p.replies) > 0

@@ -59,7 +59,7 @@ func (t *texts) UnmarshalJSON(data []byte) error {
 const maxMessageID = 256
 
 // perform does what a message asks for.
-func (p *peer) perform(ctx context.Context, data []byte) {
+func (p *client) perform(ctx context.Context, data []byte) {
 	var m message
 	if err := json.Unmarshal(data, &m); err != nil {
 		p.complain(invalid("the message is not what a client may send: " + jsonProblem(err)))
@@ -88,8 +88,10 @@ func (p *peer) perform(ctx context.Context, data []byte) {
 		p.credit.grant(int(m.N))
 	case "ping":
 		p.answer([]byte(`{"op":"pong"}`))
+	case "connection":
+		p.answer(fmt.Appendf(nil, `{"op":"connection","id":%q}`, p.id))
 	default:
-		err = invalid("op must be produce, subscribe, unsubscribe, ack, credit or ping")
+		err = invalid("op must be produce, subscribe, unsubscribe, ack, credit, ping or connection")
 	}
 	if err != nil {
 		p.complain(err)
@@ -106,13 +108,13 @@ func jsonProblem(err error) string {
 }
 
 // complain sends an error that belongs to no record.
-func (p *peer) complain(err error) {
+func (p *client) complain(err error) {
 	doc, _ := json.Marshal(problemOf(err))
 	p.answer(append(append([]byte(`{"op":"error","problem":`), doc...), '}'))
 }
 
 // topicOf returns the topic that a message means.
-func (p *peer) topicOf(name string) (string, error) {
+func (p *client) topicOf(name string) (string, error) {
 	switch {
 	case name == "" && p.topic == "":
 		return "", invalid("topic is missing")
@@ -127,7 +129,7 @@ func (p *peer) topicOf(name string) (string, error) {
 }
 
 // produce writes one record; the answer comes when it is acknowledged.
-func (p *peer) produce(ctx context.Context, m *message) {
+func (p *client) produce(ctx context.Context, m *message) {
 	record, err := p.record(m)
 	if err == nil && !p.begin() {
 		err = &gate.Error{Kind: gate.Throttled, Message: fmt.Sprintf("%d records wait for their acknowledgement; no more are taken before that", maxInFlight)}
@@ -159,7 +161,7 @@ func (p *peer) produce(ctx context.Context, m *message) {
 }
 
 // begin counts a record as in flight, unless there are too many.
-func (p *peer) begin() bool {
+func (p *client) begin() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inFlight >= maxInFlight {
@@ -169,7 +171,7 @@ func (p *peer) begin() bool {
 	return true
 }
 
-func (p *peer) finish() {
+func (p *client) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inFlight--
@@ -190,7 +192,7 @@ func appendMessageID(b []byte, id json.RawMessage) []byte {
 
 // record makes a record of a message. A key that is a text is its bytes, and any
 // other key and every value its JSON; null is none, and {"base64": TEXT} bytes.
-func (p *peer) record(m *message) (*kgo.Record, error) {
+func (p *client) record(m *message) (*kgo.Record, error) {
 	topic, err := p.topicOf(m.Topic)
 	if err != nil {
 		return nil, err
@@ -300,7 +302,7 @@ func headersOf(data json.RawMessage) ([]kgo.RecordHeader, error) {
 
 // produceRaw writes a message as the value of a record, and waits where too many
 // are in flight. It is false when the connection has ended.
-func (p *peer) produceRaw(ctx context.Context, value []byte) bool {
+func (p *client) produceRaw(ctx context.Context, value []byte) bool {
 	for !p.begin() {
 		if !p.pause(ctx) {
 			return false
@@ -322,7 +324,7 @@ func (p *peer) produceRaw(ctx context.Context, value []byte) bool {
 }
 
 // subscribe begins to send records of topics.
-func (p *peer) subscribe(ctx context.Context, m *message) error {
+func (p *client) subscribe(ctx context.Context, m *message) error {
 	if len(m.Topics) == 0 {
 		if p.topic == "" {
 			return invalid("topics is missing")
@@ -382,7 +384,7 @@ func messageFrom(data json.RawMessage) (text string, next map[int32]int64, err e
 
 // acknowledge frees the credit of the records of a partition up to an offset, and
 // counts them as read for a group.
-func (p *peer) acknowledge(m *message) error {
+func (p *client) acknowledge(m *message) error {
 	topic, err := p.topicOf(m.Topic)
 	if err != nil {
 		return err
@@ -398,7 +400,7 @@ func (p *peer) acknowledge(m *message) error {
 }
 
 // send sends a record to the client.
-func (p *peer) send(ctx context.Context, body []byte, binary bool) error {
+func (p *client) send(ctx context.Context, body []byte, binary bool) error {
 	kind := websocket.MessageText
 	if binary {
 		kind = websocket.MessageBinary

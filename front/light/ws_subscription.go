@@ -83,7 +83,7 @@ func (c *credit) take(ctx context.Context) error {
 // A subscription sends the records of one topic to a WebSocket. Its goroutine
 // ends with close.
 type subscription struct {
-	peer   *peer
+	client *client
 	source *source
 	filter filter
 	end    context.CancelFunc
@@ -95,7 +95,7 @@ type subscription struct {
 }
 
 // follow begins a subscription.
-func (p *peer) follow(ctx context.Context, topic string, wanted start) error {
+func (p *client) follow(ctx context.Context, topic string, wanted start) error {
 	if s := p.sources[topic]; s != nil {
 		if !s.over() {
 			return &refusal{http.StatusConflict, "there is a subscription to this topic already"}
@@ -113,7 +113,7 @@ func (p *peer) follow(ctx context.Context, topic string, wanted start) error {
 	if !p.raw {
 		src.gate = p.api.gate
 	}
-	s := &subscription{peer: p, source: src, filter: wanted.filter, sent: map[int32][]int64{}}
+	s := &subscription{client: p, source: src, filter: wanted.filter, sent: map[int32][]int64{}}
 	following, end := context.WithCancel(ctx)
 	s.end = end
 	s.done.Go(func() { s.run(following, ctx) })
@@ -122,7 +122,7 @@ func (p *peer) follow(ctx context.Context, topic string, wanted start) error {
 }
 
 // unsubscribe ends the subscriptions to topics, or all where none is named.
-func (p *peer) unsubscribe(topics []string) error {
+func (p *client) unsubscribe(topics []string) error {
 	if len(topics) == 0 {
 		for topic := range p.sources {
 			topics = append(topics, topic)
@@ -153,7 +153,7 @@ func (s *subscription) close() {
 		left += len(offsets)
 	}
 	s.sent = nil
-	s.peer.credit.give(left)
+	s.client.credit.give(left)
 }
 
 // over says whether a subscription has ended by itself.
@@ -168,7 +168,7 @@ func (s *subscription) over() bool {
 // end the connection.
 func (s *subscription) run(ctx, connected context.Context) {
 	var list []*kafka.Entry
-	recheck := time.NewTicker(s.peer.api.times.recheck)
+	recheck := time.NewTicker(s.client.api.times.recheck)
 	defer recheck.Stop()
 	for ctx.Err() == nil {
 		if s.source.hold(ctx) {
@@ -225,12 +225,12 @@ func (s *subscription) fail(ctx context.Context, err error) {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	if s.peer.raw || gate.Classify(err) == gate.Denied {
-		s.peer.refuse(err)
+	if s.client.raw || gate.Classify(err) == gate.Denied {
+		s.client.refuse(err)
 		return
 	}
 	status, _, text := outcome(err)
-	s.peer.complain(&refusal{status, fmt.Sprintf("the subscription to %s has ended: %s", s.source.topic, text)})
+	s.client.complain(&refusal{status, fmt.Sprintf("the subscription to %s has ended: %s", s.source.topic, text)})
 }
 
 // forward sends a record, as soon as there is credit for it.
@@ -238,7 +238,7 @@ func (s *subscription) forward(ctx, connected context.Context, e *kafka.Entry) e
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	p, r := s.peer, e.Record
+	p, r := s.client, e.Record
 	if !s.filter.passes(r) {
 		return nil
 	}
@@ -271,10 +271,10 @@ func appendRecordMessage(r *kgo.Record) []byte {
 
 // tell tells of a gap.
 func (s *subscription) tell(ctx context.Context, gap *kafka.Gap) error {
-	if s.peer.raw {
+	if s.client.raw {
 		return nil // there is no way to say it
 	}
-	return s.peer.send(ctx, fmt.Appendf(nil, `{"op":"gap","topic":%q,"partition":%d,"requested":%d,"earliest":%d}`,
+	return s.client.send(ctx, fmt.Appendf(nil, `{"op":"gap","topic":%q,"partition":%d,"requested":%d,"earliest":%d}`,
 		s.source.topic, gap.Partition, gap.Requested, gap.Earliest), false)
 }
 
@@ -295,7 +295,7 @@ func (s *subscription) acknowledge(partition int32, offset int64) error {
 	if n == 0 {
 		return nil // again
 	}
-	s.peer.credit.give(n)
+	s.client.credit.give(n)
 	if s.source.member != nil {
 		s.source.member.acknowledge(partition, offset)
 	}

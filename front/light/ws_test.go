@@ -232,7 +232,7 @@ func TestWebSocketCredit(t *testing.T) {
 }
 
 func TestWebSocketInFlight(t *testing.T) {
-	p := &peer{}
+	p := &client{}
 	for range maxInFlight {
 		if !p.begin() {
 			t.Fatal("refused too early")
@@ -491,7 +491,7 @@ func FuzzMessages(f *testing.F) {
 		if json.Unmarshal([]byte(text), &m) != nil {
 			return
 		}
-		p := &peer{topic: "t"}
+		p := &client{topic: "t"}
 		record, err := p.record(&m)
 		if err != nil {
 			var own *gate.Error
