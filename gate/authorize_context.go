@@ -200,6 +200,8 @@ func (q *question) own(name string) iam.Value {
 		return text(p.Name)
 	case "authmethod":
 		return text(p.Scheme)
+	case "session":
+		return text(p.Session)
 	case "groups":
 		return iam.Many(p.Groups)
 	case "scopes":

@@ -65,6 +65,10 @@ type Principal struct {
 	// nil for other schemes. It counts as an identity policy.
 	Policy json.RawMessage `json:",omitempty"`
 
+	// Session is the access key id of the temporary credentials, given by klamm, that the
+	// caller has come with; "" without such. All else says whom they were given to.
+	Session string `json:",omitempty"`
+
 	// Source is the address that the call came from, unmapped; the zero value is
 	// not known.
 	Source netip.Addr

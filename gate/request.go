@@ -73,6 +73,14 @@ func (g *Gate) Refused(who Principal, r *Request, reason string) {
 	}
 }
 
+// Issued notes in the audit log that a caller was given temporary credentials, by the id
+// of their access key.
+func (g *Gate) Issued(who Principal, id string) {
+	if g.audit != nil {
+		g.audit.allowed(&Call{Principal: who, Action: "klamm:IssueCredentials", Resource: Resource{Kind: "key", Name: id}})
+	}
+}
+
 // TurnedAway notes in the audit log that nobody knows who made a request, and why
 // its credentials were not taken. The reason holds nothing of them.
 func (g *Gate) TurnedAway(r *Request, source, reason string) {

@@ -2,7 +2,7 @@
 // authentication schemes (gateway-policies.md 1).
 //
 // New makes a Chain of the schemes that the configuration names, in a fixed order:
-// signed requests (sigv4.go, canonical.go), bearer tokens (jwt.go, jwks.go,
+// signed requests (sigv4.go, canonical.go, sts.go), bearer tokens (jwt.go, jwks.go,
 // graph.go, introspect.go), client certificates (mtls.go), passwords (basic.go, htpasswd.go), API
 // keys (apikey.go, keys.go) and HTTP authorizers (authorizer.go). People who have signed
 // in to the web console come with a session instead (session.go, session_oidc.go). Each says that a
@@ -100,6 +100,7 @@ type Chain struct {
 	keys      *apiKeys  // nil: none are taken
 	tokens    *jwt      // nil: none are taken
 	sessions  *sessions
+	mint      *mint // of temporary credentials; nil: klamm gives none
 	results   *prometheus.CounterVec
 	quiet     *rate.Limiter // of log lines about failed logins
 
@@ -157,6 +158,11 @@ func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
 		s, err := newSigV4(ctx, cfg.IAM, c.env)
 		if err != nil {
 			return err
+		}
+		if cfg.IAM.STS != nil {
+			if err := c.addMint(ctx, cfg.IAM.STS, s); err != nil {
+				return err
+			}
 		}
 		c.add(gate.SchemeSigV4, func(r *http.Request) (gate.Principal, error) {
 			if !s.mine(r) {

@@ -94,6 +94,9 @@ type IAM struct {
 	// ReplayCache refuses a signature that was seen before. Clients that repeat a
 	// request must sign it again.
 	ReplayCache bool `yaml:"replay_cache"`
+	// STS gives temporary credentials to callers of any scheme (POST /_klamm/sts); the
+	// default is not to.
+	STS *STS `yaml:"sts"`
 }
 
 // An AccessKey is one access key.

@@ -226,6 +226,19 @@ func (k *Keys) Holder(name string) (who gate.Principal, ok bool) {
 	return newest.who, true
 }
 
+// stands says whether the key with an id is taken now, wherever it comes from.
+func (a *apiKeys) stands(id string, now time.Time) bool {
+	for _, one := range a.file {
+		if one.who.KeyID == id {
+			return one.enabled && between(now, one.notBefore, one.notAfter)
+		}
+	}
+	a.made.mu.RLock()
+	defer a.made.mu.RUnlock()
+	one := a.made.byID[id]
+	return one != nil && one.doc.Enabled && between(now, one.doc.NotBefore, one.doc.NotAfter)
+}
+
 // find returns who a key stands for. The error is errRefused, or a refusal because
 // nobody knows yet.
 func (k *Keys) find(key string, hash *keyHash, source netip.Addr, now time.Time) (gate.Principal, error) {

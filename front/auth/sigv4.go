@@ -57,6 +57,7 @@ type sigv4 struct {
 	hostOf   func(*http.Request) string
 	keys     map[string]*iamKey
 	nobody   *iamKey // computes for keys that klamm does not know
+	mint     *mint   // of temporary keys; nil: there are none but those of the file
 	now      func() time.Time
 	derived  *cache[derivedFrom, []byte]
 	seen     *cache[[sha256.Size]byte, struct{}] // nil: signatures may come again
@@ -402,6 +403,9 @@ func (s *sigv4) checkScope(sig *signature) error {
 // find returns the key of a signature, or that of nobody.
 func (s *sigv4) find(sig *signature, now time.Time) (*iamKey, bool) {
 	key, ok := s.keys[sig.id]
+	if !ok && s.mint != nil && sig.hasToken {
+		key, ok = s.mint.open(sig.id, sig.token, now)
+	}
 	if !ok || !key.enabled || !key.until.IsZero() && !now.Before(key.until) {
 		return s.nobody, false
 	}

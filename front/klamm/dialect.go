@@ -95,7 +95,7 @@ func Dialect(cfg Config) front.Dialect {
 	d := front.Dialect{
 		Name:     "klamm",
 		Unstaged: true,
-		Prefixes: []string{"/klamm", "/healthy", "/ready", "/metrics"},
+		Prefixes: []string{"/klamm", "/_klamm", "/healthy", "/ready", "/metrics"},
 		Routes: []front.Route{
 			{Name: "healthy", Pattern: "GET /healthy", Serve: a.healthy, Public: true},
 			{Name: "ready", Pattern: "GET /ready", Serve: a.ready, Public: true},

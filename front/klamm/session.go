@@ -18,6 +18,7 @@ func (a api) sessionRoutes() []front.Route {
 		{Name: "session.begin", Pattern: "POST /klamm/v1/session", Serve: a.signIn, Public: true},
 		{Name: "session.end", Pattern: "DELETE /klamm/v1/session", Serve: a.signOut, Public: true},
 		{Name: "session.oidc", Pattern: "GET /klamm/v1/session/oidc", Serve: a.beginOIDC, Public: true},
+		{Name: "credentials.issue", Pattern: "POST /_klamm/sts", Serve: a.issueCredentials},
 		{Name: "session.callback", Pattern: "GET /klamm/v1/session/oidc/callback", Serve: a.endOIDC, Public: true},
 	}
 }
@@ -76,6 +77,36 @@ func (a api) process() string {
 		return ""
 	}
 	return a.cfg.Peers.ID()
+}
+
+// issueCredentials serves POST /_klamm/sts (gateway-policies.md 1.3.1), whose body is
+// nothing or {"DurationSeconds": N}: gives the caller temporary credentials, in the form that
+// a credential_process of AWS's SDKs answers with.
+func (a api) issueCredentials(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	var body struct {
+		DurationSeconds int64 `json:"DurationSeconds"`
+	}
+	if err := decode(r, &body); err != nil {
+		return err
+	}
+	if body.DurationSeconds < 0 || body.DurationSeconds > int64(24*time.Hour/time.Second) {
+		return invalid("DurationSeconds must be a number of seconds, up to those of a day")
+	}
+	t, err := a.cfg.Auth.Issue(who, time.Duration(body.DurationSeconds)*time.Second)
+	if err != nil {
+		return err
+	}
+	if a.cfg.Gate != nil {
+		a.cfg.Gate.Issued(who, t.AccessKeyID)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeJSON(w, http.StatusOK, "application/json", struct {
+		Version         int
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		SessionToken    string
+		Expiration      time.Time
+	}{1, t.AccessKeyID, t.SecretAccessKey, t.SessionToken, t.Expires.UTC()})
 }
 
 // waysIn serves GET /klamm/v1/session/ways: how one can sign in.
