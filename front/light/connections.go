@@ -39,19 +39,13 @@ type Connections struct {
 	process string
 
 	mu   sync.Mutex // guards open
-	open map[string]connected
-}
-
-// A connected client is there until ctx ends.
-type connected struct {
-	*client
-	ctx context.Context
+	open map[string]*client
 }
 
 // NewConnections returns those of a process that has opened none yet; with nil, it is the
 // only one.
 func NewConnections(peers *peer.Peers) *Connections {
-	c := &Connections{peers: peers, process: alone, open: map[string]connected{}}
+	c := &Connections{peers: peers, process: alone, open: map[string]*client{}}
 	if peers != nil {
 		c.process = peers.ID()
 	}
@@ -61,10 +55,10 @@ func NewConnections(peers *peer.Peers) *Connections {
 // newID makes an id that nobody can guess.
 func (c *Connections) newID() string { return c.process + "." + rand.Text() }
 
-func (c *Connections) add(p *client, ctx context.Context) {
+func (c *Connections) add(p *client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[p.id] = connected{p, ctx}
+	c.open[p.id] = p
 }
 
 func (c *Connections) remove(id string) {
@@ -75,12 +69,12 @@ func (c *Connections) remove(id string) {
 
 // get returns an open connection. A caller who came in by a stage finds only those of
 // clients who came in by the same one.
-func (c *Connections) get(id string, who *gate.Principal) (connected, error) {
+func (c *Connections) get(id string, who *gate.Principal) (*client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one, ok := c.open[id]
 	if !ok || one.who.Stage != who.Stage {
-		return connected{}, errGone
+		return nil, errGone
 	}
 	return one, nil
 }
@@ -102,11 +96,11 @@ var (
 // WebSockets (gateway-policies.md 6.3): the body goes to the client as one message, a text
 // where it is UTF-8 and otherwise binary. 200 says that it was written.
 func (a *api) postConnection(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	return a.connection(w, r, who, func(one connected, body []byte) error {
+	return a.connection(w, r, who, func(p *client, body []byte) error {
 		if len(body) > maxMessage {
 			return errLong
 		}
-		if err := one.deliver(body); err != nil {
+		if err := p.deliver(body); err != nil {
 			return err
 		}
 		w.WriteHeader(http.StatusOK)
@@ -117,7 +111,7 @@ func (a *api) postConnection(w http.ResponseWriter, r *http.Request, who gate.Pr
 // getConnection serves GET /@connections/{connection}: since when it is open, when a
 // message came or went last, and where it comes from.
 func (a *api) getConnection(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	return a.connection(w, r, who, func(one connected, _ []byte) error {
+	return a.connection(w, r, who, func(p *client, _ []byte) error {
 		var doc struct {
 			ConnectedAt  time.Time `json:"connectedAt"`
 			LastActiveAt time.Time `json:"lastActiveAt"`
@@ -126,11 +120,11 @@ func (a *api) getConnection(w http.ResponseWriter, r *http.Request, who gate.Pri
 				UserAgent string `json:"userAgent"`
 			} `json:"identity"`
 		}
-		doc.ConnectedAt, doc.LastActiveAt = one.began.UTC(), time.Unix(0, one.active.Load()).UTC()
-		if one.who.Source.IsValid() {
-			doc.Identity.SourceIP = one.who.Source.String()
+		doc.ConnectedAt, doc.LastActiveAt = p.began.UTC(), time.Unix(0, p.active.Load()).UTC()
+		if p.who.Source.IsValid() {
+			doc.Identity.SourceIP = p.who.Source.String()
 		}
-		doc.Identity.UserAgent = one.userAgent
+		doc.Identity.UserAgent = p.userAgent
 		text, err := json.Marshal(doc)
 		if err != nil {
 			return err
@@ -143,16 +137,16 @@ func (a *api) getConnection(w http.ResponseWriter, r *http.Request, who gate.Pri
 
 // deleteConnection serves DELETE /@connections/{connection}: it is closed, with code 1000.
 func (a *api) deleteConnection(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	return a.connection(w, r, who, func(one connected, _ []byte) error {
-		a.connections.remove(one.id)
-		go one.close(websocket.StatusNormalClosure, "closed by the server's side") // waits for the client to agree; ends with the connection at the latest
+	return a.connection(w, r, who, func(p *client, _ []byte) error {
+		a.connections.remove(p.id)
+		go p.close(websocket.StatusNormalClosure, "closed by the server's side") // waits for the client to agree; ends with the connection at the latest
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	})
 }
 
 // connection has a call about a connection answered by the process that has it.
-func (a *api) connection(w http.ResponseWriter, r *http.Request, who gate.Principal, serve func(one connected, body []byte) error) error {
+func (a *api) connection(w http.ResponseWriter, r *http.Request, who gate.Principal, serve func(p *client, body []byte) error) error {
 	body, release, err := front.ReadBody(r)
 	if errors.Is(err, peer.ErrForged) {
 		return &gate.Error{Kind: gate.Unauthenticated, Message: err.Error()}
@@ -203,17 +197,17 @@ func (c *Connections) passOn(w http.ResponseWriter, r *http.Request, who gate.Pr
 
 // deliver writes a message of somebody else's. Who calls may be gone before it is
 // written: to break off within a message would end the connection.
-func (one connected) deliver(body []byte) error {
-	if one.written.Add(1) > maxWritten {
-		one.written.Add(-1)
+func (p *client) deliver(body []byte) error {
+	if p.written.Add(1) > maxWritten {
+		p.written.Add(-1)
 		return errFull
 	}
-	defer one.written.Add(-1)
+	defer p.written.Add(-1)
 	kind := websocket.MessageText
 	if !utf8.Valid(body) {
 		kind = websocket.MessageBinary
 	}
-	if one.write(one.ctx, kind, body) != nil {
+	if p.push(kind, body) != nil {
 		return errGone
 	}
 	return nil

@@ -161,6 +161,8 @@ type client struct {
 	userAgent string
 	began     time.Time
 	written   atomic.Int32 // messages of others that are being written
+	// push writes a message of somebody else's.
+	push func(kind websocket.MessageType, message []byte) error
 
 	mu       sync.Mutex // guards what follows
 	replies  [][]byte
@@ -182,7 +184,8 @@ func (p *client) serve(ctx context.Context, wanted start, subscribe bool) {
 	p.began = time.Now()
 	p.heard()
 	p.moved()
-	p.api.connections.add(p, ctx)
+	p.push = func(kind websocket.MessageType, message []byte) error { return p.write(ctx, kind, message) }
+	p.api.connections.add(p)
 	defer func() {
 		p.api.connections.remove(p.id)
 		cancel()
