@@ -1,19 +1,12 @@
 package auth
 
 import (
-	"bytes"
-	"compress/flate"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -51,9 +44,9 @@ const (
 // counts where the request says that it is from a page of klamm's own (ownPage), and
 // never beside other credentials.
 type sessions struct {
+	sealer // of the values of cookies
 	env    Env
 	cfg    Console
-	sealer cipher.AEAD
 	oidc   *oidc // nil: there is no provider
 	tries  *cache[string, *rate.Limiter]
 }
@@ -68,7 +61,7 @@ type session struct {
 	Expires  int64           `json:"e"` // seconds since 1970
 }
 
-// What is sealed for one purpose cannot be opened for another.
+// What cookies are sealed for.
 const (
 	forSession = "klamm session"
 	forSignIn  = "klamm sign-in"
@@ -99,15 +92,8 @@ func newSessions(ctx context.Context, c *Chain) (*sessions, error) {
 		seed = make([]byte, 32)
 		_, _ = rand.Read(seed)
 	}
-	key, err := hkdf.Key(sha256.New, seed, nil, "klamm console", 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	if s.sealer, err = cipher.NewGCM(block); err != nil {
+	var err error
+	if s.sealer, err = newSealer(seed, "klamm console", base64.RawURLEncoding, largestSession); err != nil {
 		return nil, err
 	}
 	if cfg.OIDC != nil {
@@ -116,39 +102,6 @@ func newSessions(ctx context.Context, c *Chain) (*sessions, error) {
 		}
 	}
 	return s, nil
-}
-
-// seal makes the value of a cookie.
-func (s *sessions) seal(purpose string, v any) (string, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return "", err
-	}
-	var packed bytes.Buffer
-	w, _ := flate.NewWriter(&packed, flate.BestCompression)
-	_, _ = w.Write(text)
-	_ = w.Close()
-	nonce := make([]byte, s.sealer.NonceSize())
-	_, _ = rand.Read(nonce)
-	return base64.RawURLEncoding.EncodeToString(s.sealer.Seal(nonce, nonce, packed.Bytes(), []byte(purpose))), nil
-}
-
-// open reads the value of a cookie; false: it is not one of ours.
-func (s *sessions) open(purpose, value string, v any) bool {
-	if len(value) > largestSession+100 {
-		return false
-	}
-	sealed, err := base64.RawURLEncoding.DecodeString(value)
-	n := s.sealer.NonceSize()
-	if err != nil || len(sealed) < n {
-		return false
-	}
-	packed, err := s.sealer.Open(nil, sealed[:n], sealed[n:], []byte(purpose))
-	if err != nil {
-		return false
-	}
-	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), 1<<20))
-	return err == nil && json.Unmarshal(text, v) == nil
 }
 
 // cookie returns a cookie; one without a value takes the one that is there away.
@@ -374,7 +327,7 @@ var errNoSignIn = &gate.Error{Kind: gate.Conflict, Message: "nobody can sign in 
 func (s *sessions) begin(r *http.Request, doc session) (*http.Cookie, error) {
 	doc.Expires = s.env.now().Add(s.cfg.lifetime()).Unix()
 	value, err := s.seal(forSession, doc)
-	if err == nil && len(value) > largestSession {
+	if errors.Is(err, errSealed) {
 		err = &gate.Error{Kind: gate.TooLarge, Message: "what the identity provider tells of this person is more than a cookie can hold; have it tell less"}
 	}
 	if err != nil {

@@ -404,7 +404,7 @@ func (s *sigv4) checkScope(sig *signature) error {
 func (s *sigv4) find(sig *signature, now time.Time) (*iamKey, bool) {
 	key, ok := s.keys[sig.id]
 	if !ok && s.mint != nil && sig.hasToken {
-		key, ok = s.mint.open(sig.id, sig.token, now)
+		key, ok = s.mint.keyOf(sig.id, sig.token, now)
 	}
 	if !ok || !key.enabled || !key.until.IsZero() && !now.Before(key.until) {
 		return s.nobody, false

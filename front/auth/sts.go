@@ -1,18 +1,13 @@
 package auth
 
 import (
-	"bytes"
-	"compress/flate"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -33,8 +28,6 @@ const (
 	// largestIssued bounds a session token, in bytes: it comes with each request, among
 	// the other headers.
 	largestIssued = 8 << 10
-	// largestIdentity bounds what is in one.
-	largestIdentity = 64 << 10
 	// forIssued is what session tokens are sealed for.
 	forIssued = "klamm sts"
 	// temporaryKey begins the id of a temporary key.
@@ -65,9 +58,9 @@ func (s *STS) Validate(report func(path, problem string)) {
 // Nothing of them is kept here: the secret follows from the id of the key, and who it is
 // for is sealed in the session token.
 type mint struct {
+	sealer // of session tokens
 	master []byte
-	sealer cipher.AEAD
-	most   time.Duration
+	lasts  time.Duration // at most
 	now    func() time.Time
 	// stands says whether what the caller has shown at the time is still taken.
 	stands func(who *gate.Principal, now time.Time) bool
@@ -89,19 +82,11 @@ func newMint(ctx context.Context, cfg *STS, env Env) (*mint, error) {
 	if len(master) < shortestMaster {
 		return nil, fmt.Errorf("key: want at least %d characters", shortestMaster)
 	}
-	i := &mint{master: []byte(master), most: cfg.MaxDuration, now: env.now}
-	if i.most == 0 {
-		i.most = issuedUsual
+	i := &mint{master: []byte(master), lasts: cfg.MaxDuration, now: env.now}
+	if i.lasts == 0 {
+		i.lasts = issuedUsual
 	}
-	key, err := hkdf.Key(sha256.New, i.master, nil, "klamm sts token", 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	i.sealer, err = cipher.NewGCM(block)
+	i.sealer, err = newSealer(i.master, "klamm sts token", base64.StdEncoding, largestIssued)
 	return i, err
 }
 
@@ -126,9 +111,9 @@ func (c *Chain) Issue(who gate.Principal, lasts time.Duration) (t Temporary, err
 	case who.Session != "":
 		return t, &gate.Error{Kind: gate.Denied, Message: "temporary credentials give no further ones; ask with what they were given for"}
 	case lasts == 0:
-		lasts = min(issuedUsual, i.most)
-	case lasts < issuedShortest || lasts > i.most:
-		return t, &gate.Error{Kind: gate.Invalid, Message: fmt.Sprintf("DurationSeconds must be a number from %d to %d", issuedShortest/time.Second, i.most/time.Second)}
+		lasts = min(issuedUsual, i.lasts)
+	case lasts < issuedShortest || lasts > i.lasts:
+		return t, &gate.Error{Kind: gate.Invalid, Message: fmt.Sprintf("DurationSeconds must be a number from %d to %d", issuedShortest/time.Second, i.lasts/time.Second)}
 	}
 	now := i.now()
 	t.Expires = now.Add(lasts).Truncate(time.Second)
@@ -142,7 +127,10 @@ func (c *Chain) Issue(who gate.Principal, lasts time.Duration) (t Temporary, err
 	// How a call came belongs to that call alone.
 	who.Certificate, who.Stage, who.TopicPrefix, who.Cluster = nil, "", "", ""
 	who.Source, who.Secure = netip.Addr{}, false
-	t.SessionToken, err = i.seal(identity{Key: t.AccessKeyID, Who: who, Issued: now.Unix(), Expires: t.Expires.Unix()})
+	t.SessionToken, err = i.seal(forIssued, identity{Key: t.AccessKeyID, Who: who, Issued: now.Unix(), Expires: t.Expires.Unix()})
+	if errors.Is(err, errSealed) {
+		err = &gate.Error{Kind: gate.TooLarge, Message: "what is known of the caller, such as the claims of the token, is more than a session token can hold"}
+	}
 	return t, err
 }
 
@@ -152,52 +140,17 @@ func (i *mint) secretOf(id string) (string, error) {
 	return base64.RawStdEncoding.EncodeToString(key), err
 }
 
-func (i *mint) seal(one identity) (string, error) {
-	text, err := json.Marshal(one)
-	if err != nil {
-		return "", err
-	}
-	var packed bytes.Buffer
-	w, _ := flate.NewWriter(&packed, flate.BestCompression)
-	_, _ = w.Write(text)
-	_ = w.Close()
-	nonce := make([]byte, i.sealer.NonceSize())
-	_, _ = rand.Read(nonce)
-	token := base64.StdEncoding.EncodeToString(i.sealer.Seal(nonce, nonce, packed.Bytes(), []byte(forIssued)))
-	if len(token) > largestIssued || len(text) > largestIdentity {
-		return "", &gate.Error{Kind: gate.TooLarge, Message: "what is known of the caller, such as the claims of the token, is more than a session token can hold"}
-	}
-	return token, nil
-}
-
-// open returns the key of a signature with a session token; false: it is none of ours.
-func (i *mint) open(id, token string, now time.Time) (*iamKey, bool) {
-	if !strings.HasPrefix(id, temporaryKey) || len(token) > largestIssued {
-		return nil, false
-	}
-	sealed, err := base64.StdEncoding.DecodeString(token)
-	n := i.sealer.NonceSize()
-	if err != nil || len(sealed) < n {
-		return nil, false
-	}
-	packed, err := i.sealer.Open(nil, sealed[:n], sealed[n:], []byte(forIssued))
-	if err != nil {
-		return nil, false
-	}
-	text, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), largestIdentity))
-	if err != nil {
-		return nil, false
-	}
+// keyOf returns the key of a signature with a session token; false: it is none of ours.
+func (i *mint) keyOf(id, token string, now time.Time) (*iamKey, bool) {
 	var one identity
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	if d.Decode(&one) != nil || one.Key != id {
+	if !strings.HasPrefix(id, temporaryKey) || !i.open(forIssued, token, &one) || one.Key != id {
 		return nil, false
 	}
 	key := &iamKey{id: id, token: token, enabled: true, expires: time.Unix(one.Expires, 0), who: one.Who}
 	if !i.stands(&key.who, now) {
 		return nil, false
 	}
+	var err error
 	if key.secret, err = i.secretOf(id); err != nil {
 		return nil, false
 	}
