@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -40,30 +38,6 @@ const tokensOf = `
   jwt:
     - {issuer: "https://id.example/", audiences: [klamm], symmetric_key: {value: "` + tokenSecret + `"}, algorithms: [HS256]}
 `
-
-// exchange makes a request with header fields, as NAME: VALUE, and returns the answer and its
-// body.
-func (r *running) exchange(method, path, body string, fields ...string) (*http.Response, string) {
-	r.t.Helper()
-	q, err := http.NewRequestWithContext(r.t.Context(), method, r.url+path, strings.NewReader(body))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, f := range fields {
-		name, value, _ := strings.Cut(f, ": ")
-		q.Header.Add(name, value)
-	}
-	resp, err := http.DefaultClient.Do(q)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // a test's
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return resp, string(text)
-}
 
 // TestRoutesSayWhoCounts calls routes with other ways in than the rest, and with scopes.
 func TestRoutesSayWhoCounts(t *testing.T) {

@@ -166,6 +166,30 @@ func (r *receiver) calls() []call {
 	return slices.Clone(r.accepted)
 }
 
+// exchange makes a request with header fields, as NAME: VALUE, and returns the answer and its
+// body.
+func (r *running) exchange(method, path, body string, fields ...string) (*http.Response, string) {
+	r.t.Helper()
+	q, err := http.NewRequestWithContext(r.t.Context(), method, r.url+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		q.Header.Add(name, value)
+	}
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // a test's
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
 // eventually polls a condition.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

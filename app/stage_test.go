@@ -23,26 +23,15 @@ type staged struct {
 // call makes a request with a JSON body of a media type, and returns the answer to it.
 func (s staged) call(method, path, media, body string) (int, string) {
 	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var fields []string
 	if media != "" {
-		r.Header.Set("Content-Type", media)
+		fields = append(fields, "Content-Type: "+media)
 		if method == "GET" {
-			r.Header.Set("Accept", media)
+			fields = append(fields, "Accept: "+media)
 		}
 	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer answer.Body.Close() //nolint:errcheck // a test's
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return answer.StatusCode, string(text)
+	answer, text := s.exchange(method, path, body, fields...)
+	return answer.StatusCode, text
 }
 
 // ok is call for a request that must succeed, and whose answer must not show the prefix.
