@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -123,13 +122,11 @@ func (g *GlueRegistry) call(ctx context.Context, operation string, in, out any) 
 		return &RegistryError{Message: err.Error()}
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return &RegistryError{Message: fmt.Sprintf("read the answer of AWS Glue: %v", err)}
-	case len(text) > maxAnswer:
-		return &RegistryError{Message: fmt.Sprintf("the answer of AWS Glue is larger than %d bytes", maxAnswer)}
-	case answer.StatusCode != http.StatusOK:
+	text, err := readAnswer(answer, "AWS Glue")
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != http.StatusOK {
 		return glueRefusal(answer.StatusCode, text)
 	}
 	if err := json.Unmarshal(text, out); err != nil {

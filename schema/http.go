@@ -239,19 +239,29 @@ func (h *HTTPRegistry) askAt(ctx context.Context, base, method, path string, bod
 		return &RegistryError{Message: err.Error()}
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return &RegistryError{Message: fmt.Sprintf("read the answer of %s: %v", base, err)}
-	case len(text) > maxAnswer:
-		return &RegistryError{Message: fmt.Sprintf("the answer of %s is larger than %d bytes", base, maxAnswer)}
-	case answer.StatusCode/100 != 2:
+	text, err := readAnswer(answer, base)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode/100 != 2 {
 		return refusalOf(answer, text)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return &RegistryError{Message: fmt.Sprintf("the answer of %s is not a registry's", base)}
 	}
 	return nil
+}
+
+// readAnswer reads the body of an answer of a registry, whose name errors tell.
+func readAnswer(answer *http.Response, of string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, &RegistryError{Message: fmt.Sprintf("read the answer of %s: %v", of, err)}
+	case len(text) > maxAnswer:
+		return nil, &RegistryError{Message: fmt.Sprintf("the answer of %s is larger than %d bytes", of, maxAnswer)}
+	}
+	return text, nil
 }
 
 // maxMessage bounds what is repeated of a registry's own words, in bytes.
