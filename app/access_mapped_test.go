@@ -46,12 +46,19 @@ kafka:
     - {who: ["group:trusted"], auth: scram-256, credentials: {username: klamm, password: {value: klamm-secret}}}
     - {who: ["User:wrong"], auth: scram-512, credentials: {username: reader, password: {value: wr0ng-secret}}}
 `+keysOf("a", "b trusted", "c", "wrong")+`
+routes:
+  - {route: "POST /topics/{topic}/partitions/{partition}", identity: gateway}
 rules:
   - {who: ["*"], can: [produce, consume, describe], topics: ["mapped-*"], groups: ["*"]}
 `, "")
 	const v2 = "application/vnd.kafka.json.v2+json"
 	write := func(caller, topic string) asking {
 		return asking{caller: caller, method: "POST", target: "/topics/" + topic, media: v2, body: `{"records":[{"value":{"n":1}}]}`}
+	}
+	onRoute := func(caller string) asking {
+		q := write(caller, other)
+		q.target += "/partitions/0"
+		return q
 	}
 	// What an ACL allows takes effect a little later than it was made.
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
@@ -75,6 +82,8 @@ rules:
 		{"a topic that nobody may see", asking{caller: "a", method: "GET", target: "/topics/" + other}, 403, ""},
 		{"as klamm, by a group", write("b", other), 200, `"offset":`},
 		{"as nobody", write("c", mine), 403, ""},
+		{"as klamm, on a route that says so", onRoute("a"), 200, `"offset":`},
+		{"as klamm there, whomever the table names", onRoute("c"), 200, `"offset":`},
 		{"a login that is wrong", write("wrong", mine), 500, "50003"},
 		{"light, a login that is wrong", asking{caller: "wrong", method: "POST", target: "/p/" + mine, body: "x"}, 503, ""},
 	} {
