@@ -62,7 +62,7 @@ test-kafka: ## the integration tests on Apache Kafka, started for them
 
 .PHONY: test-sasl
 test-sasl: ## logins to Apache Kafka by every mechanism and by certificate, with ACLs and passwords that change (needs openssl, too)
-	deploy/kafka/run --sasl -- $(GO) test -count=1 -run 'ApacheKafka$$|MappedCallers|Login' ./kafka/ ./app/
+	deploy/kafka/run --sasl -- $(GO) test -count=1 -p 1 -run 'ApacheKafka$$|MappedCallers|LogIn' ./kafka/ ./app/
 
 .PHONY: test-clients
 test-clients: build ## clients of the original APIs, unmodified, against klamm (needs Node and npm)
