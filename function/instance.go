@@ -68,6 +68,7 @@ type call struct {
 	end   time.Time // the time limit
 	timer *time.Timer
 	done  chan Outcome // takes one
+	sent  bool         // to the program; guarded by the instance's mu
 	over  bool         // guarded by the instance's mu
 	lost  chan struct{}
 }

@@ -52,7 +52,7 @@ func (i *instance) next(c *runtimeConn) {
 	i.mu.Lock()
 	switch i.state {
 	case running:
-		if len(i.work) == 0 { // the event is with the program already
+		if i.call.sent { // the program has its event already
 			i.mu.Unlock()
 			c.answer(http.StatusForbidden, "InvalidStateTransition", "the invocation before is not answered")
 			return
@@ -81,19 +81,34 @@ func (i *instance) next(c *runtimeConn) {
 	}
 	select {
 	case given := <-i.work:
-		i.handOver(c, given)
+		i.handOver(c, given, replace)
 	case <-replace:
-		c.answer(http.StatusForbidden, "InvalidStateTransition", "another request for work has taken over")
+		c.tooLate()
 	case <-c.server.over:
 	}
 }
 
-// handOver gives a program its event, unless it has broken off its request: then the
-// event waits for another one.
-func (i *instance) handOver(c *runtimeConn, given *call) {
-	if !c.alive() {
+// tooLate answers a request for work whose program has made another one since.
+func (c *runtimeConn) tooLate() {
+	c.answer(http.StatusForbidden, "InvalidStateTransition", "another request for work has taken over")
+}
+
+// handOver gives a program its event, unless it has broken off its request, or has made
+// another one since, which closed replaced: then the event waits for that one.
+func (i *instance) handOver(c *runtimeConn, given *call, replaced <-chan struct{}) {
+	i.mu.Lock()
+	current := i.replace == replaced
+	alive := c.alive()
+	given.sent = current && alive
+	i.mu.Unlock()
+	switch {
+	case !alive:
 		c.ends = true
 		i.work <- given
+		return
+	case !current:
+		i.work <- given
+		c.tooLate()
 		return
 	}
 	err := c.write(http.StatusOK, given.in.Payload,
