@@ -15,6 +15,8 @@ import (
 
 	"github.com/jmespath/go-jmespath"
 	"github.com/spf13/cobra"
+
+	"github.com/klamm-gateway/klamm/kafka"
 )
 
 const (
@@ -173,7 +175,7 @@ func needPipe(flag string, args []string) (string, error) {
 	case flag == "":
 		flag = args[0]
 	}
-	if !topicName.MatchString(flag) || flag == "." || flag == ".." {
+	if !kafka.ValidTopic(flag) {
 		return "", usage("%q is no pipe's name: want letters, digits, dots, - and _", printable(flag))
 	}
 	return flag, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/rule"
 )
 
@@ -111,14 +111,12 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
-
 // compile checks the flags and compiles the pattern.
 func (c *backtest) compile(cmd *cobra.Command) (*recordMatcher, error) {
 	switch {
 	case c.topic == "":
 		return nil, errors.New("give the topic with --topic")
-	case !topicName.MatchString(c.topic) || c.topic == "." || c.topic == "..":
+	case !kafka.ValidTopic(c.topic):
 		return nil, fmt.Errorf("--topic %q is no topic's name: want 1 to 249 letters, digits, dots, - and _", c.topic)
 	case !cmd.Flags().Changed("pattern"):
 		return nil, errors.New("give the pattern with --pattern")

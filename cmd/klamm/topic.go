@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // A topicDoc is a topic in a list.
@@ -66,7 +68,7 @@ func oneTopic(_ *cobra.Command, args []string) error {
 }
 
 func checkTopic(name string) error {
-	if !topicName.MatchString(name) || name == "." || name == ".." {
+	if !kafka.ValidTopic(name) {
 		return usage("%q is no topic's name: want up to 249 letters, digits, dots, - and _", short(printable(name), 100))
 	}
 	return nil

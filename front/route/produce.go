@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -119,8 +118,6 @@ func (p *producer) compile(q *Request) error {
 	return nil
 }
 
-var topicShape = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
 // serve writes one record.
 func (p *producer) serve(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	body, release, err := front.LendBody(r)
@@ -135,7 +132,7 @@ func (p *producer) serve(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err != nil {
 		return invalid(err)
 	}
-	if !topicShape.MatchString(topic) || topic == "." || topic == ".." {
+	if !kafka.ValidTopic(topic) {
 		return invalid(errNoTopic)
 	}
 	record, err := p.record(f)
