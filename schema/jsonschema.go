@@ -1,9 +1,11 @@
 package schema
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -46,14 +48,15 @@ type JSONOptions struct {
 // concurrent use.
 //
 // Numbers are compared exactly, as decimals. Patterns are those of ECMA 262 that
-// RE2 can do: no look-ahead, look-behind and back references. In draft 4, as in
-// the later ones, 1.0 is an integer.
+// RE2 can do: no look-ahead, look-behind and back references. 1.0 is an integer,
+// but not in draft 4.
 type JSONSchema struct{ compiled *jsonschema.Schema }
 
 // A Violation is one way in which a value breaks its schema.
 type Violation struct {
 	// Pointer is where in the value, a JSON Pointer in the form of a URI
-	// fragment: "#/records/1/value".
+	// fragment: "#/records/1/value". One that would be longer than 1 KiB leads to
+	// a place above it.
 	Pointer string `json:"pointer"`
 	// Keyword is what it breaks, such as "maximum".
 	Keyword string `json:"keyword"`
@@ -86,6 +89,9 @@ func CompileJSON(text []byte, o JSONOptions) (*JSONSchema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the schema is not JSON: %w", err)
 	}
+	if ofDraft4(doc, draft) {
+		c.RegisterVocabulary(&jsonschema.Vocabulary{URL: base + "integers", Compile: compileIntegers})
+	}
 	if err := c.AddResource(self, doc); err != nil {
 		return nil, err
 	}
@@ -101,13 +107,13 @@ func explain(err error) error {
 	var invalid *jsonschema.SchemaValidationError
 	var broken *jsonschema.ValidationError
 	if errors.As(err, &invalid) && errors.As(invalid.Err, &broken) {
-		var all []Violation
-		collect(broken, &all)
 		if format, ok := deepest(broken).ErrorKind.(*kind.Format); ok {
 			return fmt.Errorf("invalid schema at %s: %v is no %s that can be used: %v", pointer(deepest(broken).InstanceLocation), format.Got, format.Want, format.Err)
 		}
-		if len(all) > 0 {
-			return fmt.Errorf("invalid schema at %s: %s", all[0].Pointer, all[0].Detail)
+		var all []finding
+		if collect(broken, &all); len(all) > 0 {
+			first := all[0].violation()
+			return fmt.Errorf("invalid schema at %s: %s", first.Pointer, first.Detail)
 		}
 	}
 	text := strings.ReplaceAll(strings.ReplaceAll(err.Error(), self, ""), base, "")
@@ -172,24 +178,57 @@ func (s *JSONSchema) checkDecoded(doc any) (violations []Violation, more bool) {
 	if !errors.As(err, &broken) {
 		return []Violation{{Pointer: "#", Keyword: "schema", Detail: "the value cannot be checked"}}, false
 	}
-	collect(broken, &violations)
-	slices.SortStableFunc(violations, func(a, b Violation) int { return strings.Compare(a.Pointer, b.Pointer) })
-	violations = slices.Compact(violations)
-	if len(violations) > MaxViolations {
-		return violations[:MaxViolations], true
+	var found []finding
+	collect(broken, &found)
+	slices.SortStableFunc(found, func(a, b finding) int { return compareLocations(a.err.InstanceLocation, b.err.InstanceLocation) })
+	for _, f := range found {
+		v := f.violation()
+		switch n := len(violations); {
+		case n > 0 && violations[n-1] == v:
+		case n == MaxViolations:
+			return violations, true
+		default:
+			violations = append(violations, v)
+		}
 	}
 	return violations, false
 }
 
-// collect lists the violations that an error is made of.
-func collect(err *jsonschema.ValidationError, all *[]Violation) {
+// compareLocations orders places in a value depth first: elements by their index,
+// members by their name.
+func compareLocations(a, b []string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] == b[i] {
+			continue
+		}
+		m, err := strconv.Atoi(a[i])
+		n, otherErr := strconv.Atoi(b[i])
+		if err == nil && otherErr == nil && m != n {
+			return cmp.Compare(m, n)
+		}
+		return strings.Compare(a[i], b[i])
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// A finding is a Violation that is not put into words yet. A value may have many
+// thousands of them, each at a place whose name is as long as its sender likes.
+type finding struct {
+	err     *jsonschema.ValidationError
+	keyword string
+	missing string // of several names that are missing, one; empty: it is about all
+}
+
+// collect lists what an error is made of.
+func collect(err *jsonschema.ValidationError, all *[]finding) {
 	keyword := keywordOf(err)
+	required, _ := err.ErrorKind.(*kind.Required)
 	switch {
 	case (keyword == "oneOf" || keyword == "anyOf") && len(err.Causes) > 0:
-		*all = append(*all, violation(err, keyword))
-		var best []Violation
+		*all = append(*all, finding{err: err, keyword: keyword})
+		var best []finding
 		for _, cause := range err.Causes {
-			var branch []Violation
+			var branch []finding
 			collect(cause, &branch)
 			if len(branch) > 0 && (best == nil || closer(branch, best)) {
 				best = branch
@@ -200,15 +239,19 @@ func collect(err *jsonschema.ValidationError, all *[]Violation) {
 		for _, cause := range err.Causes {
 			collect(cause, all)
 		}
+	case required != nil && len(required.Missing) > 1:
+		for _, name := range required.Missing {
+			*all = append(*all, finding{err, keyword, name})
+		}
 	default:
-		*all = append(*all, describe(err, keyword)...)
+		*all = append(*all, finding{err: err, keyword: keyword})
 	}
 }
 
 // keywordOf returns the keyword that a value breaks. "not" and schemas that are
 // false have none in the error; it is the last word of where they stand.
 func keywordOf(err *jsonschema.ValidationError) string {
-	if path := err.ErrorKind.KeywordPath(); len(path) > 0 {
+	if path := keywordPath(err); len(path) > 0 {
 		return path[0]
 	}
 	if _, ok := err.ErrorKind.(*kind.Not); ok {
@@ -225,11 +268,14 @@ func keywordOf(err *jsonschema.ValidationError) string {
 }
 
 // closer says whether a branch came closer to fitting than another one: it failed
-// deeper in the value, or less often.
-func closer(a, b []Violation) bool {
-	depth := func(v []Violation) int { return strings.Count(v[0].Pointer, "/") }
+// deeper in the value, not by the mere type of what stands there, or less often.
+func closer(a, b []finding) bool {
+	depth := func(f []finding) int { return len(f[0].err.InstanceLocation) }
 	if depth(a) != depth(b) {
 		return depth(a) > depth(b)
+	}
+	if mere, other := a[0].keyword == "type", b[0].keyword == "type"; mere != other {
+		return other
 	}
 	return len(a) < len(b)
 }
@@ -237,18 +283,36 @@ func closer(a, b []Violation) bool {
 // printer puts the library's texts into English.
 var printer = message.NewPrinter(language.English)
 
-// violation makes one of an error, without a detail of its own.
-func violation(err *jsonschema.ValidationError, keyword string) Violation {
-	v := Violation{Pointer: pointer(err.InstanceLocation), Keyword: keyword, Detail: detail(err.ErrorKind)}
-	_, at, _ := strings.Cut(err.SchemaURL, "#")
-	v.Schema = "#" + at + pointer(err.ErrorKind.KeywordPath())[1:]
+// violation puts a finding into words.
+func (f finding) violation() Violation {
+	v := Violation{Pointer: pointer(f.err.InstanceLocation), Keyword: f.keyword, Detail: detail(f.err.ErrorKind)}
+	if f.missing != "" {
+		v.Detail = shorten(f.missing) + " is missing"
+	}
+	_, at, _ := strings.Cut(f.err.SchemaURL, "#")
+	v.Schema = "#" + at + pointer(keywordPath(f.err))[1:]
 	return v
 }
+
+// keywordPath is where in its schema the keyword stands that a value breaks.
+func keywordPath(err *jsonschema.ValidationError) []string {
+	path := err.ErrorKind.KeywordPath()
+	if len(path) > 0 && path[0] == "dependency" { // as the library calls it
+		return append([]string{"dependencies"}, path[1:]...)
+	}
+	return path
+}
+
+// longestPointer bounds a pointer, in bytes: names of members are the caller's.
+const longestPointer = 1 << 10
 
 // pointer writes a path as a JSON Pointer in a URI fragment.
 func pointer(path []string) string {
 	b := []byte("#")
 	for _, name := range path {
+		if len(b)+len(name) >= longestPointer {
+			break
+		}
 		b = appendToken(append(b, '/'), name)
 	}
 	return string(b)

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,10 @@ func TestCheck(t *testing.T) {
 		{"wide numbers", `{"maximum":9007199254740992}`, `9007199254740993`, []Violation{{"#", "maximum", "must be at most 9007199254740992", "#/maximum", ""}}},
 		{"fractions", `{"multipleOf":0.01,"exclusiveMinimum":0.1}`, `0.1`, []Violation{{"#", "exclusiveMinimum", "must be greater than 0.1", "#/exclusiveMinimum", ""}}},
 		{"one of", `{"enum":["a",1,null]}`, `"secret"`, []Violation{{"#", "enum", `must be one of "a", 1, null`, "#/enum", ""}}},
+		{"nearest branch", `{"oneOf":[{"type":"string"},{"type":"object","required":["a"]}]}`, `{}`, []Violation{
+			{"#", "oneOf", "fits none of the alternatives", "#/oneOf", ""}, {"#", "required", "a is missing", "#/oneOf/1/required", ""},
+		}},
+		{"dependencies", `{"$schema":"http://json-schema.org/draft-04/schema#","dependencies":{"a":["b"]}}`, `{"a":1}`, []Violation{{"#", "dependencies", "with a, b is missing", "#/dependencies/a", ""}}},
 		{"const", `{"const":{"a":1}}`, `"secret"`, []Violation{{"#", "const", `must be {"a":1}`, "#/const", ""}}},
 		{"not JSON", heartbeat, `{"deviceid":`, []Violation{{Pointer: "#", Keyword: "type", Detail: "the value is not JSON: it ends too early"}}},
 		{"syntax", heartbeat, `{secret}`, []Violation{{Pointer: "#", Keyword: "type", Detail: "the value is not JSON: error at byte 2"}}},
@@ -60,6 +65,33 @@ func TestCheck(t *testing.T) {
 				t.Error(diff, more)
 			}
 		})
+	}
+}
+
+// What is wrong is told in the order in which it stands in the value.
+func TestOrderOfViolations(t *testing.T) {
+	got, more := compile(t, `{"properties":{"a":{"items":{"type":"integer"}}},"required":["z"]}`, JSONOptions{}).Check([]byte(`{"a":[0,"x",2,3,4,5,6,7,8,9,"x"]}`))
+	var at []string
+	for _, v := range got {
+		at = append(at, v.Pointer)
+	}
+	if want := []string{"#", "#/a/1", "#/a/10"}; !slices.Equal(at, want) || more {
+		t.Errorf("got %q, more: %v; want %q", at, more, want)
+	}
+}
+
+// A value that is wrong in many places whose names are long costs no more than what is
+// told of it.
+func TestManyViolationsAtLongNames(t *testing.T) {
+	value := `{"` + strings.Repeat("n", 500<<10) + `":["x"` + strings.Repeat(`,"x"`, 100_000) + `]}`
+	got, more := compile(t, `{"additionalProperties":{"items":{"type":"integer"}}}`, JSONOptions{}).Check([]byte(value))
+	if len(got) == 0 || !more && len(got) == MaxViolations {
+		t.Errorf("got %d, more: %v", len(got), more)
+	}
+	for _, v := range got {
+		if len(v.Pointer) > longestPointer {
+			t.Errorf("a pointer of %d bytes", len(v.Pointer))
+		}
 	}
 }
 
@@ -79,6 +111,7 @@ func TestDetails(t *testing.T) {
 		"not":               {`{"not":{"type":"string"}}`, `"secret"`},
 		"format":            {`{"format":"ipv4"}`, `"secret"`},
 		"propertyNames":     {`{"propertyNames":{"maxLength":0}}`, `{"a":"secret"}`},
+		"dependencies":      {`{"$schema":"http://json-schema.org/draft-07/schema#","dependencies":{"a":["b"]}}`, `{"a":"secret"}`},
 		"dependentRequired": {`{"dependentRequired":{"a":["b"]}}`, `{"a":"secret"}`},
 		"multipleOf":        {`{"multipleOf":7}`, `42424243`},
 		"minimum":           {`{"minimum":1e9}`, `42424243`},
@@ -115,6 +148,13 @@ func TestDrafts(t *testing.T) {
 		{"$schema wins", `{"$schema":"http://json-schema.org/draft-04/schema#","minimum":3,"exclusiveMinimum":true}`, "2020-12", `3`, false},
 		{"formats are annotations", `{"format":"ipv4"}`, "", `"x"`, true},
 		{"whole floats are integers", `{"type":"integer"}`, "", `1.0`, true},
+		{"whole floats are integers in draft 6", `{"type":"integer"}`, "6", `1.0`, true},
+		{"but not in draft 4", `{"type":"integer"}`, "4", `1.0`, false},
+		{"nor with an exponent", `{"properties":{"a":{"type":["integer","null"]}}}`, "4", `{"a":1e2}`, false},
+		{"integers of draft 4", `{"properties":{"a":{"type":["integer","null"]}}}`, "4", `{"a":100}`, true},
+		{"numbers of draft 4", `{"type":["integer","number"]}`, "4", `1.0`, true},
+		{"draft 4 by $schema", `{"$schema":"http://json-schema.org/draft-04/schema#","items":{"type":"integer"}}`, "", `[1,2.0]`, false},
+		{"$schema wins for integers", `{"$schema":"http://json-schema.org/draft-07/schema#","type":"integer"}`, "4", `1.0`, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

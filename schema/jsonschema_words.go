@@ -17,22 +17,6 @@ const (
 	longestName = 100
 )
 
-// describe makes the violations of an error that has no causes: one for each
-// member where several are missing.
-func describe(err *jsonschema.ValidationError, keyword string) []Violation {
-	v := violation(err, keyword)
-	if k, ok := err.ErrorKind.(*kind.Required); ok && len(k.Missing) > 1 {
-		var all []Violation
-		for _, name := range k.Missing {
-			one := v
-			one.Detail = shorten(name) + " is missing"
-			all = append(all, one)
-		}
-		return all
-	}
-	return []Violation{v}
-}
-
 // detail says what a value must be.
 func detail(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
