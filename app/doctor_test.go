@@ -15,6 +15,7 @@ import (
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/kafka"
+	_ "github.com/klamm-gateway/klamm/nametest"
 	"github.com/klamm-gateway/klamm/target/all"
 )
 

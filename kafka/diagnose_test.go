@@ -22,6 +22,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
+	_ "github.com/klamm-gateway/klamm/nametest"
 	"github.com/klamm-gateway/klamm/secret"
 )
 

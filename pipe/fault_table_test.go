@@ -25,6 +25,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/kafka"
+	_ "github.com/klamm-gateway/klamm/nametest"
 	"github.com/klamm-gateway/klamm/pipe"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/webhook"

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/klamm-gateway/klamm/kafka"
+	_ "github.com/klamm-gateway/klamm/nametest"
 )
 
 // The command names what is broken, in both forms, and says so by its exit status.

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
+	_ "github.com/klamm-gateway/klamm/nametest"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/targettest"
 )
