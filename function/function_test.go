@@ -38,7 +38,7 @@ func TestInvoke(t *testing.T) {
 		{"five MiB", order{Do: "big", N: 5 << 20}, "", strings.Repeat("x", 5<<20), ""},
 		{"seven MiB", order{Do: "big", N: 7 << 20}, "Function.ResponseSizeTooLarge", "6291556", ""},
 		{"stream", order{Do: "stream"}, "", "ab", ""},
-		{"stream that fails", order{Do: "stream", Text: "Function.Odd"}, "Function.Unknown", "after the beginning", ""},
+		{"stream that fails", order{Do: "stream", Text: "Function.Odd"}, "Function.Odd", "after the beginning", ""},
 		{"flood", order{Do: "flood", N: 2000}, "", "1", "the last line\n"},
 		{"arn", order{Do: "header", Text: "Lambda-Runtime-Invoked-Function-Arn"}, "", "arn:aws:lambda:us-east-1:000000000000:function:f", ""},
 	} {
@@ -312,6 +312,19 @@ func TestConcurrency(t *testing.T) {
 	leave()
 	h.Close(busy) // without patience
 	wg.Wait()
+}
+
+func TestErrorTypesThatAreKept(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"Runtime.UserCodeSyntaxError": "Runtime.UserCodeSyntaxError", "Function.Odd": "Function.Odd", "my Runtime.Odd": "my Runtime.Odd",
+		"Function.odd": "Function.Unknown", "Function.": "Function.Unknown", "Runtime.odd": "Runtime.Unknown", "ValueError": "Runtime.Unknown", "": "Runtime.Unknown",
+		"Runtime.Long" + strings.Repeat("x", 200): "Runtime.Unknown",
+	} {
+		if got := errorType(in); got != want {
+			t.Errorf("%.40q: got %q, want %q", in, got, want)
+		}
+	}
 }
 
 func TestReplacement(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -139,7 +140,7 @@ func (i *instance) current(c *runtimeConn, id string) *call {
 	given, s := i.call, i.state
 	i.mu.Unlock()
 	switch {
-	case given == nil || given.in.ID != id:
+	case given == nil || given.in.ID != id || s == idle: // who asks for the next has no invocation any more
 		c.answer(http.StatusBadRequest, "InvalidRequestID", "this process has no invocation of that id")
 	case s != running:
 		c.answer(http.StatusForbidden, "InvalidStateTransition", "the invocation has been answered already")
@@ -248,12 +249,15 @@ func errorOf(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// errorType keeps the names that the Lambda service knows (function-targets.md 2.3).
+// knownErrorType is the form of the names of failures that are kept as they are.
+var knownErrorType = regexp.MustCompile(`(Runtime|Function)\.[A-Z][a-zA-Z]+`)
+
+// errorType keeps the names that the Lambda service keeps (function-targets.md 2.3).
 func errorType(kind string) string {
 	switch {
-	case strings.Contains(kind, "Runtime.") && len(kind) <= 128:
+	case len(kind) <= 128 && knownErrorType.MatchString(kind):
 		return kind
-	case strings.Contains(kind, "Function."):
+	case strings.HasPrefix(kind, "Function."):
 		return "Function.Unknown"
 	}
 	return "Runtime.Unknown"
