@@ -314,6 +314,17 @@ func TestConcurrency(t *testing.T) {
 	wg.Wait()
 }
 
+// Who calls again as soon as there is an answer is not refused because the program has
+// not asked for more yet.
+func TestOneInstanceServesOneCallAfterTheOther(t *testing.T) {
+	h := host(t, func(_ *Config, d *Definition) { d.Concurrency = 1 })
+	for n := range 100 {
+		if out, err := h.Invoke(t.Context(), "f", Invocation{Payload: []byte("1")}); err != nil || out.Error != "" {
+			t.Fatalf("call %d: %v, %s", n, err, out.Payload)
+		}
+	}
+}
+
 func TestErrorTypesThatAreKept(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

@@ -348,8 +348,17 @@ func (i *instance) await() {
 	c, was := i.call, i.state
 	i.state = dead
 	killed, over := i.killed, i.memory > i.pool.def.Memory
+	unreached := c != nil && !c.sent && !c.over
+	if unreached { // it ended before it had the event
+		c.over = true
+		c.timer.Stop()
+		close(c.lost)
+	}
 	i.mu.Unlock()
-	if c != nil {
+	if was == responded {
+		i.pool.lost()
+	}
+	if c != nil && !unreached {
 		kind, text := "Runtime.ExitError", i.process.ended()
 		if over {
 			kind, text = "Runtime.OutOfMemory", "Runtime "+killed

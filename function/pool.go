@@ -34,6 +34,7 @@ type pool struct {
 	idle     []*instance // the one used last at the end, so that others can be reaped
 	starting int
 	soon     int // instances that have answered, and are about to ask for more
+	answered int // instances that have answered and not asked for more yet: they have no call any more
 	waiting  []*waiter
 	failures int // starts that failed, one after the other
 	failed   *initFailure
@@ -80,6 +81,9 @@ func (p *pool) invoke(ctx context.Context, in Invocation) (Outcome, error) {
 		}
 		out, err := g.instance.run(ctx, in)
 		if err == errUnreached { //nolint:errorlint // it is never wrapped
+			if err := p.bury(ctx, g.instance); err != nil {
+				return Outcome{}, err
+			}
 			continue
 		}
 		out.Init = g.init
@@ -105,7 +109,9 @@ func (p *pool) acquire(ctx context.Context, in Invocation) (grant, error) {
 			defer p.mu.Unlock()
 			return grant{failed: p.failed}, nil
 		}
-		if len(p.all)+p.starting >= p.def.Concurrency {
+		// Who has answered has no call any more: its next one may come before the program
+		// asks for it.
+		if len(p.all)+p.starting >= p.def.Concurrency && p.starting+p.answered <= len(p.waiting) {
 			p.mu.Unlock()
 			return grant{}, ErrThrottled
 		}
@@ -221,6 +227,9 @@ func (p *pool) take(g grant) {
 
 // offer is called with an instance that is free. p.mu is held.
 func (p *pool) offer(i *instance) {
+	if _, ok := p.all[i]; !ok {
+		return // it has ended in the meantime
+	}
 	switch {
 	case p.retired:
 		go i.stop()
@@ -232,11 +241,20 @@ func (p *pool) offer(i *instance) {
 	}
 }
 
-// free is called by an instance that asks for more work.
+// free is called by an instance that has answered, and asks for more work.
 func (p *pool) free(i *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.answered--
 	p.offer(i)
+}
+
+// lost is called by an instance that has answered, and has ended instead of asking for
+// more work.
+func (p *pool) lost() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answered--
 }
 
 // expect says that one more instance is about to ask for work, or, with -1, that one
@@ -245,7 +263,9 @@ func (p *pool) expect(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.soon += n
-	if n < 0 {
+	if n > 0 {
+		p.answered += n
+	} else {
 		p.fill()
 	}
 }
@@ -263,9 +283,24 @@ func (p *pool) reap(i *instance) {
 	}
 }
 
+// bury waits until an instance that is about to end takes no room any more.
+func (p *pool) bury(ctx context.Context, i *instance) error {
+	select {
+	case <-i.dead:
+		p.forget(i)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // mourn waits for the end of an instance and forgets it.
 func (p *pool) mourn(i *instance) {
 	<-i.dead
+	p.forget(i)
+}
+
+func (p *pool) forget(i *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.all, i)

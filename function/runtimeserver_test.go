@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,5 +169,80 @@ func TestALaterRequestForWorkTakesOver(t *testing.T) {
 	i.server.close()
 	if rest, _ := io.ReadAll(second); len(rest) > 0 {
 		t.Errorf("got %q", rest)
+	}
+}
+
+// ended gives an instance a process that ends by itself, and waits for its end.
+func ended(t *testing.T, i *instance) {
+	t.Helper()
+	path, err := exec.LookPath("true")
+	if err != nil {
+		t.Skip(err)
+	}
+	s := &starter{log: slog.New(slog.DiscardHandler)}
+	t.Cleanup(s.close)
+	if i.process, err = startProcess(command{path: path, directory: t.TempDir()}, Config{}, s, i.output); err != nil {
+		t.Fatal(err)
+	}
+	i.await()
+}
+
+func TestEventThatNoProgramHadIsForAnother(t *testing.T) {
+	i, _ := served(t)
+	given := give(i, Invocation{ID: "1"})
+	ended(t, i)
+	select {
+	case <-given.lost:
+	case out := <-given.done:
+		t.Errorf("the caller gets %s of a program that never had the event", out.Payload)
+	}
+
+	i, addr := served(t)
+	given = give(i, Invocation{ID: "1"})
+	if _, answer := said(t, addr, askForWork); answer.StatusCode != http.StatusOK {
+		t.Fatal(answer.Status)
+	}
+	ended(t, i)
+	if out := <-given.done; out.Error != Unhandled || !strings.Contains(string(out.Payload), "Runtime.ExitError") {
+		t.Errorf("got %+v", out)
+	}
+}
+
+func TestInstanceThatHasAnsweredIsNotBusy(t *testing.T) {
+	i, addr := served(t)
+	answered := func() int {
+		i.pool.mu.Lock()
+		defer i.pool.mu.Unlock()
+		return i.pool.answered
+	}
+	reply := func(id string, want int) {
+		t.Helper()
+		if _, answer := said(t, addr, "POST /2018-06-01/runtime/invocation/"+id+"/response HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"); answer.StatusCode != want {
+			t.Errorf("the answer to %s: got %s, want %d", id, answer.Status, want)
+		}
+	}
+	conn := dialed(t, addr, askForWork)
+	<-i.ready
+	give(i, Invocation{ID: "1"})
+	if answer, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatal(answer, err)
+	}
+	reply("1", http.StatusAccepted)
+	if n := answered(); n != 1 {
+		t.Errorf("%d instances have answered, want 1", n)
+	}
+	reply("1", http.StatusForbidden)
+	conn = dialed(t, addr, askForWork)
+	eventually(t, "it asks for more", func() bool { return answered() == 0 })
+	reply("1", http.StatusBadRequest) // an old one
+
+	give(i, Invocation{ID: "2"})
+	if answer, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatal(answer, err)
+	}
+	reply("2", http.StatusAccepted)
+	ended(t, i)
+	if n := answered(); n != 0 {
+		t.Errorf("%d instances have answered after the end of the only one", n)
 	}
 }
