@@ -40,7 +40,7 @@ func KnownRuntime(runtime string) bool {
 // names it.
 func commandOf(d Definition, cfg Config) (command, error) {
 	missing := func(format string, args ...any) (command, error) {
-		return command{}, &StartError{Type: "Runtime.InvalidEntrypoint", Reason: fmt.Sprintf(format, args...)}
+		return command{}, &StartError{Type: InvalidEntrypoint, Reason: fmt.Sprintf(format, args...)}
 	}
 	// The program is started in its directory, where a relative one would mean another.
 	directory, err := filepath.Abs(d.Directory)

@@ -134,6 +134,9 @@ type Outcome struct {
 	// Version is that of the function, where it is behind a Lambda API; empty: there
 	// is one only.
 	Version string
+	// AnyForm says that Payload is what a plain HTTP function has answered, which need
+	// not be JSON.
+	AnyForm bool
 }
 
 // The headers of a record that is an invocation which waits for its turn: its key is
@@ -159,11 +162,15 @@ var ErrClosed = errors.New("the function is being stopped")
 // A StartError says why a program cannot be started at all: the code or the
 // configuration is wrong, and the function was not reached.
 type StartError struct {
-	// Type is the Lambda name of the fault: "Runtime.InvalidEntrypoint".
+	// Type is the Lambda name of the fault, such as InvalidEntrypoint.
 	Type string
 	// Reason says what is missing and where it was looked for.
 	Reason string
 }
+
+// InvalidEntrypoint is the StartError.Type of a function without a program that can be
+// started.
+const InvalidEntrypoint = "Runtime.InvalidEntrypoint"
 
 func (e *StartError) Error() string { return e.Type + ": " + e.Reason }
 

@@ -100,7 +100,7 @@ func start(p *pool, within time.Duration) (*instance, *initFailure) {
 	}
 	if err := i.open(); err != nil {
 		i.close()
-		start := &StartError{Type: "Runtime.InvalidEntrypoint", Reason: err.Error()}
+		start := &StartError{Type: InvalidEntrypoint, Reason: err.Error()}
 		if e, ok := err.(*StartError); ok { //nolint:errorlint // made by open itself
 			start = e
 		}
@@ -171,7 +171,7 @@ func (i *instance) open() error {
 	i.server = newRuntimeServer(listener, i.serve)
 	command.environment = environmentOf(def, p.cfg, listener.Addr().String(), i.temp)
 	if i.process, err = startProcess(command, p.cfg, p.starter, i.output); err != nil {
-		return &StartError{Type: "Runtime.InvalidEntrypoint", Reason: fmt.Sprintf("%s: %v", command.path, err)}
+		return &StartError{Type: InvalidEntrypoint, Reason: fmt.Sprintf("%s: %v", command.path, err)}
 	}
 	return nil
 }

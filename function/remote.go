@@ -242,7 +242,7 @@ func excerpt(body []byte) string {
 
 // timedOut is the outcome of a function that was given its event and did not answer.
 func (r *remote) timedOut(id string) Outcome {
-	return failure(id, "Sandbox.Timedout", "%s %s Task timed out after %.2f seconds", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), id, r.def.Timeout.Seconds())
+	return Outcome{ID: id, Error: Unhandled, Payload: timedOut(id, r.def.Timeout)}
 }
 
 // isTimeout says whether an exchange has come to its time limit.

@@ -196,7 +196,7 @@ func (r *remote) postOne(ctx context.Context, in Invocation, m message) (Outcome
 		if err := r.reply(ctx, a); err != nil {
 			return Outcome{}, r.unreached(answered{}, err)
 		}
-		return Outcome{Payload: a.body}, nil
+		return Outcome{Payload: a.body, AnyForm: true}, nil
 	case a.status == http.StatusRequestEntityTooLarge:
 		return Outcome{}, fmt.Errorf("%w: function %s answers 413", ErrTooLarge, r.def.Name)
 	case r.missed(a.status):

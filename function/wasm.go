@@ -57,7 +57,7 @@ func (m *module) load(ctx context.Context) (wazero.Runtime, wazero.CompiledModul
 	}
 	fail := func(err error) (wazero.Runtime, wazero.CompiledModule, error) {
 		m.running.Done()
-		return nil, nil, &StartError{Type: "Runtime.InvalidEntrypoint", Reason: err.Error()}
+		return nil, nil, &StartError{Type: InvalidEntrypoint, Reason: err.Error()}
 	}
 	code, err := os.ReadFile(m.def.Wasm)
 	if err != nil {
@@ -198,7 +198,7 @@ func (m *module) outcome(ctx, run context.Context, in Invocation, out *bounded, 
 	case ctx.Err() != nil:
 		return Outcome{}
 	case run.Err() != nil:
-		return failure(in.ID, "Sandbox.Timedout", "%s Task timed out after %.2f seconds", in.ID, m.def.Timeout.Seconds())
+		return Outcome{ID: in.ID, Error: Unhandled, Payload: timedOut(in.ID, m.def.Timeout)}
 	case errors.As(err, &exit):
 		return failure(in.ID, "Runtime.ExitError", "RequestId: %s Error: Runtime exited with error: exit status %d", in.ID, exit.ExitCode())
 	}

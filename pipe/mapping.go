@@ -1,6 +1,8 @@
 package pipe
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,9 +124,9 @@ func appendMapped(dst []byte, e *event.Event) []byte {
 // A callError says how the call of a function has failed.
 type callError struct {
 	target.Failure
-	id      string // of the request
-	missed  bool   // the function was not reached: that is no attempt
-	partial bool   // the function has answered, and named records
+	id     string           // of the request
+	missed bool             // the function was not reached: that is no attempt
+	ran    *failureResponse // how it answered; nil: it was not reached
 }
 
 func (e *callError) Error() string { return e.Failure.Error() }
@@ -153,6 +155,7 @@ func (m *mapping) Deliver(ctx context.Context, events []*event.Event) error {
 		e.id = id
 		return e
 	}
+	ran := &failureResponse{StatusCode: http.StatusOK, ExecutedVersion: cmp.Or(out.Version, "$LATEST"), FunctionError: out.Error}
 	switch {
 	case errors.Is(err, function.ErrThrottled):
 		return failed(&callError{Failure: target.Failure{Status: http.StatusTooManyRequests, After: throttledFirst, Err: err}, missed: true})
@@ -161,18 +164,19 @@ func (m *mapping) Deliver(ctx context.Context, events []*event.Event) error {
 	case err != nil:
 		return failed(&callError{Failure: target.Failure{After: target.FailureOf(err).After, Err: fmt.Errorf("function %s was not reached: %w", m.def.Function, err)}, missed: true})
 	case out.Error != "":
-		return failed(&callError{Failure: target.Failure{Status: http.StatusOK, Response: out.Payload[:min(len(out.Payload), responseExcerpt)], Err: fmt.Errorf("function %s failed: %.200s", m.def.Function, out.Payload)}})
-	case !m.def.ReportFailures:
+		return failed(&callError{ran: ran, Failure: target.Failure{Status: http.StatusOK, Response: out.Payload[:min(len(out.Payload), responseExcerpt)], Err: fmt.Errorf("function %s failed: %.200s", m.def.Function, out.Payload)}})
+	case !m.def.ReportFailures, out.AnyForm && !json.Valid(out.Payload):
 		return nil
 	}
 	places, err := reported(out.Payload, events)
 	if err != nil {
-		return failed(&callError{Failure: target.Failure{Status: http.StatusOK, Response: out.Payload[:min(len(out.Payload), responseExcerpt)], Err: fmt.Errorf("function %s: %w", m.def.Function, err)}})
+		ran.FunctionError = function.Unhandled
+		return failed(&callError{ran: ran, Failure: target.Failure{Status: http.StatusOK, Response: out.Payload[:min(len(out.Payload), responseExcerpt)], Err: fmt.Errorf("function %s: %w", m.def.Function, err)}})
 	}
 	if len(places) == 0 {
 		return nil
 	}
-	one := failed(&callError{Failure: target.Failure{Status: http.StatusOK, Err: fmt.Errorf("function %s has not done the record", m.def.Function)}, partial: true})
+	one := failed(&callError{ran: ran, Failure: target.Failure{Status: http.StatusOK, Err: fmt.Errorf("function %s has not done the record", m.def.Function)}})
 	partial := &target.PartialError{Failed: map[int]error{}}
 	for _, i := range places {
 		partial.Failed[i] = one
@@ -182,18 +186,21 @@ func (m *mapping) Deliver(ctx context.Context, events []*event.Event) error {
 
 // reported reads from an answer which records of a batch were not done
 // (event-source-mapping.md 13.3). The error says that the answer is not understood, so
-// that none were. What is neither an object nor an array is no report.
+// that none were. Nothing, null, a string and a number are no report.
 func reported(answer []byte, events []*event.Event) (failed []int, err error) {
-	var all any
-	if json.Unmarshal(answer, &all) != nil {
+	if len(bytes.TrimSpace(answer)) == 0 {
 		return nil, nil
 	}
+	var all any
+	if json.Unmarshal(answer, &all) != nil {
+		return nil, errors.New("the answer is not JSON")
+	}
 	switch all.(type) {
-	case []any:
-		return nil, errors.New("the answer is an array, not an object with batchItemFailures")
+	case nil, string, float64:
+		return nil, nil
 	case map[string]any:
 	default:
-		return nil, nil
+		return nil, errors.New("the answer is not an object with batchItemFailures")
 	}
 	var doc struct {
 		Failures []struct {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
-	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/target"
 )
 
@@ -122,13 +120,7 @@ func (m *mapping) failure(v *verdict, ofTopic bool) failureRecord {
 	}
 	var call *callError
 	if errors.As(v.err, &call) {
-		rec.RequestContext.RequestID = call.id
-		if !call.missed {
-			rec.ResponseContext = &failureResponse{StatusCode: http.StatusOK, ExecutedVersion: "$LATEST"}
-			if !call.partial {
-				rec.ResponseContext.FunctionError = function.Unhandled
-			}
-		}
+		rec.RequestContext.RequestID, rec.ResponseContext = call.id, call.ran
 	} else {
 		rec.RequestContext.RequestID = uuid.NewString()
 	}

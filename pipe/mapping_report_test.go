@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,13 +10,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/target"
 )
 
 func batchOfThree() (events []*event.Event) {
@@ -40,7 +45,10 @@ func TestReported(t *testing.T) {
 		"null list":          {in: `{"batchItemFailures":null}`},
 		"a string":           {in: `"done"`},
 		"a number":           {in: `5`},
-		"text":               {in: `done`},
+		"blanks":             {in: " \n"},
+		"text":               {in: `done`, bad: true},
+		"half an object":     {in: `{"batchItemFailures":[`, bad: true},
+		"true":               {in: `true`, bad: true},
 		"an array":           {in: `[1]`, bad: true},
 		"the last":           {in: failure(`{"partition":"a-b-4","offset":2}`), want: []int{2}},
 		"two":                {in: `{"batchItemFailures":[{"itemIdentifier":{"partition":"a-b-4","offset":2}},{"itemIdentifier":{"partition":"a-b-4","offset":0}}]}`, want: []int{2, 0}},
@@ -139,6 +147,61 @@ func TestMappingLogLevels(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", level, got, want)
+		}
+	}
+}
+
+func TestFailureOfAMapping(t *testing.T) {
+	t.Parallel()
+	m := &mapping{flow: &flow{def: catalog.Pipe{Topics: []string{"a-b"}}}, def: catalog.Envelope{Function: "f", ReportFailures: true}, metrics: newMappingMetrics(prometheus.NewRegistry()).of("m", "f", "a-b")}
+	one := `{"batchItemFailures":[{"itemIdentifier":{"partition":"a-b-4","offset":1}}]}`
+	for _, tc := range []struct {
+		name string
+		out  function.Outcome
+		err  error
+		want string // the responseContext; empty: it is no failure
+	}{
+		{"a version", function.Outcome{Version: "7", Error: "Handled", Payload: []byte(`{}`)}, nil, `{"statusCode":200,"executedVersion":"7","functionError":"Handled"}`},
+		{"no version", function.Outcome{Error: function.Unhandled, Payload: []byte(`{}`)}, nil, `{"statusCode":200,"executedVersion":"$LATEST","functionError":"Unhandled"}`},
+		{"a report", function.Outcome{Version: "7", Payload: []byte(one)}, nil, `{"statusCode":200,"executedVersion":"7"}`},
+		{"text", function.Outcome{Payload: []byte("done")}, nil, `{"statusCode":200,"executedVersion":"$LATEST","functionError":"Unhandled"}`},
+		{"text of an HTTP function", function.Outcome{Payload: []byte("done"), AnyForm: true}, nil, ""},
+		{"an array of an HTTP function", function.Outcome{Payload: []byte("[1]"), AnyForm: true}, nil, `{"statusCode":200,"executedVersion":"$LATEST","functionError":"Unhandled"}`},
+		{"missed", function.Outcome{}, function.ErrThrottled, "null"},
+	} {
+		m.invoke = func(context.Context, string, function.Invocation) (function.Outcome, error) { return tc.out, tc.err }
+		err := m.Deliver(t.Context(), batchOfThree())
+		var partial *target.PartialError
+		if errors.As(err, &partial) {
+			err = partial.Failed[1]
+		}
+		got := ""
+		if err != nil {
+			text, _ := json.Marshal(m.failure(&verdict{err: err}, false).ResponseContext)
+			got = string(text)
+		}
+		if got != tc.want {
+			t.Errorf("%s: %s, want %s (%v)", tc.name, got, tc.want, err)
+		}
+	}
+}
+
+func TestFunctionThatIsNotValid(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		in   error
+		want bool
+	}{
+		{fmt.Errorf("x: %w", function.ErrNotFound), true},
+		{fmt.Errorf("x: %w", &function.StartError{Type: function.InvalidEntrypoint}), true},
+		{&function.StartError{Type: "Runtime.CodeUnavailable"}, false},
+		{target.RetryAfter(&function.UnreachedError{Status: 404, Err: errors.New("no such function")}, time.Second), true},
+		{&function.UnreachedError{Status: 400, Err: errors.New("bad")}, true},
+		{&function.UnreachedError{Status: 503, Err: errors.New("busy")}, false},
+		{function.ErrThrottled, false},
+	} {
+		if got := notValid(&callError{Failure: target.Failure{Err: fmt.Errorf("f was not reached: %w", tc.in)}}); got != tc.want {
+			t.Errorf("%v: %v", tc.in, got)
 		}
 	}
 }

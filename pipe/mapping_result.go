@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -133,13 +134,29 @@ func (m *memory) noteResult(ctx context.Context, pipe string, now MappingResult)
 // trouble notes that the function has failed with a partition's records.
 func (m *mapping) trouble(p *partition, err error) {
 	reason := UserInitiated
-	if errors.Is(err, function.ErrNotFound) {
+	if notValid(err) {
 		reason = functionNotValid
 	}
 	m.mu.Lock()
 	m.troubled[p] = reason
 	m.mu.Unlock()
 	m.tell()
+}
+
+// notValid says whether a function cannot be called because of what it is: it is not
+// there, has no program, or the API that it is behind says so of the request.
+func notValid(err error) bool {
+	var start *function.StartError
+	var unreached *function.UnreachedError
+	switch {
+	case errors.Is(err, function.ErrNotFound):
+		return true
+	case errors.As(err, &start):
+		return start.Type == function.InvalidEntrypoint
+	case errors.As(err, &unreached):
+		return unreached.Status == http.StatusBadRequest || unreached.Status == http.StatusNotFound || unreached.Status == http.StatusUnsupportedMediaType
+	}
+	return false
 }
 
 // well notes that a batch of a partition is done.
