@@ -140,7 +140,7 @@ func (a *API) createMapping(l lambda) front.Handler {
 		}
 		a.mapping.Lock()
 		defer a.mapping.Unlock()
-		if err := a.mappingIsFree(r.Context(), &b); err != nil {
+		if err := a.mappingIsFree(r.Context(), uuid, &b); err != nil {
 			return err
 		}
 		if err := a.groupHasRoom(r.Context(), uuid, &b.Mapping); err != nil {
@@ -211,17 +211,17 @@ func (a *API) tryMapping(r *http.Request, who gate.Principal, uuid string, b *ma
 	return nil
 }
 
-// mappingIsFree refuses a mapping like one that there is already: of the same function
+// mappingIsFree refuses a mapping like another that there is already: of the same function
 // with a broker and a topic in common, or with its consumer group, which may be no pipe's
 // either.
-func (a *API) mappingIsFree(ctx context.Context, b *mappingBody) error {
+func (a *API) mappingIsFree(ctx context.Context, uuid string, b *mappingBody) error {
 	docs, err := a.cfg.Store.List(ctx, catalog.KindMapping, "")
 	if err != nil {
 		return err
 	}
 	for _, doc := range docs {
 		have, err := readMapping(doc)
-		if err != nil {
+		if err != nil || doc.Name == uuid {
 			continue
 		}
 		source := strings.Join(b.Mapping.servers(), ",")
@@ -346,6 +346,7 @@ func (a *API) updateMapping(l lambda) front.Handler {
 			return err
 		}
 		b.Mapping.tidy()
+		before := b.Function
 		if q.FunctionName != nil {
 			if b.Function, b.FunctionARN, err = a.functionOfMapping(r.Context(), l, q.FunctionName); err != nil {
 				return err
@@ -356,6 +357,11 @@ func (a *API) updateMapping(l lambda) front.Handler {
 		}
 		a.mapping.Lock()
 		defer a.mapping.Unlock()
+		if b.Function != before {
+			if err := a.mappingIsFree(r.Context(), doc.Name, &b); err != nil {
+				return err
+			}
+		}
 		if err := a.groupHasRoom(r.Context(), doc.Name, &b.Mapping); err != nil {
 			return err
 		}

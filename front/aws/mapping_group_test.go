@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -24,26 +23,26 @@ func grouped(group string, most int64) *mappingDocument {
 	return d
 }
 
-func TestPollerGroupsHaveLimits(t *testing.T) {
-	t.Parallel()
+// keeping returns an API with a store, and what puts mappings into it until the test
+// ends.
+func keeping(t *testing.T) (a *API, put func(mappingBody) (uuid string)) {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	cluster, err := kafka.Open(kafka.Config{Brokers: brokertest.Brokers(t)}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	a := New(Config{Store: catalog.NewStore(catalog.StoreConfig{Cluster: cluster, Log: log}), Log: log})
+	a = New(Config{Store: catalog.NewStore(catalog.StoreConfig{Cluster: cluster, Log: log}), Log: log})
 	t.Cleanup(a.Close)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); a.cfg.Store.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	n := 0
-	put := func(d *mappingDocument) (uuid string) {
+	return a, func(b mappingBody) string {
 		t.Helper()
-		n++
-		uuid = fmt.Sprintf("0f2c0000-0000-4000-8000-%012d", n)
-		raw, err := json.Marshal(mappingBody{Mapping: *d})
+		uuid := newID()
+		raw, err := json.Marshal(b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,6 +55,18 @@ func TestPollerGroupsHaveLimits(t *testing.T) {
 			}
 		})
 		return uuid
+	}
+}
+
+func TestPollerGroupsHaveLimits(t *testing.T) {
+	t.Parallel()
+	a, keep := keeping(t)
+	ctx := t.Context()
+	put := func(d *mappingDocument) string {
+		t.Helper()
+		b := mappingBody{Mapping: *d}
+		b.complete(newID())
+		return keep(b)
 	}
 	put(grouped("wide", 1500))
 	defaults := put(grouped("wide", 0))
@@ -81,6 +92,41 @@ func TestPollerGroupsHaveLimits(t *testing.T) {
 		var f *lambdaFault
 		if tc.want == "" && err != nil || tc.want != "" && (!errors.As(err, &f) || f.name != "InvalidParameterValueException" || !strings.Contains(strings.ToLower(f.message), strings.ToLower(tc.want))) {
 			t.Errorf("%s in %q: %v, want %q", tc.uuid, tc.in.pollerGroup(), err, tc.want)
+		}
+	}
+}
+
+func TestMappingLikeAnotherIsRefused(t *testing.T) {
+	t.Parallel()
+	a, put := keeping(t)
+	body := func(function, group, change string) mappingBody {
+		b := mappingBody{Mapping: requestOf(t, change).mappingDocument, Function: function, FunctionARN: "arn:" + function}
+		b.complete(group)
+		return b
+	}
+	topic := newID() // other tests leave this one's mappings alone, and it theirs
+	servers := func(list string) string {
+		return `{"Topics":["` + topic + `"],"SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":[` + list + `]}}}`
+	}
+	first := put(body("one", topic+"-a", servers(`"h:1","i:1"`)))
+	second := put(body("two", topic+"-b", servers(`"i:1"`)))
+	for _, tc := range []struct {
+		uuid string
+		in   mappingBody
+		want string
+	}{
+		{first, body("one", topic+"-a", servers(`"h:1","i:1"`)), ""},
+		{newID(), body("three", topic+"-c", servers(`"i:1"`)), ""},
+		{newID(), body("one", topic+"-c", servers(`"j:1"`)), ""},
+		{newID(), body("one", topic+"-c", `{"SelfManagedEventSource":{"Endpoints":{"KAFKA_BOOTSTRAP_SERVERS":["h:1"]}},"Topics":["`+topic+`2"]}`), ""},
+		{newID(), body("one", topic+"-c", servers(`"j:1","i:1"`)), `An event source mapping with event source ("j:1,i:1"), function ("arn:one"), topics ("` + topic + `") already exists. Please update or delete the existing mapping with UUID ` + first},
+		{second, body("one", topic+"-b", servers(`"i:1"`)), "already exists. Please update or delete the existing mapping with UUID " + first}, // by an update
+		{newID(), body("three", topic+"-b", servers(`"j:1"`)), "is that of the event source mapping with UUID " + second},
+	} {
+		err := a.mappingIsFree(t.Context(), tc.uuid, &tc.in)
+		var f *lambdaFault
+		if errors.As(err, &f) != (tc.want != "") || f != nil && (f.name != "ResourceConflictException" || !strings.Contains(f.message, tc.want)) {
+			t.Errorf("%s of %s: %v, want %q", tc.in.Function, tc.in.group(), err, tc.want)
 		}
 	}
 }
