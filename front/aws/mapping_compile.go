@@ -202,6 +202,8 @@ func (a *API) compileFailure(d *mappingDocument, e *catalog.Envelope) {
 		e.FailureBucket = m[1]
 	} else if m := queueArn.FindStringSubmatch(to); m != nil {
 		e.FailureTarget = plainTarget("topic", "name", m[1]) // klamm's queues are topics
+	} else if m := snsArn.FindStringSubmatch(to); m != nil {
+		e.FailureTarget = plainTarget("topic", "name", m[1])
 	} else if m := topicArn.FindStringSubmatch(to); m != nil {
 		e.FailureTarget = plainTarget("topic", "name", m[1])
 	} else if to != "" {

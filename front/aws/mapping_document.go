@@ -163,6 +163,7 @@ var (
 	mskArn             = regexp.MustCompile(`^arn:aws[a-zA-Z0-9-]*:kafka:`)
 	bucketArn          = regexp.MustCompile(`^arn:aws[a-zA-Z0-9-]*:s3:::([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])$`)
 	queueArn           = regexp.MustCompile(`^arn:aws[a-zA-Z0-9-]*:sqs:[a-z0-9-]*:[0-9]{12}:([A-Za-z0-9_-]{1,80})(\.fifo)?$`)
+	snsArn             = regexp.MustCompile(`^arn:aws[a-zA-Z0-9-]*:sns:[a-z0-9-]*:[0-9]{12}:([A-Za-z0-9_-]{1,249})$`)
 	mappingAccessTypes = []string{"BASIC_AUTH", "VPC_SUBNET", "VPC_SECURITY_GROUP", "SASL_SCRAM_512_AUTH", "SASL_SCRAM_256_AUTH", "VIRTUAL_HOST", "CLIENT_CERTIFICATE_TLS_AUTH", rootCertificate}
 )
 
@@ -438,14 +439,14 @@ func (d *mappingDocument) checkDestination(strict bool) error {
 		return nil
 	}
 	switch {
-	case bucketArn.MatchString(to), topicArn.MatchString(to):
+	case bucketArn.MatchString(to), topicArn.MatchString(to), snsArn.MatchString(to):
 		return nil
 	case strings.HasPrefix(to, "https://"), strings.HasPrefix(to, "http://"):
 		return nil
 	case strings.HasSuffix(to, ".fifo"):
 		return invalidParameter("FIFO queues and topics are not supported as on-failure destinations.")
 	}
-	return invalidParameter("The on-failure destination is not supported: " + clip(to) + "; use kafka://TOPIC, the ARN of an S3 bucket or of an SQS queue, or an https:// URL.")
+	return invalidParameter("The on-failure destination is not supported: " + clip(to) + "; use kafka://TOPIC, the ARN of an S3 bucket, of an SQS queue or of an SNS topic, or an https:// URL.")
 }
 
 // checkMode reports features of provisioned mode in on-demand mode.

@@ -112,7 +112,9 @@ func TestMappingRequests(t *testing.T) {
 		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"kafka://failed"}}}`},
 		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:s3:::bucket"}}}`},
 		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:sqs:us-east-1:000000000000:q.fifo"}}}`, want: invalid, text: "FIFO"},
-		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:sns:us-east-1:000000000000:t"}}}`, want: invalid, text: "not supported"},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:sns:us-east-1:000000000000:t"}}}`},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:sns:us-east-1:000000000000:t.fifo"}}}`, want: invalid, text: "FIFO"},
+		{in: `{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:kinesis:us-east-1:000000000000:stream/s"}}}`, want: invalid, text: "not supported"},
 		{in: `{"TumblingWindowInSeconds":5}`, want: invalid, text: "TumblingWindowInSeconds"},
 		{in: `{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"a#b"}}`, want: validation, text: "selfManagedKafkaEventSourceConfig.consumerGroupId"},
 		{in: `{"SelfManagedKafkaEventSourceConfig":{"SchemaRegistryConfig":{"SchemaRegistryURI":"http://r"}}}`, want: invalid, text: "SchemaRegistryConfig"},
@@ -270,6 +272,13 @@ func TestCompileMapping(t *testing.T) {
 		}
 		if e := p.Envelope; e.EventSource != tc.source || e.Bootstrap != tc.bootstrap || p.SourceCluster != tc.cluster || brokers != tc.brokers || auth != tc.auth {
 			t.Errorf("%s: %s of %s in %q, login %q %q", tc.in, e.EventSource, e.Bootstrap, p.SourceCluster, brokers, auth)
+		}
+	}
+	for _, kind := range []string{"sqs", "sns"} {
+		b, _ := compiled(`{"DestinationConfig":{"OnFailure":{"Destination":"arn:aws:` + kind + `:us-east-1:000000000000:failed"}}}`)
+		p, err := a.compileMapping("0f2c0000-0000-4000-8000-000000000000", b)
+		if err != nil || p.Envelope.FailureTarget == nil || p.Envelope.FailureTarget.Kind != "topic" || string(p.Envelope.FailureTarget.Config) != `{"name":"failed"}` {
+			t.Errorf("%s: %+v, %v, want the topic failed", kind, p.Envelope.FailureTarget, err)
 		}
 	}
 	for in, want := range map[string]int{
