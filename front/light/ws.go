@@ -58,10 +58,15 @@ func (a *api) ws(w http.ResponseWriter, r *http.Request, who gate.Principal) err
 		w.Header().Set("Upgrade", "websocket")
 		return &refusal{http.StatusUpgradeRequired, "this resource is a WebSocket"}
 	}
+	if !hasToken(r.Header["Sec-Websocket-Version"], "13") {
+		w.Header()["Sec-WebSocket-Version"] = []string{"13"}
+		return &refusal{http.StatusUpgradeRequired, "this resource is a WebSocket of version 13"}
+	}
 	if !sameOrigin(w, r) {
 		return &gate.Error{Kind: gate.Denied, Message: "pages of this origin may not connect"}
 	}
-	raw := protocolOf(r) == rawProtocol
+	protocol := protocolOf(r)
+	raw := protocol == rawProtocol
 	var wanted start
 	query := r.URL.Query()
 	if raw {
@@ -77,7 +82,7 @@ func (a *api) ws(w http.ResponseWriter, r *http.Request, who gate.Principal) err
 	p.id, p.userAgent = a.connections.newID(), strings.Clone(r.UserAgent())
 	w.Header()[connectionHeader] = []string{p.id}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:       []string{jsonProtocol, rawProtocol},
+		Subprotocols:       []string{protocol},
 		InsecureSkipVerify: true, // the origin was looked at
 		CompressionMode:    websocket.CompressionDisabled,
 		OnPingReceived:     func(context.Context, []byte) bool { p.heard(); return true },
@@ -105,8 +110,8 @@ func subscribes(query url.Values) bool {
 	return false
 }
 
-// protocolOf returns the subprotocol that Accept will choose: the first of the
-// client's that klamm knows.
+// protocolOf returns the subprotocol of a connection: the first of the client's
+// that klamm knows, and JSON where there is none.
 func protocolOf(r *http.Request) string {
 	for _, v := range r.Header["Sec-Websocket-Protocol"] {
 		for token := range strings.SplitSeq(v, ",") {

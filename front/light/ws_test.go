@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -385,6 +386,51 @@ func TestWebSocketRaw(t *testing.T) {
 	}
 	if _, resp, err := websocket.Dial(t.Context(), s.url+"/ws", &websocket.DialOptions{Subprotocols: []string{rawProtocol}}); err == nil || resp.StatusCode != 400 {
 		t.Errorf("raw without a topic: %v, %v", resp, err)
+	}
+}
+
+func TestWebSocketSpeaksTheFirstSubprotocolThatItKnows(t *testing.T) {
+	s := startServer(t, brokertest.Brokers(t), usual)
+	topic := s.topic(t, 1)
+	raw := s.open(t, "/ws/"+topic+"?from=earliest", "klamm.v9", rawProtocol, jsonProtocol)
+	if got := raw.conn.Subprotocol(); got != rawProtocol {
+		t.Errorf("the subprotocol is %q, want %q", got, rawProtocol)
+	}
+	raw.send(`{"op":"ping"}`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, data, err := raw.conn.Read(ctx); err != nil || string(data) != `{"op":"ping"}` {
+		t.Errorf("a raw message comes back as %q, %v", data, err)
+	}
+	c := s.open(t, "/ws/"+topic, jsonProtocol, rawProtocol)
+	if got := c.conn.Subprotocol(); got != jsonProtocol {
+		t.Errorf("the subprotocol is %q, want %q", got, jsonProtocol)
+	}
+	c.send(`{"op":"ping"}`)
+	c.until("pong")
+}
+
+func TestWebSocketOfAnotherVersionIsToldWhichThereIs(t *testing.T) {
+	s := startServer(t, brokertest.Brokers(t), usual)
+	for _, version := range []string{"", "8", "130"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/ws", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+		if version != "" {
+			req.Header.Set("Sec-WebSocket-Version", version)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusUpgradeRequired || resp.Header.Get("Sec-WebSocket-Version") != "13" ||
+			!strings.HasPrefix(string(body), `{"error_code":426,`) || resp.Header.Get("Klamm-Connection") != "" {
+			t.Errorf("version %q: %d %v %s", version, resp.StatusCode, resp.Header, body)
+		}
 	}
 }
 
