@@ -54,10 +54,14 @@ func aclQuery(a kafka.ACL) string {
 			sep = '?'
 		}
 		b.WriteByte(sep)
-		b.WriteString(p.name + "=" + url.QueryEscape(p.value))
+		b.WriteString(p.name + "=" + formEscaper.Replace(url.QueryEscape(p.value)))
 	}
 	return b.String()
 }
+
+// formEscaper makes of a value as net/url escapes it the same value as a form does,
+// and Java's clients of the API, who compare links as they stand.
+var formEscaper = strings.NewReplacer("%2A", "*", "~", "%7E")
 
 func (c *call) acl(a kafka.ACL) aclResource {
 	return aclResource{c.head("KafkaAcl", c.url("acls")+aclQuery(a), ""), a.ResourceType, a.ResourceName, a.PatternType, a.Principal, a.Host, a.Operation, a.Permission}

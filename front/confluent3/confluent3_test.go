@@ -415,7 +415,7 @@ func TestACLs(t *testing.T) {
 		return `{"resource_type":"topic","resource_name":"` + name + `","pattern_type":"PREFIXED","principal":"User:ada","host":"*","operation":"` + operation + `","permission":"ALLOW"}`
 	}
 	status, header, body := c.do("POST", "/acls", entry("READ"))
-	if location := header.Get("Location"); status != 201 || len(body) != 0 || !strings.Contains(location, "resource_type=TOPIC&resource_name="+name+"&pattern_type=PREFIXED&principal=User%3Aada&host=%2A&operation=READ&permission=ALLOW") {
+	if location := header.Get("Location"); status != 201 || len(body) != 0 || !strings.Contains(location, "resource_type=TOPIC&resource_name="+name+"&pattern_type=PREFIXED&principal=User%3Aada&host=*&operation=READ&permission=ALLOW") {
 		t.Errorf("%d %s %s", status, location, body)
 	}
 	c.want("POST", "/acls:batch", `{"data":[`+entry("WRITE")+`,`+entry("DESCRIBE")+`]}`, 204, 0)
