@@ -4,9 +4,10 @@
 // It is franz-go's kfake with the guards that make it fit for daily use: a lock
 // on the data directory, small segments and a tight garbage collector while the
 // log is read at start, a timer for retention and compaction, topics that are on
-// disk before their first record is acknowledged, and an end for transactions
-// that a kill has cut off. Nobody else in klamm knows that it exists; everybody
-// talks to it over its TCP port, as to any other broker.
+// disk before their first record is acknowledged, a bound on how many partitions
+// one request may make, and an end for transactions that a kill has cut off. Nobody
+// else in klamm knows that it exists; everybody talks to it over its TCP port, as to
+// any other broker.
 package broker
 
 import (
@@ -133,6 +134,8 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	b := &Broker{cluster: cluster, dir: cfg.Dir, lock: lock, stop: make(chan struct{})}
 	b.addrs = cluster.ListenAddrs()
 	b.cluster.ControlKey(int16(kmsg.Metadata), b.metadata)
+	b.cluster.ControlKey(int16(kmsg.CreateTopics), b.createTopics)
+	b.cluster.ControlKey(int16(kmsg.CreatePartitions), b.createPartitions)
 	if err := b.abort(ctx, interrupted); err != nil {
 		cluster.Close()
 		unlockDir(lock)
