@@ -218,6 +218,8 @@ func TestRules(t *testing.T) {
 		{"PutRule", m{"Name": 5}, notShaped, ""},
 		{"ListRules", m{"Limit": 101}, notValid, "1 validation error detected: Value '101' at 'limit' failed to satisfy constraint: Member must have value less than or equal to 100"},
 		{"ListRules", m{"NextToken": "made up"}, notValid, ""},
+		{"ListRules", m{"NextToken": ""}, notValid, "1 validation error detected: Value '***' at 'nextToken' failed to satisfy constraint: Member must have length greater than or equal to 1"},
+		{"ListReplays", m{"NextToken": strings.Repeat("x", 2049)}, notValid, "1 validation error detected: Value '***' at 'nextToken' failed to satisfy constraint: Member must have length less than or equal to 2048"},
 		{"TestEventPattern", m{"EventPattern": `{"source":["a"]}`, "Event": "[]"}, notValid, "Parameter Event is not valid."},
 		{"TestEventPattern", m{"EventPattern": `{"source":["a"]}`, "Event": `{"id":"1","account":"1","source":"a","time":"t","region":"r"}`}, notValid, "Parameter Event is not valid."},
 		{"TestEventPattern", m{"EventPattern": `{"source":"a"}`, "Event": "{}"}, notPattern, "Event pattern is not valid. Reason: "},

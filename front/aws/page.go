@@ -25,12 +25,13 @@ const tokenForm = "klamm1:"
 // page checks a request, with all that v has found before.
 func (q pageRequest) page(v *violations) (*page, error) {
 	v.number("limit", q.Limit.int(), 1, 100)
-	v.text("nextToken", q.NextToken, long(1, 2048).hidden())
 	p := &page{limit: 100}
 	if q.Limit != nil {
 		p.limit = int(*q.Limit)
 	}
-	if q.NextToken != nil {
+	known := len(v.texts)
+	v.text("nextToken", q.NextToken, long(1, 2048).hidden())
+	if q.NextToken != nil && len(v.texts) == known {
 		raw, err := base64.RawURLEncoding.DecodeString(*q.NextToken)
 		after, ok := strings.CutPrefix(string(raw), tokenForm)
 		if err != nil || !ok {
