@@ -77,6 +77,21 @@ func TestConfigurationsAreChecked(t *testing.T) {
 	}
 }
 
+func TestSettingsMayBeNumbersAndBooleans(t *testing.T) {
+	var got configuration
+	if err := json.Unmarshal([]byte(`{"tasks.max": 2, "value.converter.schemas.enable": false, "topics": "a", "transforms": null}`), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(configuration{"tasks.max": "2", "value.converter.schemas.enable": "false", "topics": "a"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, wrong := range []string{`{"topics": ["a"]}`, `{"topics": {}}`, `[]`, `"x"`} {
+		if err := json.Unmarshal([]byte(wrong), &got); err == nil {
+			t.Errorf("%s was read as %v", wrong, got)
+		}
+	}
+}
+
 func TestSinksAreCompiled(t *testing.T) {
 	a := testAPI("orders.eu", "orders.us", "__orders", "other")
 	p, err := a.compile(t.Context(), "c", with("key.converter", "org.apache.kafka.connect.storage.StringConverter", "value.converter", "io.confluent.connect.avro.AvroConverter",

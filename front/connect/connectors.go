@@ -254,7 +254,7 @@ func (a *API) putConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 // patchConfig serves PATCH /connectors/{name}/config: members with null go.
 func (a *API) patchConfig(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	var in map[string]*string
+	var in map[string]*scalar
 	if err := read(r, &in); err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func (a *API) patchConfig(w http.ResponseWriter, r *http.Request, who gate.Princ
 		if value == nil {
 			delete(b.Config, key)
 		} else {
-			b.Config[key] = *value
+			b.Config[key] = string(*value)
 		}
 	}
 	if b.Config["name"] != name {

@@ -1,6 +1,8 @@
 package connect
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -45,6 +47,36 @@ type setting struct {
 
 // A configuration is what a connector is made of.
 type configuration map[string]string
+
+// UnmarshalJSON reads an object of texts. Numbers, true and false become texts, and what
+// is null counts as not given.
+func (c *configuration) UnmarshalJSON(raw []byte) error {
+	var in map[string]*scalar
+	if err := json.Unmarshal(raw, &in); err != nil {
+		return err
+	}
+	*c = configuration{}
+	for name, value := range in {
+		if value != nil {
+			(*c)[name] = string(*value)
+		}
+	}
+	return nil
+}
+
+// A scalar is the text of a JSON text, number, true or false.
+type scalar string
+
+func (s *scalar) UnmarshalJSON(raw []byte) error {
+	switch raw[0] {
+	case '"':
+		return json.Unmarshal(raw, (*string)(s))
+	case '{', '[':
+		return errors.New("a setting is a text, a number, true or false")
+	}
+	*s = scalar(raw)
+	return nil
+}
 
 // get returns the value of a setting, or its default.
 func (c configuration) get(name string) string {

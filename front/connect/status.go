@@ -137,7 +137,7 @@ func (a *API) taskStatus(w http.ResponseWriter, r *http.Request, who gate.Princi
 type offset struct {
 	Partition struct {
 		Topic     string `json:"kafka_topic"`
-		Partition int32  `json:"kafka_partition"`
+		Partition *int32 `json:"kafka_partition"`
 	} `json:"partition"`
 	Offset *struct {
 		Offset int64 `json:"kafka_offset"`
@@ -163,7 +163,7 @@ func (a *API) offsets(w http.ResponseWriter, r *http.Request, who gate.Principal
 			continue
 		}
 		var o offset
-		o.Partition.Topic, o.Partition.Partition = p.Topic, p.Partition
+		o.Partition.Topic, o.Partition.Partition = p.Topic, &p.Partition
 		o.Offset = &struct {
 			Offset int64 `json:"kafka_offset"`
 		}{p.Committed}
@@ -199,10 +199,10 @@ func (a *API) alterOffsets(w http.ResponseWriter, r *http.Request, who gate.Prin
 	}
 	var moves []string
 	for _, o := range in.Offsets {
-		if o.Offset == nil || o.Offset.Offset < 0 || o.Partition.Topic == "" || strings.ContainsAny(o.Partition.Topic, "/=,") {
+		if o.Offset == nil || o.Offset.Offset < 0 || o.Partition.Partition == nil || o.Partition.Topic == "" || strings.ContainsAny(o.Partition.Topic, "/=,") {
 			return refuse(http.StatusBadRequest, "An offset needs a kafka_topic, a kafka_partition and a kafka_offset of zero or more")
 		}
-		moves = append(moves, fmt.Sprintf("%s/%d=%d", o.Partition.Topic, o.Partition.Partition, o.Offset.Offset))
+		moves = append(moves, fmt.Sprintf("%s/%d=%d", o.Partition.Topic, *o.Partition.Partition, o.Offset.Offset))
 	}
 	if len(moves) == 0 {
 		return refuse(http.StatusBadRequest, "Partitions / offsets need to be provided for an alter offsets request")
