@@ -88,6 +88,14 @@ func (s *SchemaRegistry) Version(ctx context.Context, who Principal, subject str
 	return s.registry.Version(ctx, subject, number, deleted)
 }
 
+// WithMetadata returns the latest version of a subject whose metadata has properties.
+func (s *SchemaRegistry) WithMetadata(ctx context.Context, who Principal, subject string, properties map[string]string, deleted bool) (registry.Schema, error) {
+	if err := s.allow(ctx, who, DescribeSchema, subject); err != nil {
+		return registry.Schema{}, err
+	}
+	return s.registry.WithMetadata(ctx, subject, properties, deleted)
+}
+
 // WithID returns the versions that have an id, of subjects that the caller may see. Who
 // may see none of them gets a Denial.
 func (s *SchemaRegistry) WithID(ctx context.Context, who Principal, id int, subject string) ([]registry.Schema, error) {

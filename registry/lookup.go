@@ -32,6 +32,16 @@ func (r *Registry) ByVersion(ctx context.Context, subject string, version int) (
 	return s.registered(), err
 }
 
+// Referred returns a version of a subject, also a deleted one.
+func (r *Registry) Referred(ctx context.Context, subject string, version int) (schema.Registered, error) {
+	subject, err := r.Aliased(ctx, subject)
+	if err != nil {
+		return schema.Registered{}, err
+	}
+	s, err := r.Version(ctx, subject, version, true)
+	return s.registered(), err
+}
+
 // Find returns the version of a subject that is this schema.
 func (r *Registry) Find(ctx context.Context, subject string, d schema.Definition) (schema.Registered, error) {
 	subject, err := r.Aliased(ctx, subject)

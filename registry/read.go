@@ -147,6 +147,48 @@ func (r *Registry) Version(ctx context.Context, subject string, number int, dele
 	})
 }
 
+// WithMetadata returns the latest version of a subject whose metadata has these
+// properties; deleted says that it may be a deleted one. The refusals are 40401 and
+// 40403.
+func (r *Registry) WithMetadata(ctx context.Context, subject string, properties map[string]string, deleted bool) (Schema, error) {
+	subject, err := canonical(subject)
+	if err != nil {
+		return Schema{}, err
+	}
+	w := active
+	if deleted {
+		w = all
+	}
+	return read(ctx, r, func() (Schema, error) {
+		list := r.index.versions(subject, w)
+		if len(list) == 0 {
+			return Schema{}, noSubject(subject)
+		}
+		for _, v := range slices.Backward(list) {
+			if v.hasProperties(properties) {
+				return r.index.shown(v), nil
+			}
+		}
+		return Schema{}, refuse(codeSchemaNotFound, "Schema not found")
+	})
+}
+
+// hasProperties says whether the metadata of a version has properties with these values.
+func (v *version) hasProperties(want map[string]string) bool {
+	var metadata struct {
+		Properties map[string]string `json:"properties"`
+	}
+	if json.Unmarshal(v.Metadata, &metadata) != nil {
+		return false
+	}
+	for name, value := range want {
+		if got, ok := metadata.Properties[name]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
 // WithID returns the versions that have an id, by subject and version. The subject, if
 // there is one, says in which context to look, and which versions if it has a name; the
 // default context comes first, and where it does not know the id, those that know the
@@ -237,7 +279,7 @@ func (x *index) referring(subject string, number int, w which) []*version {
 func (r *Registry) Serialized(ctx context.Context, s Schema) (string, error) {
 	return read(ctx, r, func() (string, error) {
 		context, _ := split(s.Subject)
-		src, err := r.source(context, schema.Definition{Format: s.Type, Text: s.Text, References: s.References})
+		src, err := r.source(context, schema.Definition{Format: s.Type, Text: s.Text, References: s.References}, true)
 		if err != nil {
 			return "", refuse(codeInvalidSchema, "Invalid schema: %s", clipLong(err.Error()))
 		}
@@ -257,7 +299,7 @@ func (r *Registry) Resolved(ctx context.Context, s Schema) (string, error) {
 	}
 	return read(ctx, r, func() (string, error) {
 		context, _ := split(s.Subject)
-		src, err := r.source(context, schema.Definition{Format: s.Type, Text: s.Text, References: s.References})
+		src, err := r.source(context, schema.Definition{Format: s.Type, Text: s.Text, References: s.References}, true)
 		if err != nil {
 			return "", refuse(codeInvalidSchema, "Invalid schema: %s", clipLong(err.Error()))
 		}

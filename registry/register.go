@@ -12,7 +12,7 @@ import (
 type Request struct {
 	schema.Definition
 	// ID and Version are those that the schema has elsewhere, for the mode Import; zero
-	// is none.
+	// is none. In other modes a version must be the next one.
 	ID, Version int
 	// Normalize stores the schema in a form in which the order of what has none does
 	// not matter.
@@ -53,7 +53,7 @@ func (r *Registry) read(subject string, q Request) (d draft, err error) {
 			q.References[i].Version = v.Version
 		}
 	}
-	s, err := r.source(context, q.Definition)
+	s, err := r.source(context, q.Definition, false)
 	if err == nil {
 		d.parsed, err = r.parsed(s)
 	}
@@ -125,7 +125,7 @@ func (r *Registry) RegisterSchema(ctx context.Context, subject string, q Request
 		if q.ID != 0 {
 			err = r.imported(&d, q)
 		} else {
-			err = r.next(&d)
+			err = r.next(&d, q.Version)
 		}
 		if err != nil {
 			return nil, err
@@ -135,13 +135,26 @@ func (r *Registry) RegisterSchema(ctx context.Context, subject string, q Request
 		if stored.Type == schema.Avro {
 			stored.Type = ""
 		}
-		return []write{{schemaKey(subject, d.Version), encode(stored)}}, nil
+		return append(r.replaced(stored), write{schemaKey(subject, d.Version), encode(stored)}), nil
 	})
 	return out, err
 }
 
-// next gives a new version its number and its id, if it gets along with the others.
-func (r *Registry) next(d *draft) error {
+// replaced takes away the deleted versions of a subject that are the schema of a new
+// one: the id goes on to be answered by that. What is referred to stays, even if only
+// what is deleted itself refers to it: that is still read by its id.
+func (r *Registry) replaced(by schemaValue) (writes []write) {
+	for _, v := range r.index.versions(by.Subject, deletedOnly) {
+		if v.ID == by.ID && v.Version < by.Version && len(r.index.referring(v.Subject, v.Version, all)) == 0 {
+			writes = append(writes, write{schemaKey(v.Subject, v.Version), nil})
+		}
+	}
+	return writes
+}
+
+// next gives a new version its number and its id, if it gets along with the others. The
+// number is that which is asked for, or zero.
+func (r *Registry) next(d *draft, asked int) error {
 	context, name := split(d.Subject)
 	if mode := r.index.modeFor(d.Subject); mode != ReadWrite {
 		return refuse(codeNotPermitted, "Subject %s in context %s is not in read-write mode", clip(name), clip(context))
@@ -153,6 +166,9 @@ func (r *Registry) next(d *draft) error {
 	d.Version = 1
 	if list := r.index.versions(d.Subject, all); len(list) > 0 {
 		d.Version = list[len(list)-1].Version + 1
+	}
+	if asked != 0 && asked != d.Version {
+		return refuse(codeInvalidSchema, "Version is not one more than previous version")
 	}
 	d.ID = 0
 	for _, v := range r.index.of(context) {

@@ -288,8 +288,9 @@ func (r *Registry) parsed(s source) (parsed, error) {
 }
 
 // source finds what a schema refers to. Subjects that name no context are looked for in
-// the given one.
-func (r *Registry) source(context string, d schema.Definition) (source, error) {
+// the given one. A schema that is kept already may refer to versions that are deleted, a
+// new one may not.
+func (r *Registry) source(context string, d schema.Definition, kept bool) (source, error) {
 	s := source{format: d.Format, text: d.Text, references: d.References}
 	if s.format == "" {
 		s.format = schema.Avro
@@ -311,7 +312,7 @@ func (r *Registry) source(context string, d schema.Definition) (source, error) {
 			v := r.index.version(inContext(context, ref.Subject), ref.Version, active)
 			if v == nil {
 				// What is deleted goes on to serve those that were there before it went.
-				if v = r.index.version(inContext(context, ref.Subject), ref.Version, all); v == nil || depth == 0 {
+				if v = r.index.version(inContext(context, ref.Subject), ref.Version, all); v == nil || depth == 0 && !kept {
 					return fmt.Errorf("no schema reference found for subject %s and version %d", quoted(ref.Subject), ref.Version)
 				}
 			}
@@ -338,7 +339,7 @@ func inContext(context, subject string) string {
 
 // stored reads a version that is there already.
 func (r *Registry) stored(v *version) (parsed, error) {
-	s, err := r.source(v.context, schema.Definition{Format: v.Type, Text: v.Text, References: v.References})
+	s, err := r.source(v.context, schema.Definition{Format: v.Type, Text: v.Text, References: v.References}, true)
 	if err != nil {
 		return parsed{}, err
 	}

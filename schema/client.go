@@ -201,7 +201,7 @@ func (c *Client) references(ctx context.Context, d Definition) ([]Named, error) 
 				return &BrokenError{Schema: "the schema", Err: fmt.Errorf("it refers to more than %d others", mostReferences)}
 			}
 			seen[r] = true
-			found, err := c.registry.ByVersion(ctx, r.Subject, r.Version)
+			found, err := c.registry.Referred(ctx, r.Subject, r.Version)
 			if err != nil {
 				return err
 			}
@@ -328,6 +328,16 @@ func (c *Client) Under(ctx context.Context, subject string, id int) (*Schema, Re
 				one.ID, one.Definition = id, s.Definition
 				return answer{found: one, schema: s}
 			}
+		}
+		// The subject may stand for another one, under whose name the registry lists it.
+		found, err := c.registry.Find(ctx, subject, s.Definition)
+		var refusal *RegistryError
+		switch {
+		case err == nil && found.ID == id:
+			found.Subject, found.Definition = subject, s.Definition
+			return answer{found: found, schema: s}
+		case err != nil && (!errors.As(err, &refusal) || refusal.Status != http.StatusNotFound):
+			return answer{err: err}
 		}
 		return answer{err: &RegistryError{Status: http.StatusNotFound, Code: 40403, Message: fmt.Sprintf("schema %d is not registered under subject %s", id, subject)}}
 	})

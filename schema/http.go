@@ -151,12 +151,21 @@ func (h *HTTPRegistry) ByID(ctx context.Context, id int) (Registered, error) {
 
 // ByVersion implements Registry.
 func (h *HTTPRegistry) ByVersion(ctx context.Context, subject string, version int) (Registered, error) {
+	return h.version(ctx, subject, version, "")
+}
+
+// Referred implements Registry.
+func (h *HTTPRegistry) Referred(ctx context.Context, subject string, version int) (Registered, error) {
+	return h.version(ctx, subject, version, "?deleted=true")
+}
+
+func (h *HTTPRegistry) version(ctx context.Context, subject string, version int, query string) (Registered, error) {
 	at := "latest"
 	if version != Latest {
 		at = strconv.Itoa(version)
 	}
 	var d document
-	err := h.schema(ctx, "/subjects/"+url.PathEscape(subject)+"/versions/"+at, &d)
+	err := h.schema(ctx, "/subjects/"+url.PathEscape(subject)+"/versions/"+at+query, &d)
 	return d.registered(), err
 }
 

@@ -54,6 +54,9 @@ type Registry interface {
 	ByID(ctx context.Context, id int) (Registered, error)
 	// ByVersion returns a version of a subject, or its Latest.
 	ByVersion(ctx context.Context, subject string, version int) (Registered, error)
+	// Referred returns the version of a subject that a schema refers to, also a deleted
+	// one: what was written with the schema can still be read.
+	Referred(ctx context.Context, subject string, version int) (Registered, error)
 	// Find returns the version of a subject that has this schema.
 	Find(ctx context.Context, subject string, d Definition) (Registered, error)
 	// Versions returns the subjects and versions that have the schema of an id. Of

@@ -32,6 +32,7 @@ func Dialect(schemas *gate.SchemaRegistry) front.Dialect {
 		{Name: "subjects.list", Pattern: "GET /subjects", Serve: a.listSubjects},
 		{Name: "subjects.lookup", Pattern: "POST /subjects/{subject}", Serve: a.lookUp},
 		{Name: "subjects.delete", Pattern: "DELETE /subjects/{subject}", Serve: a.deleteSubject, Metadata: front.ChangesMetadata},
+		{Name: "subjects.metadata", Pattern: "GET /subjects/{subject}/metadata", Serve: a.withMetadata},
 		{Name: "versions.list", Pattern: "GET /subjects/{subject}/versions", Serve: a.listVersions},
 		{Name: "versions.register", Pattern: "POST /subjects/{subject}/versions", Serve: a.register, Metadata: front.ChangesMetadata},
 		{Name: "versions.get", Pattern: "GET /subjects/{subject}/versions/{version}", Serve: a.getVersion},

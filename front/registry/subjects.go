@@ -39,6 +39,29 @@ func (a *api) lookUp(w http.ResponseWriter, r *http.Request, who gate.Principal)
 	return respond(w, r, show(s))
 }
 
+// withMetadata serves GET /subjects/{subject}/metadata, with key and value, each as often
+// as wanted, deleted and format: the latest version with these properties.
+func (a *api) withMetadata(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+	of, err := a.real(r)
+	if err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	keys, values := query["key"], query["value"]
+	properties := map[string]string{}
+	for i := range min(len(keys), len(values)) {
+		properties[keys[i]] = values[i]
+	}
+	s, err := a.schemas.WithMetadata(r.Context(), who, of, properties, flag(r, "deleted"))
+	if err != nil {
+		return err
+	}
+	if s.Text, err = a.schemas.Formatted(r.Context(), s, query.Get("format")); err != nil {
+		return err
+	}
+	return respond(w, r, show(s))
+}
+
 // deleteSubject serves DELETE /subjects/{subject}, with permanent.
 func (a *api) deleteSubject(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	of, err := a.real(r)
