@@ -82,6 +82,7 @@ func Parse(text []byte, kind Kind) (*Document, error) {
 	}
 	version := "2008-10-17"
 	var list []*tree
+	there := false
 	for _, m := range root.members {
 		switch m.name {
 		case "Version":
@@ -95,19 +96,22 @@ func Parse(text []byte, kind Kind) (*Document, error) {
 			}
 		case "Statement":
 			list = m.value.items
-			if m.value.kind == '{' {
+			if there = true; m.value.kind == '{' {
 				list = []*tree{m.value}
-			} else if m.value.kind != '[' || len(list) == 0 {
+			} else if m.value.kind != '[' {
 				return nil, errors.New("member Statement: want an object, or a list of them")
 			}
 		default:
 			return nil, fmt.Errorf("unknown member %q; want Version, Id and Statement", clip(m.name))
 		}
 	}
-	if list == nil {
+	if !there {
 		return nil, errors.New("member Statement is missing")
 	}
 	d := &Document{}
+	if len(list) == 0 {
+		d.warnings = append(d.warnings, "there are no statements, so that it allows and denies nothing")
+	}
 	for i, t := range list {
 		name, err := d.add(t, kind, version == "2012-10-17")
 		if err == nil {

@@ -18,7 +18,7 @@ func TestWrongDocuments(t *testing.T) {
 		{"two documents", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}} {}`, Identities, []string{"behind"}},
 		{"a list", `[]`, Identities, []string{"object"}},
 		{"no statement", `{"Version":"2012-10-17"}`, Identities, []string{"Statement"}},
-		{"no statements", `{"Statement":[]}`, Identities, []string{"Statement"}},
+		{"statements that are none", `{"Statement":"*"}`, Identities, []string{"Statement"}},
 		{"unknown version", `{"Version":"2013-01-01","Statement":[]}`, Identities, []string{"Version"}},
 		{"unknown member", `{"Statements":[]}`, Identities, []string{"Statements"}},
 		{"duplicate member", `{"Statement":{"Effect":"Deny","Effect":"Allow","Action":"*","Resource":"*"}}`, Identities, []string{"Effect", "twice"}},
@@ -82,6 +82,7 @@ func TestOddDocumentsAreWarnedOf(t *testing.T) {
 		{"denial with a variable and a default", `{"Effect":"Deny","Action":"*","Resource":"topic:${aws:username, 'x'}"}`, Identities, ""},
 		{"a resource of another kind", `{"Effect":"Allow","Action":"kafka-cluster:ReadData","Resource":"group:x"}`, Identities, "group:x"},
 		{"an ARN of another kind", `{"Effect":"Allow","Action":"kafka-cluster:ReadData","Resource":"arn:aws:kafka:*:*:group/*"}`, Identities, "group/"},
+		{"no statements", `[]`, Identities, "no statements"},
 		{"a number that is none", `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"NumericEquals":{"klamm:RecordCount":"many"}}}`, Identities, "many"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,20 +30,19 @@ type principals struct {
 	scopes    []string
 }
 
-// add adds an entry of one of the element's members.
+// add adds an entry of one of the element's members. Nobody is a service, federated or a
+// canonical user here, not even by a star: it stands for all of that kind.
 func (p *principals) add(kind, text string) error {
-	if text == "*" {
+	switch {
+	case kind != "AWS" && kind != "Klamm":
+		return nil
+	case text == "*":
 		p.everybody = true
 		return nil
-	}
-	switch kind {
-	case "AWS":
+	case kind == "AWS":
 		return p.addAWS(text)
-	case "Klamm":
-		return p.addOwn(text)
-	default: // Service, Federated, CanonicalUser: nobody is such a thing here
-		return nil
 	}
+	return p.addOwn(text)
 }
 
 func (p *principals) addAWS(text string) error {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// longestNumber bounds the digits of a number.
-const longestNumber = 64
+// longestNumber bounds the characters of a number, and longestExponent the digits of its
+// exponent: who computes exactly needs memory for all of them.
+const longestNumber, longestExponent = 64, 3
 
 // A number is a decimal number, exact.
 type number struct {
@@ -16,21 +17,33 @@ type number struct {
 	rat   *big.Rat // where it is not whole, or too large
 }
 
-// parseNumber reads digits with a sign and a fraction, both optional.
+// parseNumber reads a decimal number: digits with, all optional, a sign, a fraction and an
+// exponent, as JSON has it. Claims of tokens come so.
 func parseNumber(s string) (number, bool) {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return number{whole: n}, true
 	}
-	digits := strings.TrimLeft(s, "+-")
-	if len(s)-len(digits) > 1 || len(s) > longestNumber {
+	unsigned := strings.TrimLeft(s, "+-")
+	if len(s)-len(unsigned) > 1 || len(s) > longestNumber {
 		return number{}, false
 	}
-	before, after, point := strings.Cut(digits, ".")
-	if strings.Trim(before+after, "0123456789") != "" || before == "" || point && after == "" {
+	mantissa, exponent, scaled := strings.Cut(strings.ToLower(unsigned), "e")
+	before, after, point := strings.Cut(mantissa, ".")
+	if !digits(before+after) || point && after == "" || scaled && !isExponent(exponent) {
 		return number{}, false
 	}
 	r, ok := new(big.Rat).SetString(s)
 	return number{rat: r}, ok
+}
+
+// digits says whether a text is digits and nothing else, at least one.
+func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+func isExponent(s string) bool {
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	return digits(s) && len(s) <= longestExponent
 }
 
 func (n number) compare(m number) int {

@@ -151,6 +151,9 @@ func (a *apiKeys) find(r *http.Request) (key string, ok bool) {
 	}
 	if a.query != "" {
 		if v, ok := r.URL.Query()[a.query]; ok {
+			if len(v) > 1 {
+				return "", true
+			}
 			return v[0], true
 		}
 	}

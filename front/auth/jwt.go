@@ -393,14 +393,15 @@ func (is *issuer) checkTimes(claims map[string]any, now time.Time) (issued, expi
 	return iat, exp.Add(skew), err
 }
 
-// numericDate reads seconds since 1970, which may have a fraction.
+// numericDate reads seconds since 1970, which may have a fraction. What has a date may
+// name any: a token that began in 1970 is good, and one that ended then has expired.
 func numericDate(v any) (time.Time, error) {
 	n, ok := v.(json.Number)
 	if !ok {
 		return time.Time{}, tokenError(tokenMalformed)
 	}
 	seconds, err := n.Float64()
-	if err != nil || seconds < 1 || seconds > 253402300799 { // the year 9999
+	if err != nil || math.Abs(seconds) > 253402300799 { // the year 9999
 		return time.Time{}, tokenError(tokenMalformed)
 	}
 	whole, part := math.Modf(seconds)

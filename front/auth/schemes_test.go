@@ -195,6 +195,17 @@ func TestKeysOfTheFile(t *testing.T) {
 	}
 }
 
+func TestKeysOfTheQuery(t *testing.T) {
+	c := newTestChain(t, Config{APIKeys: &APIKeys{Query: "key", Keys: []APIKey{{Name: "acme", Key: secret.Ref{Value: acmeKey}}}}}, nil)
+	for query, want := range map[string]string{"key=" + acmeKey: "User:acme", "key=" + acmeKey + "&key=" + acmeKey: "", "key=": "", "KEY=" + acmeKey: ""} {
+		r := request()
+		r.URL.RawQuery = query
+		if who, err := c.Authenticate(r); who.Name != want {
+			t.Errorf("%s: got %q, %v; want %q", query, who.Name, err, want)
+		}
+	}
+}
+
 func TestChainOrder(t *testing.T) {
 	cfg := Config{IAM: iamConfig(), Basic: &Basic{File: "users"}, APIKeys: &APIKeys{Keys: []APIKey{{Name: "acme", Key: secret.Ref{Value: acmeKey}}}}}
 	users := func(e *Env) { e.Read = func(string) ([]byte, error) { return []byte("dora:" + doraHash), nil } }

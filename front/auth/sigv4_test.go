@@ -360,6 +360,16 @@ func TestReplayedSignature(t *testing.T) {
 			t.Errorf("use %d: got %q, want %q", i+1, textOf(err), want)
 		}
 	}
+	for name, change := range map[string]func(string) string{
+		"upper case": strings.ToUpper, "digits behind": func(v string) string { return v + "0" }, "garbage behind": func(v string) string { return v + "zz" },
+	} {
+		r := signedRequest(t, alice, "GET", "/topics", nil, "", vectorNow(), nil)
+		before, value, _ := strings.Cut(r.Header.Get("Authorization"), "Signature=")
+		r.Header.Set("Authorization", before+"Signature="+change(value))
+		if _, err := s.authenticate(r); textOf(err) != mismatch {
+			t.Errorf("%s: got %q, want %q", name, textOf(err), mismatch)
+		}
+	}
 }
 
 func TestSingleEncodingByConfiguration(t *testing.T) {
