@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,9 +19,12 @@ import (
 )
 
 // withScopes takes the caller's scopes from a header.
-type withScopes struct{}
+type withScopes struct{ ids *[]string } // ids gets those of requests; nil: nobody wants them
 
-func (withScopes) Authenticate(r *http.Request) (gate.Principal, error) {
+func (a withScopes) Authenticate(r *http.Request) (gate.Principal, error) {
+	if a.ids != nil {
+		*a.ids = append(*a.ids, front.IDOf(r))
+	}
 	scopes, ok := r.Header["X-Scopes"]
 	if !ok {
 		return gate.Principal{}, front.ErrNotMine
@@ -37,8 +41,9 @@ func TestScopesAreInTheAuditLog(t *testing.T) {
 	}
 	g := gate.New(nil)
 	g.Record(audit)
+	var asked, answered []string // ids of requests
 	s := front.New(front.Config{
-		Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log, Gate: g, Authenticators: []front.Authenticator{withScopes{}},
+		Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log, Gate: g, Authenticators: []front.Authenticator{withScopes{&asked}},
 		Dialects: []front.Dialect{{Name: "d", Prefixes: []string{"/"}, Routes: []front.Route{
 			{Name: "get", Pattern: "GET /things/{thing}", Serve: func(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
 				w.WriteHeader(http.StatusNoContent)
@@ -63,6 +68,10 @@ func TestScopesAreInTheAuditLog(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("%q: got %d %s, want %d", scopes, w.Code, w.Body, want)
 		}
+		answered = append(answered, w.Header().Get("X-Request-Id"))
+	}
+	if !slices.Equal(asked, answered) || answered[0] == "" {
+		t.Errorf("authenticators see the ids %q, and answers have %q", asked, answered)
 	}
 	audit.Close()
 	text, err := os.ReadFile(path)

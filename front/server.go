@@ -196,6 +196,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	defer x.end()
 	err := s.bounds(w, r)
 	r, at := s.place(r)
+	if at != nil {
+		at.id = x.id
+	}
 	x.within(r)
 	if err != nil {
 		s.corsOf(at).mark(w.Header(), r.Header.Get("Origin"))

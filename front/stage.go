@@ -364,6 +364,7 @@ type staged struct {
 	own     *ownRoute // that fits it; nil: none does
 	path    []shape.Value
 	called  string // the path before it was rewritten; empty: it was not
+	id      string // of the request
 }
 
 type stageKey struct{}
@@ -405,6 +406,14 @@ func stagedOf(r *http.Request) *staged {
 func StageOf(r *http.Request) string {
 	if at := stagedOf(r); at != nil && at.stage != nil {
 		return at.Name
+	}
+	return ""
+}
+
+// IDOf returns the id of a request, which its answer has too; empty outside of a server.
+func IDOf(r *http.Request) string {
+	if at := stagedOf(r); at != nil {
+		return at.id
 	}
 	return ""
 }

@@ -223,14 +223,28 @@ func (a *Authority) Check(ctx context.Context, c *Call) error {
 // (gateway-policies.md 2.5). The caller's address and transport are those of who.
 func (a *Authority) Barred(who Principal, r *Request) error {
 	l := a.law.Load()
-	c := &Call{Principal: who.Within(r), Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}}
-	q := &question{law: l, call: c, identity: l.identityOf(&c.Principal)}
-	q.request = iam.Request{Identity: &q.identity, Context: q, Action: parsed[Invoke]}
-	q.about(c.Resource)
+	q := l.entrance(who, r)
 	if d := l.set.Barred(&q.request); d.Effect == iam.ExplicitDeny {
 		return q.denial(Invoke, d)
 	}
 	return nil
+}
+
+// DecideRoute decides whether a caller may call the route of a request, by one set of
+// policies and nothing else, such as those that an HTTP authorizer has given. The account
+// and the region are klamm's own.
+func DecideRoute(set *iam.Set, account, region string, who Principal, r *Request) iam.Decision {
+	l := &law{names: names{account, region}}
+	return set.Decide(&l.entrance(who, r).request)
+}
+
+// entrance returns the question whether a caller may call the route of a request.
+func (l *law) entrance(who Principal, r *Request) *question {
+	c := &Call{Principal: who.Within(r), Action: Invoke, Resource: Resource{Kind: "route", Name: r.Method + r.Path}}
+	q := &question{law: l, call: c, identity: l.identityOf(&c.Principal)}
+	q.request = iam.Request{Identity: &q.identity, Context: q, Action: parsed[Invoke]}
+	q.about(c.Resource)
+	return q
 }
 
 // questions are used again: nothing of a question outlives its answer.

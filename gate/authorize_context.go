@@ -56,7 +56,7 @@ func (q *question) resource(r Resource) iam.Resource {
 		method, path, _ := strings.Cut(r.Name, "/")
 		return iam.NewResource("execute-api", n.region, n.account, routeName(q.stage(), method, path))
 	case "arn":
-		parsed, _ := iam.ParseResource(r.Name) // whoever made it has checked it
+		parsed, _ := iam.ParseResource(r.Name) // whoever made it has checked it; * is none
 		return parsed
 	case "cluster":
 		if q.cluster == "" { // klamm's own actions

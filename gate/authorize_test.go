@@ -217,6 +217,14 @@ func TestRefusalNamesCallerActionAndResource(t *testing.T) {
 	}
 }
 
+func TestRefusalOfWhatHasNoName(t *testing.T) {
+	a := newAuthority(t, Law{Policies: []PolicyConfig{policy("User:a", see)}})
+	err := a.Check(context.Background(), &Call{Principal: Principal{Name: "User:a"}, Action: "lambda:ListFunctions", Resource: Resource{Kind: "arn", Name: "*"}})
+	if want := "User: a is not authorized to perform: lambda:ListFunctions on resource: *"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 func TestReplacingActsOnTheNextCall(t *testing.T) {
 	law := Law{Rules: []Rule{{Who: []string{"*"}, Can: []string{"consume"}, Topics: []string{"x"}}}}
 	a := newAuthority(t, law)

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// A Resource is what an action is done to: an ARN, split once.
+// A Resource is what an action is done to: an ARN, split once. The zero value is nothing
+// that has a name of its own, which only a lone star in a policy matches.
 type Resource struct {
 	parts [6]string // as in arn:PARTITION:SERVICE:REGION:ACCOUNT:REST
 	kind  string    // of a Kafka or klamm resource: topic, group, cluster, pipe, ...
@@ -70,8 +71,13 @@ func (r *Resource) split() {
 	}
 }
 
-// String returns the ARN.
-func (r Resource) String() string { return strings.Join(r.parts[:], ":") }
+// String returns the ARN, and * for the zero value.
+func (r Resource) String() string {
+	if r.parts[0] == "" {
+		return "*"
+	}
+	return strings.Join(r.parts[:], ":")
+}
 
 // Account returns the account that the resource belongs to.
 func (r Resource) Account() string { return r.parts[4] }

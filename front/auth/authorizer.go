@@ -159,11 +159,11 @@ func (a *authorizer) check(r *http.Request, within time.Duration) (gate.Principa
 	if err := a.barred(r, called); err != nil {
 		return gate.Principal{}, err
 	}
-	j, err := a.judge(r, values, arn, within)
+	j, err := a.judge(r, called, values, arn, within)
 	if err != nil {
 		return gate.Principal{}, err
 	}
-	who, err := j.decide(r, a.env, arn)
+	who, err := j.decide(r, a.env, called)
 	if err != nil || j.key == "" || a.keys == nil {
 		return who, err
 	}
@@ -226,7 +226,7 @@ func methodARN(env Env, called *gate.Request) string {
 
 // judge returns the authorizer's answer. Requests with the same identity wait for
 // one question.
-func (a *authorizer) judge(r *http.Request, values []string, arn string, within time.Duration) (judgement, error) {
+func (a *authorizer) judge(r *http.Request, called *gate.Request, values []string, arn string, within time.Duration) (judgement, error) {
 	// With their lengths, so that nothing can move from one to the next.
 	var key strings.Builder
 	for _, v := range append([]string{front.StageOf(r)}, values...) {
@@ -253,7 +253,7 @@ func (a *authorizer) judge(r *http.Request, values []string, arn string, within 
 	j, err := a.ask(r.WithContext(context.WithoutCancel(r.Context())), values, arn)
 	if j.at = a.env.now(); err == nil && !j.no {
 		until := a.env.now().Add(a.ttl)
-		if _, denied := j.decide(r, a.env, arn); denied != nil {
+		if _, denied := j.decide(r, a.env, called); denied != nil {
 			until = a.env.now().Add(min(a.ttl, deniedFor))
 		}
 		a.known.put(id, j, until)
@@ -343,7 +343,7 @@ func (a *authorizer) event(r *http.Request, values []string, arn string) map[str
 		"type": "REQUEST", "methodArn": arn, "resource": resource, "path": r.URL.Path, "httpMethod": r.Method, "headers": headers,
 		"queryStringParameters": query, "pathParameters": parameters, "stageVariables": variables,
 		"requestContext": map[string]any{"path": r.URL.Path, "accountId": a.env.Account, "resourceId": resource, "stage": stage, "httpMethod": r.Method,
-			"requestId": r.Header.Get("X-Request-Id"), "identity": identity},
+			"requestId": front.IDOf(r), "identity": identity},
 	}
 }
 
@@ -455,7 +455,7 @@ func contextOf(v any) (map[string]string, error) {
 
 // decide says whether the answer lets a request pass. The policy is asked for each
 // request anew: it may have been given for another route.
-func (j judgement) decide(r *http.Request, env Env, arn string) (gate.Principal, error) {
+func (j judgement) decide(r *http.Request, env Env, called *gate.Request) (gate.Principal, error) {
 	switch {
 	case j.no:
 		return gate.Principal{}, refuseUnauthorized()
@@ -464,51 +464,14 @@ func (j judgement) decide(r *http.Request, env Env, arn string) (gate.Principal,
 	case j.set == nil:
 		return j.who, nil
 	}
-	resource, err := iam.ParseResource(arn)
-	if err != nil {
-		return gate.Principal{}, refuseAccess(false)
+	// Conditions may ask for all that is known of the request and of the caller.
+	who := j.who
+	who.Source, who.Secure = env.source(r), env.Links.Secure(r)
+	if env.Certificate != nil {
+		_, who.Certificate, _, _ = env.Certificate(r)
 	}
-	d := j.set.Decide(&iam.Request{Identity: &iam.Identity{Name: j.who.Name}, Action: invoke, Resource: resource, Context: requestContext{r, env}})
-	if !d.Allowed() {
+	if d := gate.DecideRoute(j.set, env.Account, env.Region, who, called); !d.Allowed() {
 		return gate.Principal{}, refuseAccess(d.Effect == iam.ExplicitDeny)
 	}
 	return j.who, nil
-}
-
-// invoke is calling a route.
-var invoke = func() iam.Action {
-	a, err := iam.ParseAction("execute-api:Invoke")
-	if err != nil {
-		panic(err)
-	}
-	return a
-}()
-
-// A requestContext has the condition keys that a request alone can tell.
-type requestContext struct {
-	r   *http.Request
-	env Env
-}
-
-// Value returns the value of a condition key.
-func (c requestContext) Value(k iam.Key) iam.Value {
-	switch k.Name {
-	case "aws:sourceip":
-		return iam.One(c.env.source(c.r).String())
-	case "aws:securetransport":
-		return iam.One(strconv.FormatBool(c.env.Links.Secure(c.r)))
-	case "aws:currenttime":
-		return iam.One(c.env.now().UTC().Format(time.RFC3339))
-	case "aws:epochtime":
-		return iam.One(strconv.FormatInt(c.env.now().Unix(), 10))
-	case "aws:useragent":
-		if v := c.r.Header.Get("User-Agent"); v != "" {
-			return iam.One(v)
-		}
-	case "aws:referer":
-		if v := c.r.Header.Get("Referer"); v != "" {
-			return iam.One(v)
-		}
-	}
-	return iam.Value{}
 }

@@ -56,6 +56,37 @@ func TestNobodyIsAskedAboutWhatIsDeniedToEverybody(t *testing.T) {
 	}
 }
 
+// What the policy of an authorizer asks for is all that a request and its caller have.
+func TestConditionsOfAuthorizers(t *testing.T) {
+	for condition, want := range map[string]bool{
+		`"StringEquals":{"request:header/x-color":"red"}`:     true,
+		`"StringEquals":{"request:header/x-color":"blue"}`:    false,
+		`"StringNotEquals":{"request:header/x-color":"red"}`:  false,
+		`"StringEquals":{"request:query/a":"b"}`:              true,
+		`"StringEquals":{"klamm:Principal":"User:visitor"}`:   true,
+		`"StringEquals":{"klamm:AuthMethod":"authorizer"}`:    true,
+		`"StringEquals":{"klamm:Stage":"$default"}`:           true,
+		`"StringLike":{"klamm:Route":"* /topics/{topic}"}`:    true,
+		`"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}`:         true,
+		`"IpAddress":{"aws:SourceIp":"198.51.100.0/24"}`:      false,
+		`"Bool":{"aws:SecureTransport":"false"}`:              true,
+		`"Null":{"aws:username":"true","jwt:sub":"true"}`:     true,
+		`"StringEquals":{"aws:RequestedRegion":"eu-west-3"}`:  true,
+		`"DateGreaterThan":{"aws:CurrentTime":"2020-01-01"}`:  true,
+		`"NumericGreaterThan":{"aws:EpochTime":"4000000000"}`: false,
+	} {
+		url, _ := newAuthorizerServer(t, func() string {
+			return `{"principalId":"visitor","policyDocument":{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"*","Condition":{` + condition + `}}}}`
+		})
+		c := newTestChain(t, Config{Authorizers: []Authorizer{{Name: "a", URL: url, Identity: []string{"header:X-Badge"}}}}, nil)
+		r := request("X-Badge", "gold", "X-Color", "red")
+		r.URL.RawQuery = "a=b"
+		if who, err := c.Authenticate(r); (err == nil) != want || want && who.Name != "User:visitor" {
+			t.Errorf("%s: got %q, %v; want %v", condition, who.Name, err, want)
+		}
+	}
+}
+
 func TestAuthorizersNameTheKeyThatCounts(t *testing.T) {
 	answer := `{"isAuthorized":true,"usageIdentifierKey":"` + acmeKey + `"}`
 	url, _ := newAuthorizerServer(t, func() string { return answer })
