@@ -15,6 +15,7 @@ import (
 type CORS struct {
 	// AllowOrigins are origins such as https://app.example.com; with one leading
 	// label wildcard, https://*.example.com, all below a domain; "*" alone is any.
+	// null, which pages without an origin send, is allowed only where it stands here.
 	AllowOrigins []string `yaml:"allow_origins"`
 	// AllowMethods are the methods that pages may use, "*" any; the default is GET,
 	// HEAD and POST.
@@ -149,11 +150,11 @@ func newCORS(cfg CORS, enforced bool) *cors {
 
 // allows says whether pages of an origin may call.
 func (c *cors) allows(origin string) bool {
-	if c.any {
-		return true
-	}
 	if origin == "null" {
 		return c.origins[origin]
+	}
+	if c.any {
+		return true
 	}
 	n, ok := normalOrigin(origin)
 	if !ok {

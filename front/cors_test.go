@@ -34,6 +34,8 @@ func TestPreflight(t *testing.T) {
 		{"other scheme", "http://app.example.com", "GET", nil, shop, nil},
 		{"null", "null", "GET", nil, shop, nil},
 		{"null that is listed", "null", "GET", nil, with(func(c *CORS) { c.AllowOrigins = []string{"null"} }), map[string]string{"Allow-Origin": "null", "Allow-Methods": "GET", "Max-Age": "600"}},
+		{"null is not any", "null", "GET", nil, with(func(c *CORS) { c.AllowOrigins = []string{"*"} }), nil},
+		{"null beside any", "null", "GET", nil, with(func(c *CORS) { c.AllowOrigins = []string{"*", "null"} }), map[string]string{"Allow-Origin": "*", "Allow-Methods": "GET", "Max-Age": "600"}},
 		{"method", "https://app.example.com", "DELETE", nil, shop, nil},
 		{"case of a method", "https://app.example.com", "post", nil, shop, nil},
 		{"header", "https://app.example.com", "GET", []string{"x-other"}, shop, nil},

@@ -196,6 +196,11 @@ func (at *staged) gatewayErrorOf(r *http.Request, err error) *gatewayError {
 	if status, text, ok := Status(err); ok {
 		return plainErr(status, text)
 	}
+	if at.own != nil && at.own.serve != nil && gate.Classify(err) == gate.Invalid { // there is no API whose error it could be
+		e := gatewayErr("BAD_REQUEST_BODY", "Invalid request body")
+		e.detail = err.Error()
+		return e
+	}
 	if gate.Classify(err) == gate.Internal && !known(err) {
 		return gatewayErr("API_CONFIGURATION_ERROR", "Internal server error")
 	}

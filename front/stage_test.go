@@ -352,6 +352,22 @@ func TestProblemsNamePlaces(t *testing.T) {
 	}
 }
 
+// TestRoutesOfTheirOwnHaveTheFormOfTheStage checks that a body that a route cannot use is
+// refused in the form of the stage, and that of an API in its own.
+func TestRoutesOfTheirOwnHaveTheFormOfTheStage(t *testing.T) {
+	at := &staged{stage: &stage{Stage: Stage{Name: "a", Errors: profileAWS}}, own: &ownRoute{}}
+	wrong := &gate.Error{Kind: gate.Invalid, Message: "the body is not JSON"}
+	r := httptest.NewRequest("POST", "/x", nil)
+	if e := at.gatewayErrorOf(r, wrong); e != nil {
+		t.Errorf("an API's own error became %+v", e)
+	}
+	at.own.serve = http.NotFoundHandler()
+	w := httptest.NewRecorder()
+	if !at.refuse(w, r, wrong) || w.Code != 400 || w.Body.String() != `{"message":"Invalid request body"}` || w.Header().Get("X-Amzn-Errortype") != "BadRequestException" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+}
+
 // TestWAFPathsMayNameTheStage checks that a rule for a path means it with the stage and
 // without.
 func TestWAFPathsMayNameTheStage(t *testing.T) {

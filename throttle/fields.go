@@ -26,7 +26,7 @@ func stateOf(l *limit, k key, tokens float64) State {
 		k = key{}
 	}
 	st := State{partition: k, Name: l.name, Unit: l.unit, Quota: int64(l.rate.burst), Remaining: max(int64(math.Floor(tokens+slack)), 0)}
-	st.Window = max(int64(math.Ceil(l.rate.burst/l.rate.perSecond)), 1)
+	st.Window = max(int64(math.Ceil(l.rate.burst/l.rate.perSecond-slack)), 1)
 	if st.Remaining == 0 {
 		st.Reset = int64(math.Ceil(l.rate.wait(tokens, 1, false)))
 	}

@@ -267,6 +267,19 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// The window is whole where the rate is a fraction that no binary number is.
+func TestWindowOfFractions(t *testing.T) {
+	for _, tt := range []struct {
+		rate, burst float64
+		want        int64
+	}{{0.29, 29, 100}, {0.05, 3, 60}, {0.7, 7, 10}, {3, 1, 1}, {0.3, 1, 4}, {10, 101, 11}} {
+		l := &limit{rule: &rule{}, rate: rate{tt.rate, tt.burst}}
+		if got := stateOf(l, key{}, 0).Window; got != tt.want {
+			t.Errorf("%v of %v a second: %d, want %d", tt.burst, tt.rate, got, tt.want)
+		}
+	}
+}
+
 func TestProblems(t *testing.T) {
 	tests := []struct {
 		name string

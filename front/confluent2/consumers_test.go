@@ -340,6 +340,9 @@ func TestConsumerMediaTypes(t *testing.T) {
 			if resp.StatusCode != c.status || resp.Header.Get("Content-Type") != c.want {
 				t.Errorf("%s, strict %v: got %d %q %s, want %d %q", c.name, strict, resp.StatusCode, resp.Header.Get("Content-Type"), body, c.status, c.want)
 			}
+			if want := map[bool]string{true: mediaV2}[c.status == 415]; resp.Header.Get("Accept-Post") != want {
+				t.Errorf("%s, strict %v: Accept-Post is %q, want %q", c.name, strict, resp.Header.Get("Accept-Post"), want)
+			}
 		}
 	}
 }

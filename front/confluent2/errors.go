@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -64,7 +65,11 @@ const topicNotFound = "This server does not host this topic-partition."
 
 // writeError answers with the two fields that every error of this API has.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	e := a.said(a.refusalOf(err), r)
+	refused := a.refusalOf(err)
+	if refused == errMediaType && r.Method == http.MethodPost {
+		w.Header()["Accept-Post"] = []string{a.taken(r)}
+	}
+	e := a.said(refused, r)
 	if e.status == http.StatusNotAcceptable && e.code == 0 {
 		w.WriteHeader(e.status)
 		return
@@ -74,6 +79,21 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		media = media415(r)
 	}
 	writeRefusal(w, media, e)
+}
+
+// taken lists the media types that bodies of a route may have (gateway-policies.md 4.6).
+func (a *api) taken(r *http.Request) string {
+	if !strings.HasPrefix(r.Pattern, "POST /topics/") {
+		return mediaV2
+	}
+	types := []string{mediaJSON, mediaBinary}
+	if a.habits.text {
+		types = append(types, mediaText)
+	}
+	if !a.habits.exactTypes {
+		types = append(types, mediaAvro, mediaJSONSchema, mediaProtobuf)
+	}
+	return strings.Join(types, ", ")
 }
 
 // writeRefusal answers with an error in a type.

@@ -67,8 +67,11 @@ func unknownField(name string) *refusal {
 }
 
 // writeError answers with the two fields that every error of this API has.
-func writeError(w http.ResponseWriter, _ *http.Request, err error) {
+func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	e := refusalOf(err)
+	if e == errMediaType && r.Method == http.MethodPost {
+		w.Header()["Accept-Post"] = jsonType // gateway-policies.md 4.6
+	}
 	if e.code == 0 {
 		w.WriteHeader(e.status)
 		return

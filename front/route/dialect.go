@@ -181,7 +181,11 @@ func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 			status, text = http.StatusInternalServerError, "an unexpected error; the log has the details"
 		}
 	}
-	body, _ := json.Marshal(front.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: text})
+	p := front.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: text}
+	if kind, title, violated := front.LimitType(err); kind != "" {
+		p.Type, p.Title, p.Violated = kind, title, violated
+	}
+	body, _ := json.Marshal(p)
 	h := w.Header()
 	h["Content-Type"] = []string{"application/problem+json"}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}

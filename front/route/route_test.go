@@ -188,6 +188,28 @@ func TestBackEndsThatFail(t *testing.T) {
 	}
 }
 
+// A call that is too much says by whose word (gateway-policies.md 3.5).
+func TestErrorsOfLimits(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		status int
+		want   front.Problem
+	}{
+		{&gate.Limited{Limit: "per-device", Unit: "requests"}, 429, front.Problem{Type: "https://iana.org/assignments/http-problem-types#quota-exceeded", Title: "Too Many Requests", Violated: []string{"per-device"}}},
+		{&gate.Overloaded{}, 503, front.Problem{Type: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity", Title: "Service Unavailable"}},
+	} {
+		w := httptest.NewRecorder()
+		writeError(w, nil, tt.err)
+		var got front.Problem
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if tt.want.Status, tt.want.Detail = tt.status, got.Detail; w.Code != tt.status || !cmp.Equal(tt.want, got) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+}
+
 func TestTargetsThatCannotBe(t *testing.T) {
 	p, _ := shape.ParsePattern("GET /{id}/{proxy+}")
 	for _, in := range []string{"", "ftp://h/", "http://", "http://{id}/", "http://u:p@h/", "http://h/?a={id}", "http://h/{other}", "http://h/#x"} {
