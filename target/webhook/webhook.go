@@ -248,10 +248,11 @@ func (w *webhook) fill(r *request, e *event.Event) error {
 // credentials and there are newer ones, it is sent once more with those.
 func (w *webhook) exchange(ctx context.Context, r *request, keep bool) ([]byte, error) {
 	report := target.ReportOf(ctx)
+	major := 0 // of the answer's version of HTTP
 	if report != nil {
-		watch := &stopwatch{}
-		ctx = watch.trace(ctx)
-		defer watch.into(report)
+		watch := stopwatches.Get().(*stopwatch)
+		ctx = watch.watch(ctx)
+		defer func() { watch.into(report, major) }()
 	}
 	var c *credentials
 	if w.vault != nil {
@@ -272,6 +273,7 @@ func (w *webhook) exchange(ctx context.Context, r *request, keep bool) ([]byte, 
 		if err != nil {
 			return nil, w.failed(ctx, err)
 		}
+		major = resp.ProtoMajor
 		if refused := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusProxyAuthRequired; refused && !again {
 			if fresh, better := w.renew(ctx, c, t); better {
 				c = fresh
