@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// packFor is how long an entry waits for others to be written with it.
+	// packFor is how long an entry waits at most for others to be written with it.
 	packFor = 20 * time.Millisecond
 	// packBytes is how large a record of the log gets.
 	packBytes = 64 << 10
@@ -28,6 +28,7 @@ type journal struct {
 	ready   atomic.Bool // the topic exists
 	mu      sync.Mutex
 	packs   map[packOf]*pack
+	closing bool // a timer runs that closes all packs
 	making  bool
 	tried   time.Time
 	waiting []*pack
@@ -42,8 +43,22 @@ type packOf struct {
 // A pack is entries that are written together.
 type pack struct {
 	packOf
-	lines   []byte
+	lines   *[]byte // of linesPool
 	entries int64
+}
+
+// linesPool is memory for packs and for entries that are added to them.
+var linesPool = sync.Pool{New: func() any { return new([]byte) }}
+
+// mostLines bounds the memory that is kept for the next pack.
+const mostLines = 2 * packBytes
+
+// giveBack gives memory back that nobody reads any more.
+func giveBack(lines *[]byte) {
+	if cap(*lines) <= mostLines {
+		*lines = (*lines)[:0]
+		linesPool.Put(lines)
+	}
 }
 
 // write adds an entry to the log and does not wait.
@@ -54,23 +69,35 @@ func (j *journal) write(e *entry) {
 		return
 	}
 	of := packOf{e.Pipe, logPartition(e.ID)}
+	line := linesPool.Get().(*[]byte) // not made under the mutex, for which all deliveries wait
+	defer giveBack(line)
+	*line = append(e.appendTo(*line), '\n')
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p := j.packs[of]
 	if p == nil {
-		p = &pack{packOf: of}
+		p = &pack{packOf: of, lines: linesPool.Get().(*[]byte)}
 		if j.packs == nil {
 			j.packs = map[packOf]*pack{}
 		}
 		j.packs[of] = p
-		time.AfterFunc(packFor, func() {
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			j.close(p)
-		})
+		if !j.closing {
+			j.closing = true
+			time.AfterFunc(packFor, j.closeAll)
+		}
 	}
-	p.lines = append(e.appendTo(p.lines), '\n')
-	if p.entries++; len(p.lines) >= packBytes {
+	*p.lines = append(*p.lines, *line...)
+	if p.entries++; len(*p.lines) >= packBytes {
+		j.close(p)
+	}
+}
+
+// closeAll has all packs written, together, so that the producer needs one request.
+func (j *journal) closeAll() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closing = false
+	for _, p := range j.packs {
 		j.close(p)
 	}
 }
@@ -105,13 +132,14 @@ func (j *journal) drop(p *pack) {
 
 // send hands a pack to the producer, which blocks only while its buffer is full.
 func (j *journal) send(p *pack) {
-	record := &kgo.Record{Topic: DeliveryTopic, Partition: p.partition, Value: p.lines, Headers: []kgo.RecordHeader{{Key: "pipe", Value: []byte(p.pipe)}}}
+	record := &kgo.Record{Topic: DeliveryTopic, Partition: p.partition, Value: *p.lines, Headers: []kgo.RecordHeader{{Key: "pipe", Value: []byte(p.pipe)}}}
 	j.cluster.Send(context.Background(), record, func(err error) {
 		if err != nil {
-			j.drop(p)
-		} else {
-			j.underway.Add(-p.entries)
+			j.drop(p) // and its memory, in which a request may still be read
+			return
 		}
+		j.underway.Add(-p.entries)
+		giveBack(p.lines)
 	})
 }
 
@@ -137,11 +165,7 @@ func (j *journal) makeTopic() {
 
 // end has everything written, and waits for it for at most five seconds.
 func (j *journal) end() {
-	j.mu.Lock()
-	for _, p := range j.packs {
-		j.close(p)
-	}
-	j.mu.Unlock()
+	j.closeAll()
 	for until := time.Now().Add(5 * time.Second); j.underway.Load() > 0 && j.works() && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
