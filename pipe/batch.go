@@ -203,6 +203,8 @@ func (f *flow) release(b *batch) {
 	if f.def.Delivery.Batch.Wait == 0 {
 		f.sendOpen(b.part)
 	}
-	f.wakePoller()
+	if !f.full() { // or the poller would wake up for each record, to find that there is no room
+		f.wakePoller()
+	}
 	f.wakeCommitter()
 }

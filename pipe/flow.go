@@ -297,7 +297,7 @@ func (f *flow) drained() bool {
 func (f *flow) waitForRoom(ctx context.Context) bool {
 	for {
 		f.mu.Lock()
-		full := f.records >= f.heldRecords() || f.bytes >= heldBytes
+		full := f.full()
 		crowded := !full && f.runner.held.crowded(f.bytes)
 		f.mu.Unlock()
 		if !full && !crowded {
@@ -315,6 +315,9 @@ func (f *flow) waitForRoom(ctx context.Context) bool {
 		}
 	}
 }
+
+// full says whether the pipe holds all that it may. The flow's mutex is held.
+func (f *flow) full() bool { return f.records >= f.heldRecords() || f.bytes >= heldBytes }
 
 // heldRecords is larger than usual where batches are.
 func (f *flow) heldRecords() int {
