@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -27,21 +28,24 @@ const (
 // pipe measures the back door: records that are read and become requests.
 func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 	var cases []Case
-	var half int64
 	for _, name := range pipeNames() {
 		if !c.wants(name) {
 			continue
 		}
-		result, h := c.pipeCase(name, half)
+		result, h := c.pipeCase(name)
 		if err := c.fillBacklog(ctx, h); err != nil {
 			return nil, err
+		}
+		if name == "half" {
+			most, err := c.carried(ctx, h)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", result.Title, err)
+			}
+			h.halve(&result, most)
 		}
 		result, err := c.hauls(ctx, result, h)
 		if err != nil {
 			return nil, err
-		}
-		if name == "one" {
-			half = int64(result.Sides[0].Median.RecordsPerSecond / 2)
 		}
 		c.deleteTopic(ctx, h.backlogTopic)
 		cases = append(cases, result)
@@ -104,44 +108,84 @@ func (c *conductor) hauls(ctx context.Context, result Case, h haul) (Case, error
 // haul is one measurement of one side.
 func (c *conductor) haul(ctx context.Context, h haul, start func(haul) (*child, error)) (Figures, error) {
 	var none Figures
-	if err := c.createParts(ctx, h.liveTopic, h.partitions, nil); err != nil {
-		return none, err
-	}
-	defer c.deleteTopic(ctx, h.liveTopic)
-	sink, addr, err := c.crew.serving(ctx, "sink", sinkRole{Backlog: h.backlog, Live: h.live, Size: c.ValueBytes, Millis: h.millis})
+	w, backlog, err := c.begin(ctx, h, []int64{h.live}, start)
 	if err != nil {
 		return none, err
 	}
-	defer sink.kill()
-	h.url = "http://" + addr + "/records"
-	server, err := start(h)
+	defer w.end()
+	live, err := w.trickle(ctx, h.live, h.livePerSecond)
 	if err != nil {
 		return none, err
 	}
-	defer c.endGroup(h.group)
-	defer server.leave()
-	if err := tellServer(ctx, addr, server.pid()); err != nil {
-		return none, err
-	}
-	var backlog, live Figures
-	// A side that is fifty times slower than planned is not worth a figure.
-	timeout := startTimeout + 50*time.Duration(c.Seconds)*time.Second
-	if err := c.await(ctx, sink, server, timeout, &backlog); err != nil {
-		return none, fmt.Errorf("deliver %d records: %w", h.backlog, err)
-	}
-	trickle := fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog, Count: h.live, Size: c.ValueBytes, PerSecond: h.livePerSecond, Keys: h.keys}
-	if err := c.fill(ctx, trickle); err != nil {
-		return none, err
-	}
-	if err := c.await(ctx, sink, server, startTimeout, &live); err != nil {
-		return none, fmt.Errorf("deliver %d live records: %w", h.live, err)
-	}
-	if backlog.PeakBytes, err = peakMemory(server.pid()); err != nil {
+	if backlog.PeakBytes, err = peakMemory(w.server.pid()); err != nil {
 		return none, err
 	}
 	backlog.P50Micros, backlog.P99Micros = live.P50Micros, live.P99Micros
 	backlog.Repeated += live.Repeated
 	return backlog, c.committed(ctx, h)
+}
+
+// A hauling is a side that has delivered its backlog and takes live records.
+type hauling struct {
+	c            *conductor
+	h            haul
+	sink, server *child
+	next         int64 // sequence number
+	end          func()
+}
+
+// begin starts a side and has it deliver the backlog. The live records will come in so
+// many stretches, of so many each.
+func (c *conductor) begin(ctx context.Context, h haul, live []int64, start func(haul) (*child, error)) (_ *hauling, backlog Figures, err error) {
+	var ends []func()
+	end := func() {
+		for _, one := range slices.Backward(ends) {
+			one()
+		}
+	}
+	defer func() {
+		if err != nil {
+			end()
+		}
+	}()
+	if err = c.createParts(ctx, h.liveTopic, h.partitions, nil); err != nil {
+		return nil, backlog, err
+	}
+	ends = append(ends, func() { c.deleteTopic(ctx, h.liveTopic) })
+	sink, addr, err := c.crew.serving(ctx, "sink", sinkRole{Backlog: h.backlog, Live: live, Size: c.ValueBytes, Millis: h.millis})
+	if err != nil {
+		return nil, backlog, err
+	}
+	ends = append(ends, sink.kill)
+	h.url = "http://" + addr + "/records"
+	server, err := start(h)
+	if err != nil {
+		return nil, backlog, err
+	}
+	ends = append(ends, func() { c.endGroup(h.group) }, server.leave)
+	if err = tellServer(ctx, addr, server.pid()); err != nil {
+		return nil, backlog, err
+	}
+	w := &hauling{c: c, h: h, sink: sink, server: server, next: h.backlog, end: end}
+	// A side that is fifty times slower than planned is not worth a figure.
+	timeout := startTimeout + 50*time.Duration(c.Seconds)*time.Second
+	if err = c.await(ctx, sink, server, timeout, &backlog); err != nil {
+		return nil, backlog, fmt.Errorf("deliver %d records: %w", h.backlog, err)
+	}
+	return w, backlog, nil
+}
+
+// trickle produces the next stretch of live records and waits until they are delivered.
+func (w *hauling) trickle(ctx context.Context, count, perSecond int64) (live Figures, err error) {
+	err = w.c.fill(ctx, fillRole{Brokers: w.c.brokers, Topic: w.h.liveTopic, First: w.next, Count: count, Size: w.c.ValueBytes, PerSecond: perSecond, Keys: w.h.keys})
+	if err != nil {
+		return live, err
+	}
+	w.next += count
+	if err := w.c.await(ctx, w.sink, w.server, startTimeout, &live); err != nil {
+		return live, fmt.Errorf("deliver %d live records: %w", count, err)
+	}
+	return live, nil
 }
 
 // await waits for a result of the sink while the server must go on.

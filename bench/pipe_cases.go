@@ -37,9 +37,9 @@ type haul struct {
 	url                     string
 }
 
-// pipeCase says what a case measures. Half the throughput of the yardstick, in
-// records a second, is that of the case "one"; 0: it is not known.
-func (c *conductor) pipeCase(name string, half int64) (Case, haul) {
+// pipeCase says what a case measures. How many live records a second the case "half" has
+// is found out later, see halve.
+func (c *conductor) pipeCase(name string) (Case, haul) {
 	result := Case{Door: "pipe", Name: name}
 	h := haul{
 		backlogTopic: c.run + "backlog-" + name, backlog: c.backlog(), livePerSecond: livePerSecond,
@@ -55,8 +55,8 @@ func (c *conductor) pipeCase(name string, half int64) (Case, haul) {
 		h.log = "all"
 		result.Title = fmt.Sprintf("one record a request, %d in flight, delivery.log: all", h.inFlight)
 	case "half":
-		h.backlog, h.livePerSecond = min(h.backlog, halfBacklog), max(half, livePerSecond)
-		result.Title = fmt.Sprintf("one record a request, %d in flight; live records at half load, %s a second", h.inFlight, thousands(float64(h.livePerSecond)))
+		h.backlog = min(h.backlog, halfBacklog)
+		result.Title = fmt.Sprintf("one record a request, %d in flight; live records at half load", h.inFlight)
 	case "keys":
 		h.inFlight, h.partitions, h.keys, h.millis = keyedInFlight, 1, keyedKeys, keyedMillis
 		h.backlog, h.livePerSecond = min(h.backlog, int64(keyedPerSecond*c.Seconds)), 100
@@ -64,6 +64,13 @@ func (c *conductor) pipeCase(name string, half int64) (Case, haul) {
 	}
 	h.live = h.livePerSecond * liveSeconds
 	return result, h
+}
+
+// halve sets the live records to half of what the yardstick carries.
+func (h *haul) halve(result *Case, most float64) {
+	h.livePerSecond = max(int64(most/2), 1)
+	h.live = h.livePerSecond * liveSeconds
+	result.Title += fmt.Sprintf(", %s a second: the yardstick carries %s while they are produced", thousands(float64(h.livePerSecond)), thousands(most))
 }
 
 // config is klamm's configuration file with the one pipe.

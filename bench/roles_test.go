@@ -146,7 +146,7 @@ func TestPipeRolesDeliverAndCommit(t *testing.T) {
 			}
 		}
 		play(t, "fill", fillRole{Brokers: c.brokers, Topic: h.backlogTopic, Count: h.backlog, Size: 1024})(resultPrefix)
-		sink := play(t, "sink", sinkRole{Backlog: h.backlog, Live: h.live, Size: 1024})
+		sink := play(t, "sink", sinkRole{Backlog: h.backlog, Live: []int64{h.live, 10}, Size: 1024})
 		addr := sink(readyPrefix)
 		play(t, "yardstick-pipe", pipeYardstick{
 			Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: "http://" + addr + "/records", Batch: batch, InFlight: 8,
@@ -158,13 +158,20 @@ func TestPipeRolesDeliverAndCommit(t *testing.T) {
 		figures(t, sink(resultPrefix), &backlog)
 		play(t, "fill", fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog, Count: h.live, Size: 1024, PerSecond: 500})(resultPrefix)
 		figures(t, sink(resultPrefix), &live)
+		var more Figures
+		play(t, "fill", fillRole{Brokers: c.brokers, Topic: h.liveTopic, First: h.backlog + h.live, Count: 10, Size: 1024, PerSecond: 500})(resultPrefix)
+		figures(t, sink(resultPrefix), &more)
+		if more.Records != 10 || more.Seconds <= 0 || more.RecordsPerSecond <= 0 {
+			t.Errorf("batches of %d, the second live stretch: %+v", batch, more)
+		}
+		h.live += more.Records
 		if backlog.Records != h.backlog || backlog.Bytes != h.backlog*1024 || backlog.Repeated != 0 || backlog.RecordsPerSecond <= 0 {
 			t.Errorf("batches of %d, backlog: %+v", batch, backlog)
 		}
 		if batch > 1 && backlog.Requests > h.backlog/10 {
 			t.Errorf("%d requests for %d records in batches of %d", backlog.Requests, h.backlog, batch)
 		}
-		if live.Records != h.live || live.P50Micros <= 0 || live.P50Micros > live.P99Micros {
+		if live.Records != 50 || live.P50Micros <= 0 || live.P50Micros > live.P99Micros {
 			t.Errorf("batches of %d, live: %+v", batch, live)
 		}
 		if err := c.committed(t.Context(), h); err != nil {
@@ -174,8 +181,12 @@ func TestPipeRolesDeliverAndCommit(t *testing.T) {
 }
 
 func TestSinkRefusesWhatWasNotProduced(t *testing.T) {
-	s := &sink{config: sinkRole{Backlog: 2, Live: 1, Size: 300}, pid: os.Getpid(), seen: make([]uint64, 1), out: io.Discard}
 	needLinux(t)
+	s, err := newSink(sinkRole{Backlog: 2, Live: []int64{1, 2}, Size: 300}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pid = os.Getpid()
 	doc := func(seq int64) []byte { return appendDocument(nil, seq, time.Now(), 300) }
 	for _, step := range []struct {
 		name     string
@@ -186,17 +197,18 @@ func TestSinkRefusesWhatWasNotProduced(t *testing.T) {
 	}{
 		{"the second", doc(1), true, 1, 0},
 		{"once more", doc(1), true, 1, 1},
-		{"a number that was not produced", doc(3), false, 1, 1},
+		{"a number that was not produced", doc(5), false, 1, 1},
 		{"another text", []byte(`{"seq":1}`), false, 1, 1},
 		{"the first", doc(0), true, 2, 1},
 		{"live", doc(2), true, 2, 1},
+		{"of the next stretch", doc(4), true, 2, 1},
 	} {
 		err := s.take(step.body, time.Now())
 		if (err == nil) != step.ok || s.backlog.Records != step.records || s.backlog.Repeated != step.repeated {
 			t.Errorf("%s: %v, %+v", step.name, err, s.backlog)
 		}
 	}
-	if s.live.Records != 1 {
+	if s.live[0].Records != 1 || s.live[1].Records != 1 {
 		t.Errorf("live: %+v", s.live)
 	}
 }
@@ -206,7 +218,9 @@ func TestRoleRefusesWhatRunWouldNotAsk(t *testing.T) {
 		{"no such role", "conductor", "{}"},
 		{"no JSON", "sink", "sink"},
 		{"unknown member", "sink", `{"size":300,"color":"red"}`},
-		{"documents too short", "sink", `{"backlog":1,"live":1,"size":3}`},
+		{"documents too short", "sink", `{"backlog":1,"live":[1],"size":3}`},
+		{"less than no live documents", "sink", `{"backlog":10,"live":[-1],"size":300}`},
+		{"too many documents", "sink", `{"backlog":1,"live":[4294967296],"size":300}`},
 		{"no connections", "load", `{"records":1}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -6,28 +6,34 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sort"
 	"strconv"
 	"sync"
 	"time"
 )
 
 // sinkRole configures the receiver at the back door. It waits first for
-// Backlog documents with the sequence numbers from 0 on, then for Live ones
-// with the numbers after those, and prints a result for each of the two.
+// Backlog documents with the sequence numbers from 0 on, then, again and again,
+// for as many live ones as Live says, with the numbers after those, and prints a
+// result for each stretch.
 type sinkRole struct {
-	Backlog int64 `json:"backlog"`
-	Live    int64 `json:"live"`
-	Size    int   `json:"size"` // of a document, in bytes
+	Backlog int64   `json:"backlog"`
+	Live    []int64 `json:"live"`
+	Size    int     `json:"size"` // of a document, in bytes
 	// Millis is how long each request is kept before it is answered.
 	Millis int `json:"millis,omitempty"`
 }
 
+// mostStretches bounds how often a sink waits for live documents.
+const mostStretches = 32
+
 // A sink verifies and counts what is posted to it. Its result for the backlog
 // has the throughput and the CPU time between the first document and the last
-// new one; its result for the live documents has how long each took from being
-// produced to arriving.
+// new one; its results for live documents have how long each took from being
+// produced to arriving, and how many a second arrived since the first was produced.
 type sink struct {
 	config sinkRole
+	ends   []int64       // of the backlog and of each live stretch, as sequence numbers
 	server chan struct{} // closed when pid is known
 	ended  chan struct{} // closed when failed is set
 
@@ -39,16 +45,39 @@ type sink struct {
 	backlog Figures
 	first   time.Time
 	cpu     time.Duration // of the server at first
-	live    Figures
-	times   latencies
+	live    []stretchLive
 	out     io.Writer
 }
 
-func runSink(ctx context.Context, c sinkRole, out io.Writer) error {
-	if c.Backlog < 0 || c.Live < 0 || c.Backlog+c.Live > 1<<32 || c.Size < minDocument || c.Size > maxDocument || c.Millis < 0 || c.Millis > 60_000 {
-		return fmt.Errorf("%w: sink", ErrRole)
+// stretchLive is what is known of one live stretch.
+type stretchLive struct {
+	Figures
+	produced time.Time // the first of its documents
+	times    latencies
+}
+
+// newSink makes a sink; ErrRole for a configuration that Run would not make.
+func newSink(c sinkRole, out io.Writer) (*sink, error) {
+	s := &sink{config: c, out: out, server: make(chan struct{}), ended: make(chan struct{}), ends: []int64{c.Backlog}, live: make([]stretchLive, len(c.Live))}
+	wrong := c.Backlog < 0 || c.Backlog > 1<<32 || len(c.Live) > mostStretches || c.Size < minDocument || c.Size > maxDocument || c.Millis < 0 || c.Millis > 60_000
+	end := c.Backlog
+	for _, n := range c.Live {
+		wrong = wrong || n < 0 || n > 1<<32 || end+n > 1<<32
+		end += n
+		s.ends = append(s.ends, end)
 	}
-	s := &sink{config: c, out: out, server: make(chan struct{}), ended: make(chan struct{}), seen: make([]uint64, (c.Backlog+c.Live+63)/64)}
+	if wrong {
+		return nil, fmt.Errorf("%w: sink", ErrRole)
+	}
+	s.seen = make([]uint64, (end+63)/64)
+	return s, nil
+}
+
+func runSink(ctx context.Context, c sinkRole, out io.Writer) error {
+	s, err := newSink(c, out)
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /records", s.serveRecords)
 	mux.HandleFunc("PUT /server/{pid}", s.serveServer)
@@ -61,7 +90,7 @@ func runSink(ctx context.Context, c sinkRole, out io.Writer) error {
 		case <-ctx.Done():
 		}
 	}()
-	err := serveHTTP(ctx, mux, out)
+	err = serveHTTP(ctx, mux, out)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed != nil {
@@ -138,10 +167,10 @@ func (s *sink) take(body []byte, now time.Time) error {
 			return err
 		}
 	}
-	if arrived[0].seq < s.config.Backlog {
+	if of := s.stretchOf(arrived[0].seq); of == 0 {
 		s.backlog.Requests++
-	} else {
-		s.live.Requests++
+	} else if of <= len(s.live) {
+		s.live[of-1].Requests++
 	}
 	for _, a := range arrived {
 		if err := s.count(a, now); err != nil {
@@ -151,14 +180,21 @@ func (s *sink) take(body []byte, now time.Time) error {
 	return nil
 }
 
-// count counts one document; the last one of a kind prints the result.
+// stretchOf returns which stretch a document belongs to: 0 is the backlog, then come the
+// live ones, and after those nothing.
+func (s *sink) stretchOf(seq int64) int {
+	return sort.Search(len(s.ends), func(i int) bool { return seq < s.ends[i] })
+}
+
+// count counts one document; the last one of a stretch prints the result.
 func (s *sink) count(a arrival, now time.Time) error {
-	if a.seq >= s.config.Backlog+s.config.Live {
+	of := s.stretchOf(a.seq)
+	if of == len(s.ends) {
 		return fmt.Errorf("%w: sequence number %d", errDocument, a.seq)
 	}
-	f := &s.backlog
-	if a.seq >= s.config.Backlog {
-		f = &s.live
+	f, want := &s.backlog, s.config.Backlog
+	if of > 0 {
+		f, want = &s.live[of-1].Figures, s.config.Live[of-1]
 	}
 	word, bit := a.seq/64, uint64(1)<<(a.seq%64)
 	if s.seen[word]&bit != 0 {
@@ -168,15 +204,20 @@ func (s *sink) count(a arrival, now time.Time) error {
 	s.seen[word] |= bit
 	f.Records++
 	f.Bytes += int64(s.config.Size)
-	if f == &s.live {
-		s.times.add(now.Sub(a.at))
-		if f.Records == s.config.Live {
-			return s.endLive()
+	if of > 0 {
+		live := &s.live[of-1]
+		live.times.add(now.Sub(a.at))
+		if live.produced.IsZero() || a.at.Before(live.produced) {
+			live.produced = a.at
 		}
-	} else if f.Records == s.config.Backlog {
-		return s.endBacklog(now)
 	}
-	return nil
+	switch {
+	case f.Records < want:
+		return nil
+	case of > 0:
+		return s.endLive(&s.live[of-1], now)
+	}
+	return s.endBacklog(now)
 }
 
 func (s *sink) endBacklog(now time.Time) error {
@@ -189,8 +230,10 @@ func (s *sink) endBacklog(now time.Time) error {
 	return printResult(s.out, s.backlog)
 }
 
-func (s *sink) endLive() error {
-	s.live.P50Micros = float64(s.times.quantile(0.50)) / float64(time.Microsecond)
-	s.live.P99Micros = float64(s.times.quantile(0.99)) / float64(time.Microsecond)
-	return printResult(s.out, s.live)
+func (s *sink) endLive(live *stretchLive, now time.Time) error {
+	live.P50Micros = float64(live.times.quantile(0.50)) / float64(time.Microsecond)
+	live.P99Micros = float64(live.times.quantile(0.99)) / float64(time.Microsecond)
+	live.Seconds = now.Sub(live.produced).Seconds()
+	live.settle(0)
+	return printResult(s.out, live.Figures)
 }
