@@ -225,11 +225,29 @@ func (s *tries) of(fault string) []try {
 	return slices.Clone(s.all[fault])
 }
 
+// lastLife returns the attempts since a record was delivered from the beginning. A machine
+// that does much else can hold a process up for so long that it loses its partitions; then
+// it delivers again what it has not committed.
+func lastLife(t *testing.T, got []try) []try {
+	t.Helper()
+	last := 0
+	for i, a := range got {
+		if a.Number == "1" {
+			last = i
+		}
+	}
+	if last > 0 {
+		t.Logf("%d attempts before the partition was lost", last)
+	}
+	return got[last:]
+}
+
 // check compares the attempts of one process with the table. Waits may be longer
 // than documented, since the machine may be busy, but never shorter.
 func (f fault) check(t *testing.T, got []try, wait catalog.Backoff) {
 	t.Helper()
 	const late = 30 * time.Second
+	got = lastLife(t, got)
 	if len(got) != f.tries {
 		t.Fatalf("got %d attempts, want %d", len(got), f.tries)
 	}
@@ -301,8 +319,9 @@ func faultLetters(t *testing.T, c *kafka.Cluster, def catalog.Pipe, want int) (a
 		}
 		return len(all) >= want
 	})
-	slices.SortFunc(all, func(a, b *kgo.Record) int { return cmp.Compare(header(a, "klamm.offset"), header(b, "klamm.offset")) })
-	return all
+	slices.SortStableFunc(all, func(a, b *kgo.Record) int { return cmp.Compare(header(a, "klamm.offset"), header(b, "klamm.offset")) })
+	// One record has two letters if its partition was lost before the first was committed.
+	return slices.CompactFunc(all, func(a, b *kgo.Record) bool { return header(a, "klamm.offset") == header(b, "klamm.offset") })
 }
 
 // done says whether everything that a pipe had to read is committed.
