@@ -30,12 +30,16 @@ const (
 
 // A Status is what is known of a pipe in the whole cluster.
 type Status struct {
-	Pipe    string    `json:"pipe"`
-	Topics  []string  `json:"topics"`
-	Group   string    `json:"group"`
-	Target  string    `json:"target"` // the kind
-	State   string    `json:"state"`  // Running, Paused, Halted or Disabled
-	Reason  string    `json:"reason,omitempty"`
+	Pipe   string   `json:"pipe"`
+	Topics []string `json:"topics"`
+	Group  string   `json:"group"`
+	Target string   `json:"target"` // the kind
+	State  string   `json:"state"`  // Running, Paused, Halted or Disabled
+	// Reason says why it does not run, or, if it does, that a topic is missing.
+	Reason string `json:"reason,omitempty"`
+	// Missing are those of Topics that do not exist. A pipe reads them from their
+	// beginning once somebody makes them.
+	Missing []string  `json:"missing_topics,omitempty"`
 	Since   time.Time `json:"since,omitzero"` // of the state, where it is not Running
 	Members int       `json:"members"`        // of the group
 	// Consumers is how many members have partitions, and Wanted how many there
@@ -139,9 +143,12 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 			owners[p] = m.ClientID
 		}
 	}
-	positions, err := r.positions(ctx, def)
+	positions, missing, err := r.positionsAndMissing(ctx, def)
 	if err != nil {
 		return Status{}, err
+	}
+	if s.Missing = missing; len(missing) > 0 && s.State == Running {
+		s.Reason = missingReason(missing)
 	}
 	for _, p := range positions {
 		lag := p.lag()
@@ -171,20 +178,35 @@ func consumers(g kafka.Group) (n int) {
 	return n
 }
 
+// missingReason names topics that do not exist.
+func missingReason(topics []string) string {
+	if len(topics) == 1 {
+		return fmt.Sprintf("the topic %s does not exist; it is read from its beginning when it is made", topics[0])
+	}
+	return fmt.Sprintf("the topics %s do not exist; they are read from their beginning when they are made", strings.Join(topics, ", "))
+}
+
 // positions returns those of all partitions that exist.
 func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, error) {
+	all, _, err := r.positionsAndMissing(ctx, def)
+	return all, err
+}
+
+// positionsAndMissing returns the positions of all partitions, and the topics that do not
+// exist.
+func (r *Runner) positionsAndMissing(ctx context.Context, def catalog.Pipe) (all []position, missing []string, _ error) {
 	source, err := r.source(def)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all []position
 	for _, topic := range def.Topics {
 		ranges, err := source.Ranges(ctx, topic)
-		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		if errors.Is(err, kerr.UnknownTopicOrPartition) || err == nil && len(ranges) == 0 {
+			missing = append(missing, topic)
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, p := range slices.Sorted(maps.Keys(ranges)) {
 			all = append(all, position{kafka.TopicPartition{Topic: topic, Partition: p}, ranges[p], -1})
@@ -196,7 +218,7 @@ func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, e
 	}
 	committed, err := source.CommittedOffsets(ctx, def.Group, asked)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, err
+		return nil, nil, err
 	}
 	at := map[kafka.TopicPartition]int64{}
 	for _, c := range committed {
@@ -207,7 +229,7 @@ func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, e
 			all[i].committed = o
 		}
 	}
-	return all, nil
+	return all, missing, nil
 }
 
 // Pause stops a pipe in all processes, within seconds; deliveries under way end

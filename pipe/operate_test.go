@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -325,4 +326,33 @@ func TestTailFromBeforeTheFirstEntry(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// TestAPipeSaysWhichTopicIsMissing has two topics, one of which is only made later.
+func TestAPipeSaysWhichTopicIsMissing(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	there := topic(t, c, 1)
+	later := there + "-later"
+	l := &ledger{}
+	def := quick(there)
+	def.Topics = append(def.Topics, later)
+	r, _ := l.start(t, c, def)
+	status := func() pipe.Status {
+		t.Helper()
+		s, err := r.Status(t.Context(), def.Name)
+		if err != nil {
+			return pipe.Status{Reason: err.Error()}
+		}
+		return s
+	}
+	eventually(t, "the missing topic is told", func() bool { return len(status().Missing) > 0 })
+	s := status()
+	if want := "the topic " + later + " does not exist; it is read from its beginning when it is made"; s.State != pipe.Running || s.Reason != want || !slices.Equal(s.Missing, []string{later}) || len(s.Partitions) != 1 {
+		t.Errorf("got %+v, want it to run and to say %q", s, want)
+	}
+	if err := c.EnsureTopic(t.Context(), later, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both topics are there", func() bool { s := status(); return s.Reason == "" && len(s.Missing) == 0 && len(s.Partitions) == 2 })
 }

@@ -18,6 +18,7 @@ type pipeDoc struct {
 	Target     string         `json:"target"`
 	State      string         `json:"state"`
 	Reason     string         `json:"reason,omitempty"`
+	Missing    []string       `json:"missing_topics,omitempty"`
 	Since      time.Time      `json:"since,omitzero"`
 	Members    int            `json:"members"`
 	Consumers  int            `json:"consumers,omitempty"`

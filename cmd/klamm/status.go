@@ -165,7 +165,7 @@ func (s *statusDoc) tables() []*table {
 		t := pipeTable()
 		shown := slices.Clone(s.Pipes)
 		slices.SortStableFunc(shown, func(x, y pipeDoc) int {
-			return cmp.Or(cmp.Compare(calm(x.State), calm(y.State)), -cmp.Compare(x.Lag, y.Lag), cmp.Compare(x.Pipe, y.Pipe))
+			return cmp.Or(cmp.Compare(calm(x), calm(y)), -cmp.Compare(x.Lag, y.Lag), cmp.Compare(x.Pipe, y.Pipe))
 		})
 		for _, p := range shown[:min(len(shown), statusPipes)] {
 			t.add(pipeRow(p)...)
@@ -175,12 +175,12 @@ func (s *statusDoc) tables() []*table {
 	return all
 }
 
-// calm says how little a pipe in a state needs somebody.
-func calm(state string) int {
-	switch state {
-	case "running":
+// calm says how little a pipe needs somebody.
+func calm(p pipeDoc) int {
+	switch {
+	case p.State == "running" && len(p.Missing) == 0:
 		return 2
-	case "paused":
+	case p.State == "running" || p.State == "paused":
 		return 1
 	}
 	return 0

@@ -83,6 +83,7 @@ async function detail(view, name) {
       h('a.button', { href: '#/letters/' + encodeURIComponent(name) }, 'Dead letters'),
       h('a.button', { href: '#/replay?pipe=' + encodeURIComponent(name) }, 'Replay'),
       button('Delete', () => remove(name, at), { kind: 'danger' })),
+    status.state === 'running' && status.reason && notice('warn', h('strong', 'It runs, but '), status.reason + '.'),
     status.state !== 'running' && notice(status.state === 'paused' ? 'warn' : 'bad', h('strong', `It is ${status.state}`), status.since ? ` since ${time(status.since)}` : '', status.reason ? ': ' + status.reason : '.'),
     stats(
       stat('State', stateBadge(status.state)),
