@@ -42,8 +42,12 @@ type offer struct {
 var (
 	// v2Only are the types of operations without embedded data.
 	v2Only = []offer{{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaBytes, 50, true}}
-	// reads are the types of stateless reads: klamm's own shape first.
-	reads = []offer{{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}, {mediaEvents, 60, false}, {mediaEvent, 50, false}, {mediaAvro, 40, false}, {mediaJSONSchema, 40, false}, {mediaProtobuf, 40, false}, {mediaExact, 20, false}}
+	// reads are the types of stateless reads: klamm's own shape first. Those of the API
+	// without an embedded format mean binary, as at recordMedia.
+	reads = []offer{
+		{mediaPlain, 1000, false}, {mediaJSON, 400, false}, {mediaBinary, 300, false}, {mediaEvents, 60, false}, {mediaEvent, 50, false},
+		{mediaAvro, 40, false}, {mediaJSONSchema, 40, false}, {mediaProtobuf, 40, false}, {mediaV2, 30, false}, {mediaOld, 25, true}, {mediaExact, 20, false},
+	}
 	// anyType are the types of errors.
 	anyType = []offer{
 		{mediaV2, 900, false}, {mediaOld, 800, true}, {mediaPlain, 500, true}, {mediaJSON, 400, false}, {mediaBinary, 300, false},

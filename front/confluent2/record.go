@@ -24,7 +24,7 @@ func appendRecord(b []byte, r *kgo.Record, media string, h *habits) []byte {
 	b = append(b, `{"topic":`...)
 	b = appendText(b, r.Topic)
 	switch media {
-	case mediaBinary:
+	case mediaBinary, mediaV2, mediaOld:
 		b = appendPair(b, r, appendBase64)
 	case mediaJSON, mediaAvro, mediaJSONSchema, mediaProtobuf:
 		b = appendPair(b, r, front.AppendData)
