@@ -14,6 +14,9 @@ type Connector struct {
 	Name string
 	// Key and Value say which of both a converter with schemas reads.
 	Key, Value bool
+	// Enveloped says that values are JSON of Kafka Connect, an object of schema and
+	// payload, of which the payload is delivered.
+	Enveloped bool
 	// Headers gives dead letters the headers of Kafka Connect (__connect.errors.*),
 	// beside those of every pipe.
 	Headers bool

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -33,6 +35,7 @@ type decoding struct {
 	schemas    *schema.Client // nil: nothing is decoded
 	key, value bool           // somebody looks at it
 	body       bool           // the JSON is delivered
+	enveloped  bool           // values have a schema of Kafka Connect around them
 	style      schema.Style   // which JSON
 	until      time.Time      // for how long the poller waits; its own
 }
@@ -46,6 +49,8 @@ func decodingOf(def catalog.Pipe, schemas *schema.Client, fields event.Fields) d
 	d.value = d.value || def.Decode == "json"
 	if c := def.Connector; c != nil {
 		d.key, d.value, d.style = c.Key, c.Value, schema.Connect
+		d.enveloped = c.Enveloped
+		d.body = d.body || c.Enveloped
 	}
 	looks := func(t catalog.Target) {
 		// The placeholders of a target's configuration, and what targets write that
@@ -66,7 +71,7 @@ func (d *decoding) begin() { d.until = time.Now().Add(registryPatience) }
 
 // wanted says whether something of a record is to be decoded.
 func (d *decoding) wanted(r *kgo.Record) bool {
-	return d.key && d.schemas.Frames(r.Key) || d.value && d.schemas.Frames(r.Value)
+	return d.enveloped && r.Value != nil || d.key && d.schemas.Frames(r.Key) || d.value && d.schemas.Frames(r.Value)
 }
 
 // decode decodes a record that wants it. The error is that of a registry which
@@ -94,6 +99,14 @@ func (d *decoding) decode(ctx context.Context, it *item) error {
 			return nil
 		}
 	}
+	if d.enveloped && seen.Value != nil {
+		payload, err := payloadOf(seen.Value)
+		if err != nil {
+			it.reason, it.unread = target.Permanent(err), true
+			return nil
+		}
+		seen.Value, changed = payload, true
+	}
 	if !changed {
 		return nil
 	}
@@ -105,6 +118,19 @@ func (d *decoding) decode(ctx context.Context, it *item) error {
 		it.size += len(seen.Key) + len(seen.Value)
 	}
 	return nil
+}
+
+// payloadOf takes the payload out of what Kafka Connect's JSON converter has put around
+// it.
+func payloadOf(value []byte) ([]byte, error) {
+	var in struct {
+		Schema  json.RawMessage `json:"schema"`
+		Payload json.RawMessage `json:"payload"`
+	}
+	if err := json.Unmarshal(value, &in); err != nil || in.Schema == nil || in.Payload == nil {
+		return nil, errors.New("the value is not a JSON object of schema and payload, as a converter with schemas.enable=true wants it")
+	}
+	return in.Payload, nil
 }
 
 // decoded decodes an item for the poller; false says that nothing more can be done

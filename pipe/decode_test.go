@@ -169,6 +169,22 @@ func order(topic string) catalog.Pipe {
 	}
 }
 
+func TestConnectorsTakeEnvelopesOff(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	name := topic(t, c, 1)
+	def := order(name)
+	def.Connector = &catalog.Connector{Name: "c", Enveloped: true}
+	def.Delivery.DeadLetter = topic(t, c, 1)
+	write(t, c, name, `{"schema":{"type":"string"},"payload":{"id": 1.0}}`, `{"id":2}`, `{"schema":null,"payload":null}`, `{broken`, `{"payload":"x","schema":null}`)
+	h := &hook{}
+	runHook(t, c, h, nil, def)
+	eventually(t, "all records done", func() bool { return committed(t, c, def.Group, name) == 5 })
+	if diff := cmp.Diff([]string{`{"id": 1.0}`, "null", `"x"`}, h.got()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPipesSeeDecodedValues(t *testing.T) {
 	t.Parallel()
 	c, s := cluster(t), openShop(t)

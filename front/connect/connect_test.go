@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -60,7 +61,11 @@ func TestConfigurationsAreChecked(t *testing.T) {
 		{"a size of payloads", with("klamm.offloading.min.bytes", "-1"), []string{"klamm.offloading.min.bytes"}},
 		{"topics twice", with("topics.regex", "x.*"), []string{"topics.regex"}},
 		{"an HTTP sink", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/"}, nil},
-		{"an HTTP sink with a login", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "auth.type": "basic", "connection.password": "p"}, []string{"auth.type", "connection.password"}},
+		{"an HTTP sink with a login", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "auth.type": "basic", "connection.password": "p"}, []string{"connection.password", "connection.user"}},
+		{"an HTTP sink with a login of another kind", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "auth.type": "kerberos"}, []string{"auth.type"}},
+		{"an HTTP sink whose client logs in by a header", configuration{"name": "h", "connector.class": aivenHTTP, "topics": "t", "http.url": "http://x/", "http.authorization.type": "oauth2", "oauth2.access.token.url": "http://x/t", "oauth2.client.id": "i",
+			"oauth2.client.secret": "${env:KLAMM_SECRET_A}", "oauth2.client.authorization.mode": "HEADER"}, []string{"oauth2.client.authorization.mode"}},
+		{"a secret that is no definition's", configuration{"name": "h", "connector.class": aivenHTTP, "topics": "t", "http.url": "http://x/", "http.authorization.type": "static", "http.headers.authorization": "${env:HOME}"}, []string{"http.headers.authorization"}},
 		{"Aiven's without what it needs", configuration{"name": "h", "connector.class": aivenHTTP, "topics": "t"}, []string{"http.url", "http.authorization.type"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -166,6 +171,68 @@ func TestHTTPSinksBecomeWebhooks(t *testing.T) {
 	}
 	if _, err := headersOf([]string{"Authorization: Basic x"}); err == nil {
 		t.Error("a login is taken")
+	}
+}
+
+func TestHTTPSinksLogIn(t *testing.T) {
+	confluent := configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/y"}
+	aiven := configuration{"name": "h", "connector.class": aivenHTTP, "topics": "t", "http.url": "http://x/y"}
+	for _, c := range []struct {
+		name string
+		base configuration
+		more configuration
+		want string // the webhook's auth
+	}{
+		{"none", confluent, configuration{"auth.type": "NONE"}, "null"},
+		{"basic", confluent, configuration{"auth.type": "BASIC", "connection.user": "u", "connection.password": "${env:KLAMM_SECRET_P}"}, `{"basic":{"password":{"env":"KLAMM_SECRET_P"},"username":"u"}}`},
+		{"bearer", confluent, configuration{"auth.type": "bearer", "bearer.token": "${env:KLAMM_SECRET_T}"}, `{"bearer":{"env":"KLAMM_SECRET_T"}}`},
+		{"oauth2", confluent, configuration{"auth.type": "oauth2", "oauth2.token.url": "http://x/token", "oauth2.client.id": "i", "oauth2.client.secret": "${env:KLAMM_SECRET_S}", "oauth2.client.auth.mode": "url"},
+			`{"oauth":{"client_id":"i","client_secret":{"env":"KLAMM_SECRET_S"},"scope":"any","token_url":"http://x/token"}}`},
+		{"static", aiven, configuration{"http.authorization.type": "static", "http.headers.authorization": "${env:KLAMM_SECRET_H}"}, `{"api_key":{"header":"Authorization","value":{"env":"KLAMM_SECRET_H"}}}`},
+		{"Aiven's oauth2", aiven, configuration{"http.authorization.type": "oauth2", "oauth2.access.token.url": "http://x/token", "oauth2.client.id": "i", "oauth2.client.secret": "${env:KLAMM_SECRET_S}", "oauth2.client.authorization.mode": "URL"},
+			`{"oauth":{"client_id":"i","client_secret":{"env":"KLAMM_SECRET_S"},"token_url":"http://x/token"}}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := maps.Clone(c.base)
+			maps.Copy(config, c.more)
+			p, err := testAPI().compile(t.Context(), "h", config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got map[string]any
+			if err := json.Unmarshal(p.Target.Config, &got); err != nil {
+				t.Fatal(err)
+			}
+			if auth, _ := json.Marshal(got["auth"]); string(auth) != c.want {
+				t.Errorf("got %s, want %s", auth, c.want)
+			}
+		})
+	}
+	wrong := maps.Clone(confluent)
+	maps.Copy(wrong, configuration{"auth.type": "basic", "connection.user": "u", "connection.password": "hunter-2"})
+	if found := wrong.check(); len(found) != 1 || strings.Contains(found[0].text, "hunter-2") || !strings.Contains(found[0].text, "KLAMM_SECRET_") {
+		t.Errorf("got %v", found)
+	}
+}
+
+func TestHTTPSinksTakeEnvelopesOff(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		more configuration
+		want bool
+	}{
+		{"a worker's converter", nil, false},
+		{"JSON", configuration{"value.converter": "org.apache.kafka.connect.json.JsonConverter"}, true},
+		{"JSON without schemas", configuration{"value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false"}, false},
+		{"schemas alone", configuration{"value.converter.schemas.enable": "true"}, true},
+		{"text", configuration{"value.converter": "org.apache.kafka.connect.storage.StringConverter"}, false},
+	} {
+		config := configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/y"}
+		maps.Copy(config, c.more)
+		p, err := testAPI().compile(t.Context(), "h", config)
+		if err != nil || p.Connector.Enveloped != c.want {
+			t.Errorf("%s: %+v, %v", c.name, p.Connector, err)
+		}
 	}
 }
 

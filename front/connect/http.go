@@ -3,16 +3,57 @@ package connect
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/target/sink"
 )
 
-// noLogin refuses logins: what a connector says lies in the catalog for everybody who
-// may see connectors, and a webhook's secrets are references.
-const noLogin = "klamm keeps no credentials in connectors; make a pipe with a webhook, whose secrets are references"
+// What a connector says lies in the catalog for everybody who may see connectors, so that
+// secrets are references, as a worker's EnvVarConfigProvider has them. The variables are
+// those that definitions made at run time may name.
+var (
+	reference   = regexp.MustCompile(`^\$\{env:(KLAMM_SECRET_[A-Za-z0-9_]+)\}$`)
+	noReference = "klamm keeps no secrets in connectors: name an environment variable of klamm, ${env:KLAMM_SECRET_NAME}"
+)
+
+// referred checks a setting that is a secret.
+func referred(value string) string {
+	if value == "" || reference.MatchString(value) {
+		return ""
+	}
+	return noReference
+}
+
+// secret is a setting as a webhook's reference to a secret.
+func (c configuration) secret(name string) map[string]string {
+	return map[string]string{"env": reference.ReplaceAllString(c[name], "$1")}
+}
+
+// only takes one value, and says why no other one.
+func only(value, why string) func(string) string {
+	return func(given string) string {
+		if strings.EqualFold(given, value) {
+			return ""
+		}
+		return why
+	}
+}
+
+// foldedOneOf is oneOf for values that may be written in capitals.
+func foldedOneOf(values ...string) func(string) string {
+	return func(value string) string { return oneOf(values...)(strings.ToLower(value)) }
+}
+
+// Why some settings of OAuth have one value only.
+const (
+	fieldsOnly = "klamm sends client_id and client_secret as fields of the request: want url"
+	tokenOnly  = "klamm takes the token from access_token"
+)
 
 // ofConfluentHTTP are those settings of Confluent's HTTP sink that a webhook can honour.
 var ofConfluentHTTP = []setting{
@@ -21,8 +62,16 @@ var ofConfluentHTTP = []setting{
 	{name: "request.body.format", kind: "STRING", fallback: "string", importance: "MEDIUM", group: "HTTP", doc: "json sends values as JSON, string as they are.", check: oneOf("string", "json")},
 	{name: "headers", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "HTTP headers, name:value, with the separator between them."},
 	{name: "header.separator", kind: "STRING", fallback: "|", importance: "MEDIUM", group: "HTTP", doc: "What is between two headers."},
-	{name: "auth.type", kind: "STRING", fallback: "none", importance: "MEDIUM", group: "HTTP", doc: "How klamm logs in.", check: only("none", noLogin)},
-	{name: "connection.password", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "A password.", check: unserved(noLogin)},
+	{name: "auth.type", kind: "STRING", fallback: "none", importance: "MEDIUM", group: "HTTP", doc: "How klamm logs in.", check: foldedOneOf("none", "basic", "bearer", "oauth2")},
+	{name: "connection.user", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The name for auth.type basic."},
+	{name: "connection.password", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The password for auth.type basic, as a reference.", check: referred},
+	{name: "bearer.token", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The token for auth.type bearer, as a reference.", check: referred},
+	{name: "oauth2.token.url", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The token endpoint for auth.type oauth2.", check: form(`^https?://\S+$`, "want a URL")},
+	{name: "oauth2.client.id", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The name of the client."},
+	{name: "oauth2.client.secret", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The secret of the client, as a reference.", check: referred},
+	{name: "oauth2.client.scope", kind: "STRING", fallback: "any", importance: "MEDIUM", group: "HTTP", doc: "What the token is to be good for."},
+	{name: "oauth2.client.auth.mode", kind: "STRING", fallback: "header", importance: "MEDIUM", group: "HTTP", doc: "How the client logs in: url.", check: only("url", fieldsOnly)},
+	{name: "oauth2.token.property", kind: "STRING", fallback: "access_token", importance: "LOW", group: "HTTP", doc: "Where the token is in the answer.", check: only("access_token", tokenOnly)},
 	{name: "batch.max.size", kind: "INT", fallback: "1", importance: "MEDIUM", group: "HTTP", doc: "The most records of a request, which is then an array.", check: between(1, 10000)},
 	{name: "batch.prefix", kind: "STRING", fallback: "", importance: "LOW", group: "HTTP", doc: "What a batch begins with: [ or nothing.", check: oneOf("", "[")},
 	{name: "batch.suffix", kind: "STRING", fallback: "", importance: "LOW", group: "HTTP", doc: "What a batch ends with: ] or nothing.", check: oneOf("", "]")},
@@ -36,8 +85,14 @@ var ofConfluentHTTP = []setting{
 // ofAivenHTTP are those of Aiven's.
 var ofAivenHTTP = []setting{
 	{name: "http.url", kind: "STRING", required: true, importance: "HIGH", group: "HTTP", doc: "Where records are sent.", check: form(`^https?://\S+$`, "want a URL")},
-	{name: "http.authorization.type", kind: "STRING", required: true, importance: "HIGH", group: "HTTP", doc: "How klamm logs in.", check: only("none", noLogin)},
-	{name: "http.headers.authorization", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "An Authorization header.", check: unserved(noLogin)},
+	{name: "http.authorization.type", kind: "STRING", required: true, importance: "HIGH", group: "HTTP", doc: "How klamm logs in.", check: foldedOneOf("none", "static", "oauth2")},
+	{name: "http.headers.authorization", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The header Authorization for http.authorization.type static, as a reference.", check: referred},
+	{name: "oauth2.access.token.url", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The token endpoint for http.authorization.type oauth2.", check: form(`^https?://\S+$`, "want a URL")},
+	{name: "oauth2.client.id", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The name of the client."},
+	{name: "oauth2.client.secret", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The secret of the client, as a reference.", check: referred},
+	{name: "oauth2.client.scope", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "What the token is to be good for."},
+	{name: "oauth2.client.authorization.mode", kind: "STRING", fallback: "header", importance: "MEDIUM", group: "HTTP", doc: "How the client logs in: url.", check: only("url", fieldsOnly)},
+	{name: "oauth2.response.token.property", kind: "STRING", fallback: "access_token", importance: "LOW", group: "HTTP", doc: "Where the token is in the answer.", check: only("access_token", tokenOnly)},
 	{name: "http.headers.content.type", kind: "STRING", importance: "LOW", group: "HTTP", doc: "The Content-Type of requests."},
 	{name: "http.headers.additional", kind: "LIST", importance: "LOW", group: "HTTP", doc: "Further HTTP headers, name:value."},
 	{name: "http.timeout", kind: "INT", fallback: "30", importance: "LOW", group: "HTTP", doc: "Seconds that one attempt may take.", check: between(1, 3600)},
@@ -54,14 +109,61 @@ func methodCheck(methods ...string) func(string) string {
 	return func(value string) string { return oneOf(methods...)(strings.ToUpper(value)) }
 }
 
-// only takes one value, and says why no other one.
-func only(value, why string) func(string) string {
-	return func(given string) string {
-		if strings.EqualFold(given, value) {
-			return ""
-		}
-		return why
+// A login is what a connector says about how klamm proves who it is.
+type login struct {
+	setting string            // the one that chooses the kind
+	kind    string            // none, basic, bearer, static or oauth2
+	names   map[string]string // the settings of the kind, by what they are for
+}
+
+// login finds out how an HTTP sink logs in.
+func (c configuration) login(class string) login {
+	l := login{setting: "auth.type"}
+	oauth := map[string]string{"url": "oauth2.token.url", "id": "oauth2.client.id", "secret": "oauth2.client.secret", "mode": "oauth2.client.auth.mode"}
+	if class == aivenHTTP {
+		l.setting = "http.authorization.type"
+		oauth["url"], oauth["mode"] = "oauth2.access.token.url", "oauth2.client.authorization.mode"
 	}
+	switch l.kind = strings.ToLower(c.get(l.setting)); l.kind {
+	case "basic":
+		l.names = map[string]string{"user": "connection.user", "password": "connection.password"}
+	case "bearer":
+		l.names = map[string]string{"token": "bearer.token"}
+	case "static":
+		l.names = map[string]string{"header": "http.headers.authorization"}
+	case "oauth2":
+		l.names = oauth
+	}
+	return l
+}
+
+// missing returns the settings that a login needs and does not have.
+func (l login) missing(c configuration) (found []problem) {
+	for _, name := range slices.Sorted(maps.Values(l.names)) {
+		if c[name] == "" {
+			found = append(found, problem{name, fmt.Sprintf("Invalid value for configuration %s: %s=%s needs it", name, l.setting, l.kind)})
+		}
+	}
+	return found
+}
+
+// auth is the login as a webhook has it; nil: none.
+func (l login) auth(c configuration) map[string]any {
+	switch l.kind {
+	case "basic":
+		return map[string]any{"basic": map[string]any{"username": c[l.names["user"]], "password": c.secret(l.names["password"])}}
+	case "bearer":
+		return map[string]any{"bearer": c.secret(l.names["token"])}
+	case "static":
+		return map[string]any{"api_key": map[string]any{"header": "Authorization", "value": c.secret(l.names["header"])}}
+	case "oauth2":
+		oauth := map[string]any{"token_url": c[l.names["url"]], "client_id": c[l.names["id"]], "client_secret": c.secret(l.names["secret"])}
+		if scope := c.get("oauth2.client.scope"); scope != "" {
+			oauth["scope"] = scope
+		}
+		return map[string]any{"oauth": oauth}
+	}
+	return nil
 }
 
 var headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
@@ -76,7 +178,7 @@ func headersOf(items []string) (map[string]string, error) {
 			return nil, fmt.Errorf("%w: %s is no HTTP header", catalog.ErrInvalid, clip(item))
 		}
 		if strings.EqualFold(name, "Authorization") {
-			return nil, fmt.Errorf("%w: %s", catalog.ErrInvalid, noLogin)
+			return nil, fmt.Errorf("%w: an Authorization header is no further header: %s", catalog.ErrInvalid, noReference)
 		}
 		out[name] = strings.ReplaceAll(value, "<$", "< $") // no placeholder of klamm's
 	}
@@ -116,6 +218,9 @@ func compileHTTP(class string, c configuration, p *catalog.Pipe) error {
 	if len(headers) > 0 {
 		webhook["headers"] = headers
 	}
+	if auth := c.login(class).auth(c); auth != nil {
+		webhook["auth"] = auth
+	}
 	p.Target.Kind = "webhook"
 	if p.Target.Config, err = json.Marshal(webhook); err != nil {
 		return err
@@ -130,5 +235,10 @@ func compileHTTP(class string, c configuration, p *catalog.Pipe) error {
 	if p.Connector.Value {
 		p.Decode = "json"
 	}
+	// A worker's own converter is unknown here: values go as they are unless the connector
+	// says that they are enveloped.
+	_, named := c["value.converter"]
+	_, enabled := c["value.converter.schemas.enable"]
+	p.Connector.Enveloped = (named || enabled) && c.converter("value") == sink.Enveloped
 	return nil
 }

@@ -88,7 +88,7 @@ func (a *API) validate(w http.ResponseWriter, r *http.Request, who gate.Principa
 	for i, s := range settingsOf(class) {
 		var value any
 		if given, ok := c[s.name]; ok {
-			value = given
+			value = s.shown(given)
 		} else if !s.required {
 			value = s.fallback
 		}

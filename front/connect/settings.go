@@ -45,6 +45,14 @@ type setting struct {
 	check      func(value string) string // what is wrong with a value; empty: nothing
 }
 
+// shown is a value of the setting as answers repeat it.
+func (s setting) shown(value string) string {
+	if s.kind == "PASSWORD" {
+		return "[hidden]"
+	}
+	return value
+}
+
 // A configuration is what a connector is made of.
 type configuration map[string]string
 
@@ -242,9 +250,12 @@ func (c configuration) check() (found []problem) {
 			found = append(found, problem{s.name, fmt.Sprintf("Invalid value for configuration %s: it is blank", s.name)})
 		case given && s.check != nil:
 			if text := s.check(value); text != "" {
-				found = append(found, problem{s.name, fmt.Sprintf("Invalid value %s for configuration %s: %s", clip(value), s.name, text)})
+				found = append(found, problem{s.name, fmt.Sprintf("Invalid value %s for configuration %s: %s", clip(s.shown(value)), s.name, text)})
 			}
 		}
+	}
+	if class != eventBridge {
+		found = append(found, c.login(class).missing(c)...)
 	}
 	if class != eventBridge && sink.Sized(c.converter("value")) {
 		found = append(found, problem{"value.converter", "Invalid value for configuration value.converter: an HTTP sink of klamm sends values as they are, and these are bytes of numbers"})
