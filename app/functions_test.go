@@ -112,6 +112,7 @@ func TestFunctions(t *testing.T) {
 		{"fails", "POST", at + "/invocations", `"bad"`, nil, 200, `"errorMessage":"bad"`, "Unhandled"},
 		{"dry run", "POST", at + "/invocations", `1`, []string{"X-Amz-Invocation-Type", "DryRun"}, 204, "", ""},
 		{"no JSON", "POST", at + "/invocations", `{`, nil, 400, `"Type":"User"`, "InvalidRequestContentException"},
+		{"no UTF-8", "POST", at + "/invocations", "\"\xff\"", nil, 400, `"Type":"User"`, "InvalidRequestContentException"},
 		{"nobody", "POST", "/2015-03-31/functions/nobody/invocations", `1`, nil, 404, "Function not found", "ResourceNotFoundException"},
 		{"again", "POST", "/2015-03-31/functions", create, nil, 409, name, "ResourceConflictException"},
 		{"an alias", "GET", at + ":prod", "", nil, 404, "Function not found", "ResourceNotFoundException"},

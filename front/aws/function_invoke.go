@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -118,7 +119,7 @@ func payload(r *http.Request, largest int) ([]byte, error) {
 	if len(data) > largest {
 		return nil, tooLarge
 	}
-	if len(data) > 0 && !scan.Valid(data) {
+	if len(data) > 0 && !(utf8.Valid(data) && scan.Valid(data)) {
 		return nil, &lambdaFault{name: "InvalidRequestContentException", status: http.StatusBadRequest, message: "Could not parse request body into json: it is not JSON"}
 	}
 	return bytes.Clone(data), nil

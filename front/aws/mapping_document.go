@@ -45,17 +45,18 @@ func (c *MappingConfig) Validate(report func(path, problem string)) {
 // A moment is a time in a request: seconds since 1970, or RFC 3339.
 type moment struct{ time.Time }
 
-// latestMoment bounds moments, so that they can be computed with: the year 9999.
+// latestMoment is what later ones count as, so that they can be computed with: the year
+// 9999.
 const latestMoment = 253402300799
 
 // UnmarshalJSON reads a number or a text.
 func (m *moment) UnmarshalJSON(b []byte) error {
 	var seconds float64
 	if err := json.Unmarshal(b, &seconds); err == nil {
-		if seconds < 0 || seconds > latestMoment {
+		if seconds < 0 {
 			return &json.UnmarshalTypeError{Value: "number " + clip(string(b)), Field: "a time"}
 		}
-		m.Time = time.UnixMilli(int64(seconds*1000 + 0.5)).UTC()
+		m.Time = time.UnixMilli(int64(min(seconds, latestMoment)*1000 + 0.5)).UTC()
 		return nil
 	}
 	var text string

@@ -85,6 +85,8 @@ func TestMappingRequests(t *testing.T) {
 		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":1760001122.845}`},
 		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":"2025-10-09T09:12:02Z"}`},
 		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":4102444800}`, want: invalid, text: "future"},
+		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":1760001122845}`, want: invalid, text: "future"},
+		{in: `{"StartingPosition":"AT_TIMESTAMP","StartingPositionTimestamp":1e300}`, want: invalid, text: "future"},
 		{in: `{"MaximumRecordAgeInSeconds":59}`, want: invalid, text: "MaximumRecordAgeInSeconds"},
 		{in: `{"FilterCriteria":{}}`},
 		{in: `{"FilterCriteria":{"Filters":[{"Pattern":"{}"}]}}`, want: invalid, text: "Invalid filter pattern definition."},
