@@ -102,6 +102,9 @@ type Invocation struct {
 	// Caller is who invokes: the id of a mapping, or the name of a pipe; empty: a
 	// client of the API.
 	Caller string
+	// Cluster is the one of kafka.clusters that Records come from; empty: klamm's own,
+	// or one without a name.
+	Cluster string
 	// Records are the records that Payload was made of, for functions that get them
 	// in another format; nil: it was made of none.
 	Records []*kgo.Record

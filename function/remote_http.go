@@ -106,7 +106,7 @@ func (r *remote) events(in Invocation) []cloudevent.Event {
 			all[i] = e
 			continue
 		}
-		e := cloudevent.Wrap(record, "/klamm/default/"+url.PathEscape(cmp.Or(in.Caller, r.def.Name))+"#"+record.Topic)
+		e := cloudevent.Wrap(record, "/klamm/"+url.PathEscape(cmp.Or(in.Cluster, "default"))+"/"+url.PathEscape(cmp.Or(in.Caller, r.def.Name))+"#"+record.Topic)
 		if e.ContentType != "" && header(record, "content-type") != e.ContentType {
 			e.ContentType = "application/octet-stream" // it was a guess
 		}

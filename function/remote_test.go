@@ -134,6 +134,19 @@ func TestWhatAStatusMeans(t *testing.T) {
 	}
 }
 
+func TestSourceOfEventsNamesTheirCluster(t *testing.T) {
+	for cluster, want := range map[string]string{"": "/klamm/default/m#t", "east": "/klamm/east/m#t"} {
+		e := newElsewhere(t, func(http.ResponseWriter, *http.Request) {})
+		h := remoteHost(t, Definition{Remote: &Remote{URL: e.URL, Format: FormatBinary}}, nil)
+		if _, err := h.Invoke(t.Context(), "f", Invocation{Caller: "m", Cluster: cluster, Records: []*kgo.Record{{Topic: "t", Value: []byte("x")}}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.calls()[0].header.Get("Ce-Source"); got != want {
+			t.Errorf("cluster %q: got %q, want %q", cluster, got, want)
+		}
+	}
+}
+
 func TestWhatARequestSays(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 	records := []*kgo.Record{

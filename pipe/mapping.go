@@ -147,7 +147,7 @@ func (m *mapping) Deliver(ctx context.Context, events []*event.Event) error {
 		records[i] = e.Record
 	}
 	out, err := m.invoke(ctx, m.def.Function, function.Invocation{
-		ID: id, Payload: m.event(events), Caller: m.def.Mapping, Records: records, Batch: events[0].ID, Attempt: events[0].Attempt, Wait: -1,
+		ID: id, Payload: m.event(events), Caller: m.def.Mapping, Cluster: m.flow.def.SourceCluster, Records: records, Batch: events[0].ID, Attempt: events[0].Attempt, Wait: -1,
 	})
 	failed := func(e *callError) error {
 		m.metrics.failedInvoke.Add(n)

@@ -67,6 +67,9 @@ type Config interface {
 type Env struct {
 	// Pipe is the name of the pipe that delivers.
 	Pipe string
+	// Cluster is the one of kafka.clusters that the pipe reads; empty: klamm's own, or
+	// one without a name.
+	Cluster string
 	// Batch says that the pipe delivers batches, in the given format ("json",
 	// "ndjson"); empty means one event at a time, without an envelope.
 	Batch string

@@ -60,13 +60,14 @@ func Kind() target.Kind {
 type lambda struct {
 	config Config
 	pipe   string
+	from   string // the cluster
 	batch  string
 	invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
 	queue  func(ctx context.Context, name string, in function.Invocation) error
 }
 
 func open(config json.RawMessage, env target.Env) (target.Target, error) {
-	l := &lambda{pipe: env.Pipe, batch: env.Batch, invoke: env.Invoke, queue: env.Enqueue}
+	l := &lambda{pipe: env.Pipe, from: env.Cluster, batch: env.Batch, invoke: env.Invoke, queue: env.Enqueue}
 	if err := json.Unmarshal(config, &l.config); err != nil {
 		return nil, fmt.Errorf("function: %w", err)
 	}
@@ -114,7 +115,7 @@ func (l *lambda) Invoke(ctx context.Context, events []*event.Event) ([]byte, err
 func (l *lambda) Close() error { return nil }
 
 func (l *lambda) ask(ctx context.Context, events []*event.Event, array bool) ([]byte, error) {
-	name, in := l.config.Name, function.Invocation{Caller: l.pipe, Batch: events[0].ID, Attempt: events[0].Attempt, Wait: -1}
+	name, in := l.config.Name, function.Invocation{Caller: l.pipe, Cluster: l.from, Batch: events[0].ID, Attempt: events[0].Attempt, Wait: -1}
 	if l.config.Queued {
 		name, in = queued(events[0])
 	} else {
