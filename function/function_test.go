@@ -29,6 +29,8 @@ func TestInvoke(t *testing.T) {
 		{"echo", map[string]any{"n": []any{1, nil, "é"}}, "", `{"n":[1,null,"é"]}`, ""},
 		{"log", order{Do: "say", Text: "hello there"}, "", "1", "hello there\n"},
 		{"failure", order{Do: "fail", Text: "boom"}, "E", "boom", ""},
+		{"long failure", order{Do: "fail", Text: strings.Repeat("x", 2<<20)}, "E", strings.Repeat("x", 2<<20), ""},
+		{"failure that is too long", order{Do: "fail at length", N: 7 << 20}, "Function.ResponseSizeTooLarge", "6291556", ""},
 		{"exit", order{Do: "exit", N: 3}, "Runtime.ExitError", "exit status 3", ""},
 		{"exit without a reason", order{Do: "exit"}, "Runtime.ExitError", "without providing a reason", ""},
 		{"killed", order{Do: "kill"}, "Runtime.ExitError", "signal: killed", ""},

@@ -99,6 +99,8 @@ func program() {
 			post(path+"/response", string(out))
 		case "fail":
 			post(path+"/error", `{"errorMessage":"`+o.Text+`","errorType":"E"}`, "Lambda-Runtime-Function-Error-Type", "E")
+		case "fail at length":
+			post(path+"/error", `{"errorMessage":"`+strings.Repeat("x", o.N)+`","errorType":"E"}`)
 		case "say":
 			fmt.Println(o.Text)
 			post(path+"/response", "1")

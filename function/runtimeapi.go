@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
 )
-
-// maxErrorBody bounds what a program may say about a failure, in bytes.
-const maxErrorBody = 1 << 20
 
 // The paths of the Runtime API (function-targets.md 2.1).
 const (
@@ -196,11 +194,14 @@ func (i *instance) error(c *runtimeConn, r *http.Request, id string) {
 		return
 	}
 	body, err := errorOf(r)
-	if err != nil {
-		c.answer(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
-		return
+	switch {
+	case errors.Is(err, errLongFailure):
+		i.reply(c, given, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
+	case err != nil:
+		i.reply(c, given, failure("", "Runtime.TruncatedResponse", "RequestId: %s Error: the description of the failure was cut short", given.in.ID), http.StatusBadRequest, "InvalidRequest", "the body breaks off")
+	default:
+		i.reply(c, given, Outcome{Error: Unhandled, Payload: body}, http.StatusAccepted, "", "")
 	}
-	i.reply(c, given, Outcome{Error: Unhandled, Payload: body}, http.StatusAccepted, "", "")
 }
 
 // initError takes why a program cannot start.
@@ -224,15 +225,18 @@ func (i *instance) initError(c *runtimeConn, r *http.Request) {
 	c.answer(http.StatusAccepted, "", "")
 }
 
+// errLongFailure says that the description of a failure is longer than an answer may be.
+var errLongFailure = fmt.Errorf("a failure may be described by at most %d bytes", MaxResponse)
+
 // errorOf returns the document of a failure as callers get it: unchanged where the
 // program gave one.
 func errorOf(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxErrorBody+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, MaxResponse+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > maxErrorBody {
-		return nil, errors.New("a failure may be described by at most 1 MiB")
+	if len(body) > MaxResponse {
+		return nil, errLongFailure
 	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/vnd.aws.lambda.error.cause+json") {
 		var doc map[string]json.RawMessage
