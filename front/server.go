@@ -195,6 +195,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	w = x
 	defer x.end()
 	err := s.bounds(w, r)
+	if strings.Contains(r.URL.RawQuery, ";") { // which net/url takes a parameter for broken by
+		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "%3B")
+	}
 	r, at := s.place(r)
 	if at != nil {
 		at.id = x.id

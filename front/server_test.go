@@ -186,6 +186,24 @@ func TestBodiesInFlightAreBounded(t *testing.T) {
 	}
 }
 
+// A semicolon is a character of a value as any other (gateway-policies.md 7).
+func TestSemicolonsInQueries(t *testing.T) {
+	query := Route{Name: "query", Pattern: "GET /query", Serve: func(w http.ResponseWriter, r *http.Request, _ gate.Principal) error {
+		_, err := fmt.Fprintf(w, "%q", r.URL.Query())
+		return err
+	}}
+	d := echo("query", "/query")
+	d.Routes = []Route{query}
+	url := serve(t, Config{Dialects: []Dialect{d}, Anonymous: true})
+	for in, want := range map[string]string{
+		"key=a;b&x=1": `map["key":["a;b"] "x":["1"]]`, "key=a%3Bb": `map["key":["a;b"]]`, "a;b": `map["a;b":[""]]`, "key=a|b": `map["key":["a|b"]]`,
+	} {
+		if status, body, _ := ask(t, "GET", url+"/query?"+in, nil); status != 200 || body != want {
+			t.Errorf("%s: got %d %s, want %s", in, status, body, want)
+		}
+	}
+}
+
 func TestWithoutCredentialsNobodyIsServed(t *testing.T) {
 	url := serve(t, Config{})
 	if status, _, _ := ask(t, "GET", url+"/things/a", nil); status != 401 {

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klamm-gateway/klamm/front"
@@ -50,6 +51,7 @@ type authorizer struct {
 	http     *http.Client
 	known    *cache[string, judgement]
 	asking   flights[string, judgement]
+	narrow   sync.Once // the warning that policies are about one method only
 }
 
 // A judgement is an authorizer's answer.
@@ -424,12 +426,44 @@ func (a *authorizer) read(text []byte) (judgement, error) {
 			return j, fmt.Errorf("policyDocument: %w", err)
 		}
 		j.who.Policy = raw.Policy
+		if a.ttl > 0 && ofOneMethod(raw.Policy) {
+			a.narrow.Do(func() {
+				a.env.Log.Warn("an HTTP authorizer allows one method only: its policy counts for all calls of the caller until its ttl is over, so that other methods are denied; have it name all that the caller may do, or set ttl: 0s",
+					"authorizer", a.cfg.Name)
+			})
+		}
 	}
 	if !validName(name) {
 		return j, errors.New("principalId is missing, or no name")
 	}
 	j.who.Name = "User:" + name
 	return j, nil
+}
+
+// ofOneMethod says whether all that a policy allows is one method of one path: whoever
+// wrote it may have thought that it counts for one request only (gateway-policies.md 7).
+func ofOneMethod(policy json.RawMessage) bool {
+	type statement struct {
+		Effect   string
+		Resource any
+	}
+	var document struct{ Statement json.RawMessage }
+	if json.Unmarshal(policy, &document) != nil {
+		return false
+	}
+	var all []statement
+	if json.Unmarshal(document.Statement, &all) != nil {
+		var one statement
+		if json.Unmarshal(document.Statement, &one) != nil {
+			return false
+		}
+		all = []statement{one}
+	}
+	if len(all) != 1 || all[0].Effect != "Allow" {
+		return false
+	}
+	resources := scalars(all[0].Resource)
+	return len(resources) == 1 && !strings.ContainsAny(resources[0], "*?") && strings.Contains(resources[0], "execute-api:")
 }
 
 // contextOf reads what an authorizer says beside its verdict: texts, numbers and

@@ -31,6 +31,24 @@ func newAuthorizerServer(t *testing.T, answer func() string) (url string, asked 
 	return server.URL, func() []map[string]any { return events }
 }
 
+func TestPoliciesOfOneMethod(t *testing.T) {
+	const arn = `"arn:aws:execute-api:us-east-1:000000000000:klamm/dev/GET/topics"`
+	for policy, want := range map[string]bool{
+		`{"Statement":{"Effect":"Allow","Action":"execute-api:Invoke","Resource":` + arn + `}}`:                                     true,
+		`{"Statement":[{"Effect":"Allow","Action":"execute-api:Invoke","Resource":[` + arn + `]}]}`:                                 true,
+		`{"Statement":[{"Effect":"Deny","Action":"execute-api:Invoke","Resource":` + arn + `}]}`:                                    false,
+		`{"Statement":[{"Effect":"Allow","Action":"execute-api:Invoke","Resource":[` + arn + `,` + arn + `]}]}`:                     false,
+		`{"Statement":[{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"arn:aws:execute-api:us-east-1:0:klamm/dev/*"}]}`: false,
+		`{"Statement":[{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"*"}]}`:                                           false,
+		`{"Statement":[{"Effect":"Allow","Action":"execute-api:Invoke","NotResource":` + arn + `}]}`:                                false,
+		`{"Statement":[{"Effect":"Allow","Resource":` + arn + `},{"Effect":"Allow","Resource":"topic:t"}]}`:                         false,
+	} {
+		if got := ofOneMethod(json.RawMessage(policy)); got != want {
+			t.Errorf("%s: %v", policy, got)
+		}
+	}
+}
+
 func TestNobodyIsAskedAboutWhatIsDeniedToEverybody(t *testing.T) {
 	url, asked := newAuthorizerServer(t, func() string { return `{"isAuthorized":true}` })
 	var seen gate.Principal
