@@ -63,6 +63,7 @@ func tuneCollector(ctx context.Context) {
 	heap := heapNow()
 	last, began := heap, time.Now()
 	var rested heapState // when it gave memory back last
+	quiet := false       // it has been idle since then
 	lastLimit, lastPercent := int64(0), 100
 	for {
 		if l := softLimit(heap); l != lastLimit {
@@ -81,13 +82,14 @@ func tuneCollector(ctx context.Context) {
 		}
 		heap = heapNow()
 		if time.Since(began) >= restAfter {
+			quiet = quiet && heap.idle(last)
 			if heap.resting(last, rested) {
-				for range 2 { // each time stacks that are little used become half as large
+				for i := 0; i < 2 && !quiet; i++ { // each time stacks that are little used become half as large
 					runtime.GC()
 				}
-				debug.FreeOSMemory()
+				debug.FreeOSMemory() // which collects, too
 				heap = heapNow()
-				rested = heap
+				rested, quiet = heap, true
 			}
 			last, began = heap, time.Now()
 		}
@@ -113,9 +115,13 @@ func heapNow() heapState {
 	return heapState{live: live, allocated: allocated, held: objects + unused + free, lost: total - released - free - objects}
 }
 
+// idle says whether the process has done little since it was as before.
+func (h heapState) idle(before heapState) bool { return h.allocated-before.allocated < restBytes }
+
 // resting says whether the process has become idle since it was as before, holds memory
 // that it does not use, and has done something since it rested last: what lies between
-// objects cannot be given back, however often it tries.
+// objects cannot be given back, however often it tries, and to try costs as much as there
+// is in use.
 func (h heapState) resting(before, rested heapState) bool {
-	return h.allocated-before.allocated < restBytes && h.allocated-rested.allocated >= 2*restBytes && h.held > h.live+h.live/4+spareBytes
+	return h.idle(before) && h.allocated-rested.allocated >= max(2*restBytes, h.live/4) && h.held > h.live+h.live/4+spareBytes
 }
