@@ -174,7 +174,7 @@ func guardDoor(cfg *config.Config) error {
 
 // authEnv is what the authentication schemes are given.
 func authEnv(cfg *config.Config, links front.Links, log *slog.Logger) auth.Env {
-	return auth.Env{Account: cfg.AWS.Account, Region: cfg.AWS.Region, Secret: secret.Local, Read: readFile, Links: links, Console: cfg.Console, Log: log}
+	return auth.Env{Account: cfg.AWS.Account, Region: cfg.AWS.Region, Secret: secret.Local, Read: readFile, List: files.List, Links: links, Console: cfg.Console, Log: log}
 }
 
 // chainOf makes the chain of the configured schemes; nil: there are none.
@@ -241,11 +241,7 @@ func clientCertificate(doors []door) func(*http.Request) (string, *gate.Certific
 		if !ok {
 			return "", nil, [sha256.Size]byte{}, false
 		}
-		out := &gate.Certificate{SubjectDN: c.Subject, IssuerDN: c.Issuer, Serial: certificate.Serial(c.Leaf), NotBefore: c.Leaf.NotBefore, NotAfter: c.Leaf.NotAfter, DNSNames: c.Leaf.DNSNames}
-		for _, u := range c.Leaf.URIs {
-			out.URIs = append(out.URIs, u.String())
-		}
-		return c.Name, out, sha256.Sum256(c.Leaf.Raw), true
+		return auth.Describe(c)
 	}
 }
 

@@ -2,6 +2,7 @@ package certificate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -80,6 +81,14 @@ func Open(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, lo
 	return s, err
 }
 
+// OpenClients is Open for certificates that clients have shown to somebody else, such as a
+// proxy, who has told klamm of them: cfg names no certificate of a server, and nobody can
+// listen with what is returned.
+func OpenClients(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, log *slog.Logger) (*Server, error) {
+	cfg.Certificate, cfg.ClientAuth, cfg.OCSP = "", "requested", "off"
+	return Open(ctx, cfg, files, lookup, log)
+}
+
 // Run reads the files again whenever they change, and asks the responders of the
 // certificates' authorities about them, until ctx ends. What cannot be used is logged
 // and leaves everything as it is. There must be one Run at a time.
@@ -106,7 +115,7 @@ func (s *Server) Run(ctx context.Context) {
 		case err == nil:
 			last = ""
 			if changed {
-				s.log.Info("TLS files read again", "certificate", s.cfg.Certificate)
+				s.log.Info("TLS files read again", "certificate", cmp.Or(s.cfg.Certificate, s.cfg.ClientCA))
 			}
 		}
 	}
@@ -123,11 +132,12 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		}
 		return text, err
 	}
-	chain, err := read(s.cfg.Certificate)
-	if err != nil {
-		return false, fmt.Errorf("tls: %w", err)
+	var chain, key, roots []byte
+	if s.cfg.Certificate != "" {
+		if chain, err = read(s.cfg.Certificate); err != nil {
+			return false, fmt.Errorf("tls: %w", err)
+		}
 	}
-	var key, roots []byte
 	if s.cfg.Key != "" {
 		if key, err = read(s.cfg.Key); err != nil {
 			return false, fmt.Errorf("tls: %w", err)
@@ -156,9 +166,11 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		return false, nil
 	}
 	next := &state{digest: digest}
-	first := Pair{s.cfg.Certificate, s.cfg.Key, s.cfg.Password, s.cfg.KeyPassword, s.cfg.Alias}
-	if next.certificate, err = s.identity(ctx, first, chain, key); err != nil {
-		return false, fmt.Errorf("tls: %s: %w", s.cfg.Certificate, err)
+	if s.cfg.Certificate != "" {
+		first := Pair{s.cfg.Certificate, s.cfg.Key, s.cfg.Password, s.cfg.KeyPassword, s.cfg.Alias}
+		if next.certificate, err = s.identity(ctx, first, chain, key); err != nil {
+			return false, fmt.Errorf("tls: %s: %w", s.cfg.Certificate, err)
+		}
 	}
 	for i, p := range s.cfg.Certificates {
 		one, err := s.identity(ctx, p, others[i][0], others[i][1])
@@ -178,7 +190,9 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		}
 		next.clients = newAuthorities(cas, lists, s.cfg.CRL.Mode, s.cfg.Depth)
 	}
-	next.config = s.configOf(next, cas)
+	if next.config = (&tls.Config{MinVersion: tls.VersionTLS12}); s.cfg.Certificate != "" {
+		next.config = s.configOf(next, cas)
+	}
 	if old != nil {
 		if err := next.fresh(s.now()); err != nil {
 			return false, err
@@ -403,10 +417,19 @@ type Client struct {
 // Client returns the verified certificate of a connection; false means that there is
 // none, or none that is trusted now.
 func (s *Server) Client(cs *tls.ConnectionState) (Client, bool) {
-	if cs == nil || len(cs.PeerCertificates) == 0 || s.check(cs.PeerCertificates) != nil {
+	if cs == nil {
 		return Client{}, false
 	}
-	leaf := cs.PeerCertificates[0]
+	return s.ClientOf(cs.PeerCertificates)
+}
+
+// ClientOf returns the first certificate of a chain, verified; false means that there is
+// none, or none that is trusted now.
+func (s *Server) ClientOf(chain []*x509.Certificate) (Client, bool) {
+	if len(chain) == 0 || s.check(chain) != nil {
+		return Client{}, false
+	}
+	leaf := chain[0]
 	c := Client{Leaf: leaf}
 	var err error
 	if c.Subject, err = Name(leaf.RawSubject); err != nil {

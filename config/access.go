@@ -115,7 +115,7 @@ func (c *Config) Stamping() gate.Stamping {
 // whereIs says how the file gets a way in.
 var whereIs = map[string]string{
 	gate.SchemeSigV4: "auth.iam is missing", gate.SchemeJWT: "auth.jwt is missing", gate.SchemeIntrospect: "auth.introspect is missing", gate.SchemeBasic: "auth.basic is missing", gate.SchemeAPIKey: "auth.apikeys is missing",
-	gate.SchemeAuthorizer: "auth.authorizers is missing", gate.SchemeMTLS: "no listener asks clients for certificates (tls.client_auth)",
+	gate.SchemeAuthorizer: "auth.authorizers is missing", gate.SchemeMTLS: "no listener asks clients for certificates (tls.client_auth), and no proxy tells of them (auth.mtls)",
 }
 
 // schemes are the ways in that the file has.
@@ -127,7 +127,7 @@ func (c *Config) schemes() []string {
 	list := []string{gate.SchemeAnonymous}
 	for name, there := range map[string]bool{
 		gate.SchemeSigV4: c.Auth.IAM != nil, gate.SchemeJWT: len(c.Auth.JWT) > 0, gate.SchemeIntrospect: c.Auth.Introspect != nil, gate.SchemeBasic: c.Auth.Basic != nil, gate.SchemeAPIKey: c.Auth.APIKeys != nil,
-		gate.SchemeAuthorizer: len(c.Auth.Authorizers) > 0, gate.SchemeMTLS: asks,
+		gate.SchemeAuthorizer: len(c.Auth.Authorizers) > 0, gate.SchemeMTLS: asks || c.Auth.MTLS != nil,
 	} {
 		if there {
 			list = append(list, name)

@@ -230,6 +230,9 @@ func (c *Config) Validate(report func(path, problem string)) {
 	if o := c.Console.OIDC; o != nil && o.Issuer != "" && !c.Auth.Issues(o.Issuer) {
 		report("console.oidc.issuer", "want the issuer of one of auth.jwt: it says who somebody is")
 	}
+	if c.Auth.MTLS != nil && len(c.WAF.TrustedProxies) == 0 {
+		report("auth.mtls", "nobody is believed who tells of client certificates: want the proxy's address in waf.trusted_proxies")
+	}
 	front.ValidateStages(c.Stages, c.Kafka, func(path, problem string) { report("stages"+path, problem) })
 }
 

@@ -194,6 +194,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	x, r := s.begin(w, r)
 	w = x
 	defer x.end()
+	s.cfg.Links.disown(r)
 	err := s.bounds(w, r)
 	if strings.Contains(r.URL.RawQuery, ";") { // which net/url takes a parameter for broken by
 		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "%3B")

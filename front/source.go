@@ -59,6 +59,17 @@ func (l Links) Secure(r *http.Request) bool {
 // FromProxy says whether a request's peer is a trusted proxy.
 func (l Links) FromProxy(r *http.Request) bool { return l.fromProxy(r.RemoteAddr) }
 
+// disown takes away the headers in which proxies tell of client certificates, unless a
+// trusted one has sent them: nobody behind klamm must take a client's word for them
+// (gateway-policies.md 1.7).
+func (l Links) disown(r *http.Request) {
+	for _, name := range [...]string{"Client-Cert", "Client-Cert-Chain", "X-Forwarded-Client-Cert", "X-Ssl-Client-Cert"} {
+		if _, there := r.Header[name]; there && !l.FromProxy(r) {
+			delete(r.Header, name)
+		}
+	}
+}
+
 func (l Links) trusts(addr netip.Addr) bool {
 	for _, p := range l.trusted {
 		if p.Contains(addr) {

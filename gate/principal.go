@@ -108,6 +108,8 @@ type Certificate struct {
 	NotBefore, NotAfter time.Time
 	// URIs and DNSNames are alternative names of the subject.
 	URIs, DNSNames []string
+	// Raw is the certificate itself, in DER; nil where it is only known by what it says.
+	Raw []byte `json:"-"`
 }
 
 // The schemes by which callers show who they are.

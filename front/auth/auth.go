@@ -3,7 +3,7 @@
 //
 // New makes a Chain of the schemes that the configuration names, in a fixed order:
 // signed requests (sigv4.go, canonical.go, sts.go), bearer tokens (jwt.go, jwks.go,
-// graph.go, introspect.go), client certificates (mtls.go), passwords (basic.go, htpasswd.go), API
+// graph.go, introspect.go), client certificates (mtls.go, mtls_proxy.go), passwords (basic.go, htpasswd.go), API
 // keys (apikey.go, keys.go) and HTTP authorizers (authorizer.go). People who have signed
 // in to the web console come with a session instead (session.go, session_oidc.go). Each says that a
 // request carries nothing of its kind, that what it carries is bad, which ends the
@@ -47,6 +47,8 @@ type Env struct {
 	// Secret looks secrets up, and Read reads files.
 	Secret secret.Lookup
 	Read   func(path string) ([]byte, error)
+	// List returns the paths of the files in a directory, and nil for a path that is a file.
+	List func(path string) ([]string, error)
 	// Links says whose word is taken on where a request comes from.
 	Links front.Links
 	// Certificate returns the verified client certificate of a request and the
@@ -154,6 +156,11 @@ func newChain(cfg Config, env Env) *Chain {
 }
 
 func (c *Chain) addSchemes(ctx context.Context, cfg Config) error {
+	if cfg.MTLS != nil {
+		if err := c.addProxied(ctx, cfg.MTLS); err != nil {
+			return err
+		}
+	}
 	if cfg.IAM != nil {
 		s, err := newSigV4(ctx, cfg.IAM, c.env)
 		if err != nil {

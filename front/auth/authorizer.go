@@ -332,7 +332,7 @@ func (a *authorizer) event(r *http.Request, values []string, arn string) map[str
 	identity := map[string]any{"sourceIp": a.env.source(r).String(), "apiKey": r.Header.Get("X-Api-Key")}
 	if a.env.Certificate != nil {
 		if _, c, _, ok := a.env.Certificate(r); ok {
-			identity["clientCert"] = map[string]any{"clientCertPem": certPEM(r), "subjectDN": c.SubjectDN, "issuerDN": c.IssuerDN, "serialNumber": c.Serial,
+			identity["clientCert"] = map[string]any{"clientCertPem": certPEM(c.Raw), "subjectDN": c.SubjectDN, "issuerDN": c.IssuerDN, "serialNumber": c.Serial,
 				"validity": map[string]string{"notBefore": certTime(c.NotBefore), "notAfter": certTime(c.NotAfter)}}
 		}
 	}
@@ -349,13 +349,12 @@ func (a *authorizer) event(r *http.Request, values []string, arn string) map[str
 	}
 }
 
-// certPEM is the certificate that a connection was made with; empty if a proxy has
-// made another one.
-func certPEM(r *http.Request) string {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+// certPEM is a certificate as the original shows it; empty for none.
+func certPEM(der []byte) string {
+	if der == nil {
 		return ""
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.TLS.PeerCertificates[0].Raw}))
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // certTime is a time as the original shows it.

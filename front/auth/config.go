@@ -28,6 +28,9 @@ type Config struct {
 	// Introspect takes bearer tokens that klamm cannot read itself, and asks who has made
 	// them. Those that have the form of a JWT are left to jwt, where there is that.
 	Introspect *Introspect `yaml:"introspect"`
+	// MTLS takes client certificates that a proxy before klamm tells of. Those of klamm's
+	// own connections are the tls section's.
+	MTLS *MTLS `yaml:"mtls"`
 	// Basic takes user names and passwords.
 	Basic *Basic `yaml:"basic"`
 	// APIKeys takes keys: those listed here, and those made with klamm key.
@@ -42,7 +45,7 @@ type Config struct {
 // Configured says whether there is any scheme by which callers can show who they
 // are.
 func (c Config) Configured() bool {
-	return c.IAM != nil || len(c.JWT) > 0 || c.Introspect != nil || c.Basic != nil || c.APIKeys != nil || len(c.Authorizers) > 0
+	return c.IAM != nil || len(c.JWT) > 0 || c.Introspect != nil || c.MTLS != nil || c.Basic != nil || c.APIKeys != nil || len(c.Authorizers) > 0
 }
 
 // Issues says whether tokens of an issuer are taken.
