@@ -24,6 +24,10 @@ import (
 const (
 	// garbageBytes is how much garbage may pile up before it is collected.
 	garbageBytes = 40 << 20
+	// garbageShare is how much more than live memory may be garbage in a heap of up to
+	// heapBytes.
+	garbageShare = 3
+	heapBytes    = 144 << 20
 	// mostPercent bounds garbage relative to live memory, for a process that has just begun.
 	mostPercent = 800
 	// softBytes is the limit of a process that holds little.
@@ -38,14 +42,19 @@ const (
 	spareBytes = 8 << 20
 )
 
+// garbageOf is how much garbage may pile up beside so much live memory.
+func garbageOf(live uint64) uint64 {
+	return max(garbageBytes, min(garbageShare*live, heapBytes-min(live, heapBytes)))
+}
+
 // garbagePercent is the GOGC of a process with so much live memory.
 func garbagePercent(live uint64) int {
-	return int(min(mostPercent, max(100, 100*garbageBytes/max(live, 1))))
+	return int(min(mostPercent, max(100, 100*garbageOf(live)/max(live, 1))))
 }
 
 // softLimit is the limit for a process with such a heap.
 func softLimit(h heapState) int64 {
-	return max(softBytes, int64(h.live+max(garbageBytes, h.live/2)+h.lost))
+	return max(softBytes, int64(h.live+max(garbageOf(h.live), h.live/2)+h.lost))
 }
 
 // tuneCollector sets the collector until ctx ends. An operator's own GOMEMLIMIT or GOGC

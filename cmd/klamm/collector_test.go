@@ -15,8 +15,11 @@ func TestGarbageAndLimitFollowWhatIsInUse(t *testing.T) {
 	}{
 		{"just begun", 0, 0, softBytes, mostPercent},
 		{"little", 10 << 20, 10 << 20, softBytes, 400},
-		{"as much as may be garbage", garbageBytes, 20 << 20, softBytes, 100},
-		{"little between holes that much has left", garbageBytes, 300 << 20, 380 << 20, 100},
+		{"thousands of policies", 32 << 20, 20 << 20, 148 << 20, 300},
+		{"as much as may be garbage", garbageBytes, 20 << 20, 164 << 20, 260},
+		{"little between holes that much has left", 10 << 20, 300 << 20, 350 << 20, 400},
+		{"half of all", 72 << 20, 20 << 20, 164 << 20, 100},
+		{"more than half of all", 100 << 20, 20 << 20, 170 << 20, 100},
 		{"as much as pipes hold at most", 128 << 20, 30 << 20, 222 << 20, 100},
 		{"a front door with large bodies", 1 << 30, 100 << 20, 1636 << 20, 100},
 	} {
