@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -85,11 +86,12 @@ func (a *App) awaitAccess(ctx context.Context) {
 }
 
 func lawOf(cfg *config.Config) gate.Law {
-	people := peopleOf(cfg)
+	// Only who asks for an explanation wants to know, and many callers take much memory.
+	people := sync.OnceValue(func() map[string]gate.Principal { return peopleOf(cfg) })
 	return gate.Law{
 		Account: cfg.AWS.Account, Region: cfg.AWS.Region, Policies: cfg.Policies, Rules: cfg.Rules, Settings: cfg.Authorize,
 		Known: func(_ context.Context, name string) (gate.Principal, bool) {
-			who, ok := people[name]
+			who, ok := people()[name]
 			return who, ok
 		},
 	}
