@@ -277,7 +277,7 @@ func (a *authorizer) ask(r *http.Request, values []string, arn string) (judgemen
 	q.Header.Set("Content-Type", "application/json")
 	if a.secret != "" {
 		at := strconv.FormatInt(a.env.now().Unix(), 10)
-		q.Header.Set("Klamm-Signature", "t="+at+",v1="+hex.EncodeToString(sum([]byte(a.secret), at+"."+string(body))))
+		q.Header.Set("Klamm-Signature", "t="+at+",v1="+hex.EncodeToString(sum([]byte(a.secret), []byte(at+"."+string(body)))))
 	}
 	answer, err := a.http.Do(q)
 	if err != nil {

@@ -14,35 +14,29 @@ import (
 // algorithm is the only one of Signature Version 4 that is taken.
 const algorithm = "AWS4-HMAC-SHA256"
 
-// canonicalRequest is what a signature stands for (gateway-policies.md 1.3.3). The
+// appendCanonical appends what a signature stands for (gateway-policies.md 1.3.3). The
 // signed names are those of SignedHeaders as they came. With single, the path is
 // taken as it is sent, and otherwise encoded once more.
-func canonicalRequest(r *http.Request, host string, signed []string, payload string, single bool) string {
+func appendCanonical(b []byte, r *http.Request, host string, signed []string, payload string, single bool) []byte {
 	path, query := wireTarget(r.RequestURI)
-	var b strings.Builder
-	b.Grow(512)
-	b.WriteString(strings.ToUpper(r.Method))
-	b.WriteByte('\n')
-	b.WriteString(canonicalPath(path, single))
-	b.WriteByte('\n')
-	b.WriteString(canonicalQuery(query))
-	b.WriteByte('\n')
+	b = append(b, strings.ToUpper(r.Method)...)
+	b = append(b, '\n')
+	b = appendPath(b, path, single)
+	b = append(b, '\n')
+	b = append(b, canonicalQuery(query)...)
+	b = append(b, '\n')
 	for _, name := range signed {
-		b.WriteString(name)
-		b.WriteByte(':')
-		for i, v := range headerValues(r, host, name) {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			appendCollapsed(&b, v)
-		}
-		b.WriteByte('\n')
+		b = append(append(b, name...), ':')
+		b = append(appendHeader(b, r, host, name), '\n')
 	}
-	b.WriteByte('\n')
-	b.WriteString(strings.Join(signed, ";"))
-	b.WriteByte('\n')
-	b.WriteString(payload)
-	return b.String()
+	b = append(b, '\n')
+	for i, name := range signed {
+		if i > 0 {
+			b = append(b, ';')
+		}
+		b = append(b, name...)
+	}
+	return append(append(b, '\n'), payload...)
 }
 
 // wireTarget splits a request target as it is on the wire, without the authority that
@@ -59,25 +53,59 @@ func wireTarget(uri string) (path, query string) {
 	return path, query
 }
 
-// headerValues are the values of a header that may be signed: net/http keeps some
+// appendHeader appends the values of a header that may be signed: net/http keeps some
 // of them elsewhere.
-func headerValues(r *http.Request, host, name string) []string {
+func appendHeader(b []byte, r *http.Request, host, name string) []byte {
 	switch name {
 	case "host", ":authority":
-		return []string{host}
+		return appendCollapsed(b, host)
 	case "content-length":
 		if r.ContentLength >= 0 {
-			return []string{strconv.FormatInt(r.ContentLength, 10)}
+			return strconv.AppendInt(b, r.ContentLength, 10)
 		}
 	case "transfer-encoding":
-		return r.TransferEncoding
+		return appendValues(b, r.TransferEncoding)
 	}
-	return r.Header[http.CanonicalHeaderKey(name)]
+	return appendValues(b, valuesOf(r.Header, name))
+}
+
+// valuesOf are the fields of a header by its name in lower case. Names that are no
+// common ones need no memory.
+func valuesOf(h http.Header, name string) []string {
+	var room [64]byte
+	if len(name) > len(room) {
+		return h[http.CanonicalHeaderKey(name)]
+	}
+	upper := true
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c >= 'a' && c <= 'z':
+			if upper {
+				c -= 'a' - 'A'
+			}
+		case c == '-' || c >= '0' && c <= '9':
+		default:
+			return h[http.CanonicalHeaderKey(name)]
+		}
+		room[i], upper = c, c == '-'
+	}
+	return h[string(room[:len(name)])]
+}
+
+func appendValues(b []byte, values []string) []byte {
+	for i, v := range values {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendCollapsed(b, v)
+	}
+	return b
 }
 
 // appendCollapsed appends a value without spaces around it and with one space for
 // each run of them.
-func appendCollapsed(b *strings.Builder, v string) {
+func appendCollapsed(b []byte, v string) []byte {
 	v = strings.Trim(v, " \t")
 	space := false
 	for i := range len(v) {
@@ -89,14 +117,16 @@ func appendCollapsed(b *strings.Builder, v string) {
 		} else {
 			space = false
 		}
-		b.WriteByte(v[i])
+		b = append(b, v[i])
 	}
+	return b
 }
 
-// canonicalPath removes empty, "." and ".." segments, keeps a slash at the end, and
+// appendPath removes empty, "." and ".." segments, keeps a slash at the end, and
 // encodes what is left.
-func canonicalPath(path string, single bool) string {
-	var segments []string
+func appendPath(b []byte, path string, single bool) []byte {
+	var room [16]string
+	segments := room[:0]
 	for segment := range strings.SplitSeq(path, "/") {
 		switch segment {
 		case "", ".":
@@ -107,7 +137,6 @@ func canonicalPath(path string, single bool) string {
 		}
 	}
 	last := path[strings.LastIndexByte(path, '/')+1:]
-	b := make([]byte, 0, len(path)+16)
 	for _, segment := range segments {
 		b = append(b, '/')
 		if single {
@@ -118,7 +147,7 @@ func canonicalPath(path string, single bool) string {
 	if len(segments) == 0 || last == "" || last == "." || last == ".." {
 		b = append(b, '/')
 	}
-	return string(b)
+	return b
 }
 
 // canonicalQuery sorts by name and then by value, and leaves the signature itself
@@ -197,19 +226,23 @@ type scope struct{ date, region, service string }
 func signingKey(secret string, s scope) []byte {
 	key := []byte("AWS4" + secret)
 	for _, part := range []string{s.date, s.region, s.service, "aws4_request"} {
-		key = sum(key, part)
+		key = sum(key, []byte(part))
 	}
 	return key
 }
 
-func sum(key []byte, text string) []byte {
+func sum(key, text []byte) []byte {
 	h := hmac.New(sha256.New, key)
-	_, _ = h.Write([]byte(text))
+	_, _ = h.Write(text)
 	return h.Sum(nil)
 }
 
-// stringToSign is what the signature is made of.
-func stringToSign(stamp string, s scope, canonical string) string {
-	digest := sha256.Sum256([]byte(canonical))
-	return algorithm + "\n" + stamp + "\n" + s.date + "/" + s.region + "/" + s.service + "/aws4_request\n" + hex.EncodeToString(digest[:])
+// appendToSign appends what the signature is made of.
+func appendToSign(b []byte, stamp string, s scope, canonical []byte) []byte {
+	b = append(append(b, algorithm+"\n"...), stamp...)
+	for _, part := range [...]string{"\n", s.date, "/", s.region, "/", s.service, "/aws4_request\n"} {
+		b = append(b, part...)
+	}
+	digest := sha256.Sum256(canonical)
+	return hex.AppendEncode(b, digest[:])
 }

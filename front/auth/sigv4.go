@@ -14,7 +14,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
@@ -75,6 +78,15 @@ type iamKey struct {
 	until             time.Time // zero: for ever
 	expires           time.Time // of a temporary key; zero: never
 	who               gate.Principal
+
+	kept bool // for longer than a request
+	last atomic.Pointer[derivedKey]
+}
+
+// A derivedKey is the signing key of a scope.
+type derivedKey struct {
+	scope
+	key []byte
 }
 
 // newSigV4 looks the secrets up.
@@ -113,7 +125,7 @@ func newSigV4(ctx context.Context, cfg *IAM, env Env) (*sigv4, error) {
 }
 
 func newKey(ctx context.Context, k AccessKey, env Env) (*iamKey, error) {
-	one := &iamKey{id: k.AccessKeyID, enabled: k.Enabled == nil || *k.Enabled, until: moment(k.NotAfter), expires: moment(k.Expires)}
+	one := &iamKey{kept: true, id: k.AccessKeyID, enabled: k.Enabled == nil || *k.Enabled, until: moment(k.NotAfter), expires: moment(k.Expires)}
 	var err error
 	if one.secret, err = env.Secret(ctx, k.Secret); err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
@@ -265,15 +277,22 @@ func parseHeader(r *http.Request) (*signature, error) {
 	if word == "" || list == "" && strings.Contains(word, "=") {
 		word, list = "", text
 	}
-	items := map[string]string{}
+	var credential, value, signed string
 	whole := list != ""
 	for item := range strings.SplitSeq(list, ",") {
-		name, value, ok := strings.Cut(strings.TrimSpace(item), "=")
+		name, text, ok := strings.Cut(strings.TrimSpace(item), "=")
 		if !ok {
 			whole = false
 			break
 		}
-		items[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		switch text = strings.TrimSpace(text); strings.TrimSpace(name) {
+		case "Credential":
+			credential = text
+		case "Signature":
+			value = text
+		case "SignedHeaders":
+			signed = text
+		}
 	}
 	switch {
 	case !whole && word != algorithm:
@@ -283,12 +302,12 @@ func parseHeader(r *http.Request) (*signature, error) {
 	case !whole && list != "":
 		return nil, refuseIAM(incompleteSignature, unparsable(values[0]))
 	}
-	sig := &signature{credential: items["Credential"], value: items["Signature"], stamp: dateOf(r)}
+	sig := &signature{credential: credential, value: value, stamp: dateOf(r)}
 	sig.token, sig.hasToken = r.Header.Get("X-Amz-Security-Token"), r.Header["X-Amz-Security-Token"] != nil
 	var missing []string
-	for _, name := range []string{"Credential", "Signature", "SignedHeaders"} {
-		if items[name] == "" {
-			missing = append(missing, "Authorization header requires '"+name+"' parameter.")
+	for _, one := range [...]struct{ name, value string }{{"Credential", credential}, {"Signature", value}, {"SignedHeaders", signed}} {
+		if one.value == "" {
+			missing = append(missing, "Authorization header requires '"+one.name+"' parameter.")
 		}
 	}
 	if sig.stamp == "" {
@@ -297,7 +316,7 @@ func parseHeader(r *http.Request) (*signature, error) {
 	if missing != nil {
 		return nil, refuseIAM(incompleteSignature, strings.Join(missing, " ")+" Authorization="+algorithm)
 	}
-	sig.signed = strings.Split(items["SignedHeaders"], ";")
+	sig.signed = strings.Split(signed, ";")
 	return sig, sig.checkForm()
 }
 
@@ -352,7 +371,7 @@ func (sig *signature) checkForm() error {
 	if !slices.Contains(sig.signed, "host") && !slices.Contains(sig.signed, ":authority") {
 		return refuseIAM(invalidSignature, "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
 	}
-	at, err := time.Parse(stampForm, sig.stamp)
+	at, err := stampTime(sig.stamp)
 	if err != nil || len(sig.stamp) != len("20060102T150405Z") { // time.Parse takes fractions of a second
 		return refuseIAM(incompleteSignature, "Date must be in ISO-8601 'basic format'. Got '"+clip(sig.stamp)+"'. See http://en.wikipedia.org/wiki/ISO_8601")
 	}
@@ -360,14 +379,38 @@ func (sig *signature) checkForm() error {
 	return nil
 }
 
-func (s *sigv4) checkClock(sig *signature, now time.Time) error {
-	oldest, from := now.Add(-s.skew), span(s.skew)
-	if sig.presigned {
-		age := time.Duration(sig.expires) * time.Second
-		oldest, from = now.Add(-age), span(age)
+// stampTime reads the time of a signature; what is not like most of them is left to
+// time.Parse.
+func stampTime(stamp string) (time.Time, error) {
+	if len(stamp) != len(stampForm) || stamp[8] != 'T' || stamp[15] != 'Z' {
+		return time.Parse(stampForm, stamp)
 	}
-	if sig.at.Before(oldest.Truncate(time.Second)) {
-		return refuseIAM(invalidSignature, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %s)", sig.stamp, oldest.Format(stampForm), now.Format(stampForm), from))
+	var n [7]int // pairs of digits
+	for i := range n {
+		at := 2 * i
+		if i > 3 {
+			at++ // behind the T
+		}
+		high, low := stamp[at]-'0', stamp[at+1]-'0'
+		if high > 9 || low > 9 {
+			return time.Parse(stampForm, stamp)
+		}
+		n[i] = int(high)*10 + int(low)
+	}
+	month, day, hour, minute, second := n[2], n[3], n[4], n[5], n[6]
+	if month < 1 || month > 12 || day < 1 || day > 28 || hour > 23 || minute > 59 || second > 59 {
+		return time.Parse(stampForm, stamp)
+	}
+	return time.Date(n[0]*100+n[1], time.Month(month), day, hour, minute, second, 0, time.UTC), nil
+}
+
+func (s *sigv4) checkClock(sig *signature, now time.Time) error {
+	age := s.skew
+	if sig.presigned {
+		age = time.Duration(sig.expires) * time.Second
+	}
+	if oldest := now.Add(-age); sig.at.Before(oldest.Truncate(time.Second)) {
+		return refuseIAM(invalidSignature, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %s)", sig.stamp, oldest.Format(stampForm), now.Format(stampForm), span(age)))
 	}
 	if newest := now.Add(s.skew); sig.at.After(newest) {
 		return refuseIAM(invalidSignature, fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %s)", sig.stamp, newest.Format(stampForm), now.Format(stampForm), span(s.skew)))
@@ -386,8 +429,14 @@ func span(d time.Duration) string {
 // checkScope takes the credential apart. All that is wrong with it is told at
 // once.
 func (s *sigv4) checkScope(sig *signature) error {
-	parts := strings.Split(sig.credential, "/")
-	if len(parts) != 5 {
+	var room [5]string
+	parts := room[:0]
+	for part := range strings.SplitSeq(sig.credential, "/") {
+		if parts = append(parts, part); len(parts) > len(room) {
+			break
+		}
+	}
+	if len(parts) != len(room) {
 		return refuseIAM(incompleteSignature, "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '"+clip(sig.credential)+"'")
 	}
 	sig.id, sig.scope = parts[0], scope{parts[1], parts[2], parts[3]}
@@ -436,18 +485,26 @@ func (s *sigv4) checkSignature(r *http.Request, sig *signature, key *iamKey) err
 	wrong := !inOrder(sig.signed) || !covered(r, sig.signed)
 	got := sig.mac()
 	host := s.hostOf(r)
-	canonical := canonicalRequest(r, host, sig.signed, payload.hash, false)
-	text := stringToSign(sig.stamp, sig.scope, canonical)
+	pooled := canonicals.Get().(*[]byte)
+	defer func() {
+		if cap(*pooled) <= keptCanonical {
+			canonicals.Put(pooled)
+		}
+	}()
+	canonical := appendCanonical((*pooled)[:0], r, host, sig.signed, payload.hash, false)
+	text := appendToSign(canonical, sig.stamp, sig.scope, canonical)[len(canonical):]
+	*pooled = canonical[:0]
 	derived := s.derive(key, sig.scope)
 	ok := hmac.Equal(got, sum(derived, text))
 	if !ok && s.single {
-		ok = hmac.Equal(got, sum(derived, stringToSign(sig.stamp, sig.scope, canonicalRequest(r, host, sig.signed, payload.hash, true))))
+		sent := appendCanonical(nil, r, host, sig.signed, payload.hash, true)
+		ok = hmac.Equal(got, sum(derived, appendToSign(nil, sig.stamp, sig.scope, sent)))
 	}
 	switch {
 	case wrong || !ok:
 		message := mismatch
 		if s.explain && key != s.nobody {
-			message += "\n\nThe Canonical String for this request should have been\n'" + canonical + "'\n\nThe String-to-Sign should have been\n'" + text + "'\n"
+			message += "\n\nThe Canonical String for this request should have been\n'" + string(canonical) + "'\n\nThe String-to-Sign should have been\n'" + string(text) + "'\n"
 		}
 		return refuseIAM(invalidSignature, message)
 	case payload.claimed:
@@ -457,11 +514,28 @@ func (s *sigv4) checkSignature(r *http.Request, sig *signature, key *iamKey) err
 	return nil
 }
 
+// canonicals are the memory of canonical requests, up to keptCanonical bytes each.
+var canonicals = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+
+const keptCanonical = 16 << 10
+
+// derive returns the signing key of a scope. Most keys are used for one scope a day, which
+// they remember themselves.
 func (s *sigv4) derive(key *iamKey, sc scope) []byte {
-	from, now := derivedFrom{key.id, sc}, s.now()
 	if key == s.nobody {
 		return signingKey(key.secret, sc)
 	}
+	last := key.last.Load()
+	switch {
+	case last != nil && last.scope == sc:
+		return last.key
+	case key.kept && (last == nil || last.date < sc.date):
+		// What came with the request would keep all of its header.
+		one := &derivedKey{unique.Make(sc).Value(), signingKey(key.secret, sc)}
+		key.last.Store(one)
+		return one.key
+	}
+	from, now := derivedFrom{key.id, sc}, s.now()
 	if known, ok := s.derived.get(from, now); ok {
 		return known
 	}
@@ -507,7 +581,9 @@ func checkBody(r *http.Request, hash string) error {
 	if err != nil {
 		return err
 	}
-	want, _ := hex.DecodeString(hash)
+	var digits [4 * sha256.Size]byte
+	var room [2 * sha256.Size]byte
+	want, _ := hex.AppendDecode(room[:0], append(digits[:0], hash...))
 	if digest := sha256.Sum256(data); !bytes.Equal(digest[:], want) {
 		return refuseIAM(invalidSignature, "The provided 'x-amz-content-sha256' header does not match what was computed.")
 	}
@@ -529,7 +605,7 @@ func inOrder(names []string) bool {
 // and the date.
 func covered(r *http.Request, signed []string) bool {
 	for name := range r.Header {
-		if len(name) > 6 && name[0] == 'X' && strings.HasPrefix(name, "X-Amz-") && !slices.Contains(signed, strings.ToLower(name)) {
+		if len(name) > 6 && name[0] == 'X' && strings.HasPrefix(name, "X-Amz-") && !slices.ContainsFunc(signed, func(s string) bool { return isLower(s, name) }) {
 			return false
 		}
 	}
@@ -537,6 +613,23 @@ func covered(r *http.Request, signed []string) bool {
 		return true
 	}
 	return slices.Contains(signed, "date")
+}
+
+// isLower says whether a text is the name of a header in lower case.
+func isLower(s, name string) bool {
+	if len(s) != len(name) {
+		return false
+	}
+	for i := range len(s) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if s[i] != c {
+			return false
+		}
+	}
+	return true
 }
 
 // clip bounds what an answer repeats of a request.

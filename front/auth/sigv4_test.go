@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,13 +121,13 @@ func TestCanonicalRequestVectors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := received(t, tc.method, tc.target, tc.header, tc.body)
 			digest := sha256.Sum256([]byte(tc.body))
-			canonical := canonicalRequest(r, r.Host, strings.Split(tc.signed, ";"), hex.EncodeToString(digest[:]), false)
-			got := sha256.Sum256([]byte(canonical))
+			canonical := appendCanonical(nil, r, r.Host, strings.Split(tc.signed, ";"), hex.EncodeToString(digest[:]), false)
+			got := sha256.Sum256(canonical)
 			if hex.EncodeToString(got[:]) != tc.digest {
 				t.Errorf("digest %x, want %s of\n%s", got, tc.digest, canonical)
 			}
 			s := scope{"20260115", "eu-west-3", "execute-api"}
-			if mac := hex.EncodeToString(sum(signingKey(vectorSecret, s), stringToSign(vectorTime, s, canonical))); mac != tc.signature {
+			if mac := hex.EncodeToString(sum(signingKey(vectorSecret, s), appendToSign(nil, vectorTime, s, canonical))); mac != tc.signature {
 				t.Errorf("signature %s, want %s", mac, tc.signature)
 			}
 		})
@@ -138,9 +139,9 @@ func TestCanonicalRequestOfTheOfficialSuite(t *testing.T) {
 	r := received(t, "GET", "/?Param-3=Value3&Param=Value2&%E1%88%B4=Value1", http.Header{"X-Amz-Date": {"20150830T123600Z"}}, "")
 	r.Host = "example.amazonaws.com"
 	empty := sha256.Sum256(nil)
-	canonical := canonicalRequest(r, r.Host, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]), false)
+	canonical := appendCanonical(nil, r, r.Host, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]), false)
 	s := scope{"20150830", "us-east-1", "service"}
-	got := hex.EncodeToString(sum(signingKey("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", s), stringToSign("20150830T123600Z", s, canonical)))
+	got := hex.EncodeToString(sum(signingKey("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", s), appendToSign(nil, "20150830T123600Z", s, canonical)))
 	if want := "371d3713e185cc334048618a97f809c9ffe339c62934c032af5a0e595648fcac"; got != want {
 		t.Errorf("signature %s, want %s of\n%s", got, want, canonical)
 	}
@@ -150,11 +151,11 @@ func TestCanonicalParts(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "/", "/": "/", "//a///b/": "/a/b/", "/a/./b/../c": "/a/c", "/../..": "/", "/a%2Fb": "/a%252Fb", "/a b": "/a%20b", "/~.-_": "/~.-_", "/a/.": "/a/",
 	} {
-		if got := canonicalPath(in, false); got != want {
+		if got := string(appendPath(nil, in, false)); got != want {
 			t.Errorf("path %q: got %q, want %q", in, got, want)
 		}
 	}
-	if got := canonicalPath("/a%20b", true); got != "/a%20b" {
+	if got := string(appendPath(nil, "/a%20b", true)); got != "/a%20b" {
 		t.Errorf("single encoding: got %q", got)
 	}
 	for in, want := range map[string]string{
@@ -378,9 +379,9 @@ func TestSingleEncodingByConfiguration(t *testing.T) {
 		r := received(t, "GET", "/a%20b", http.Header{"X-Amz-Date": {vectorTime}}, "")
 		empty := sha256.Sum256(nil)
 		sc := scope{"20260115", "eu-west-3", "execute-api"}
-		canonical := canonicalRequest(r, r.Host, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]), true)
+		canonical := appendCanonical(nil, r, r.Host, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]), true)
 		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+vectorKey+"/20260115/eu-west-3/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature="+
-			hex.EncodeToString(sum(signingKey(vectorSecret, sc), stringToSign(vectorTime, sc, canonical))))
+			hex.EncodeToString(sum(signingKey(vectorSecret, sc), appendToSign(nil, vectorTime, sc, canonical))))
 		_, err := s.authenticate(r)
 		wantRefusal(t, err, tc.want)
 	}
@@ -496,11 +497,74 @@ func FuzzSignature(f *testing.F) {
 			t.Errorf("%q was taken for %s", header, who.Name)
 		}
 		path, query := wireTarget(target)
-		if p := canonicalPath(path, false); !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#\n ") {
+		if p := string(appendPath(nil, path, false)); !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#\n ") {
 			t.Errorf("canonical path %q", p)
 		}
 		if q := canonicalQuery(query); canonicalQuery(q) != q {
 			t.Errorf("canonical query %q is not canonical", q)
 		}
 	})
+}
+
+func TestTimesOfSignaturesAreReadAsTheyAlwaysWere(t *testing.T) {
+	for _, stamp := range []string{
+		vectorTime, "20260101T000000Z", "20260228T235959Z", "20240229T120000Z", "20261231T235959Z", "00010101T000000Z", "99991228T010203Z",
+		"20260229T120000Z", "20260431T120000Z", "20260001T120000Z", "20261301T120000Z", "20260100T120000Z", "20260128T240000Z", "20260128T236000Z", "20260128T235960Z",
+		"2026012xT235959Z", "20260128 235959Z", "20260128T235959", "20260128T235959z", "20260128T235959.5Z", "", "T",
+	} {
+		got, gotErr := stampTime(stamp)
+		want, wantErr := time.Parse(stampForm, stamp)
+		if !got.Equal(want) || (gotErr == nil) != (wantErr == nil) {
+			t.Errorf("%q: got %v, %v; want %v, %v", stamp, got, gotErr, want, wantErr)
+		}
+	}
+}
+
+func TestHeadersAreFoundByTheirNamesInLowerCase(t *testing.T) {
+	h := http.Header{}
+	for _, name := range []string{"X-Amz-Date", "x-kept as it is", "X--A", "-A", "A-", "Etag", "X-1a", "X_y", "Ünter"} {
+		h[http.CanonicalHeaderKey(name)] = []string{name}
+	}
+	h["X-"+strings.Repeat("A", 80)] = []string{"long"}
+	for _, name := range []string{"x-amz-date", "X-AMZ-DATE", "x-kept as it is", "x--a", "-a", "a-", "etag", "x-1a", "x-1A", "x_y", "ünter", "", "none", "x-" + strings.Repeat("a", 80)} {
+		if got, want := valuesOf(h, name), h[http.CanonicalHeaderKey(name)]; !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestAKeyRemembersWhatItSignsWith(t *testing.T) {
+	s := newTestSigV4(t, nil)
+	key := &iamKey{id: "AKIA", secret: "secret", kept: true}
+	for _, sc := range []scope{
+		{"20260115", "eu-west-3", "execute-api"}, {"20260115", "eu-west-3", "execute-api"}, {"20260115", "eu-west-3", "lambda"}, {"20260115", "eu-west-3", "lambda"},
+		{"20260116", "eu-west-3", "execute-api"}, {"20260115", "eu-west-3", "execute-api"}, {"20260116", "eu-west-3", "execute-api"},
+	} {
+		if got, want := s.derive(key, sc), signingKey("secret", sc); !bytes.Equal(got, want) {
+			t.Errorf("%v: got %x, want %x", sc, got, want)
+		}
+	}
+}
+
+func BenchmarkSignature(b *testing.B) {
+	s, err := newSigV4(b.Context(), &IAM{Keys: []AccessKey{{AccessKeyID: vectorKey, Secret: secret.Ref{Value: vectorSecret}, User: "ingest"}}}, Env{
+		Region: "eu-west-3", Account: "111122223333", Secret: secret.Local, now: vectorNow,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	digest := sha256.Sum256(nil)
+	r := &http.Request{Method: "POST", RequestURI: "/topics/clicks", URL: &url.URL{Path: "/topics/clicks"}, Host: "127.0.0.1:8080", Header: http.Header{
+		"Content-Type": {"text/plain"}, "X-Amz-Date": {vectorTime}, "X-Amz-Content-Sha256": {hex.EncodeToString(digest[:])}, "Accept": {"*/*"},
+	}}
+	signed, sc := []string{"content-type", "host", "x-amz-content-sha256", "x-amz-date"}, scope{"20260115", "eu-west-3", "execute-api"}
+	canonical := appendCanonical(nil, r, r.Host, signed, hex.EncodeToString(digest[:]), false)
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+vectorKey+"/20260115/eu-west-3/execute-api/aws4_request, SignedHeaders="+strings.Join(signed, ";")+", Signature="+
+		hex.EncodeToString(sum(signingKey(vectorSecret, sc), appendToSign(nil, vectorTime, sc, canonical))))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.authenticate(r); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
