@@ -39,12 +39,13 @@ type exchange struct {
 	path      string        // as it came: routing changes the request's
 	start     time.Time
 	id, own   string // own is the id that the client cannot choose
+	idField   [1]string
 	status    int
 	sent      int64
-	dialect   *Dialect // nil: none was found
-	route     *Route   // nil: none was found
-	who       gate.Principal
-	known     bool // who is
+	dialect   *Dialect        // nil: none was found
+	route     *Route          // nil: none was found
+	who       *gate.Principal // the answer's; nil: nobody was asked
+	known     bool            // who is
 	err       error
 	waf       accesslog.Step
 	stage     string // "": the default one
@@ -71,7 +72,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http
 			x.id = id
 		}
 	}
-	w.Header()["X-Request-Id"] = []string{x.id}
+	x.idField[0] = x.id
+	w.Header()["X-Request-Id"] = x.idField[:]
 	x.compress.begin(s, r)
 	if t := s.cfg.Tracing; t.Tracer != nil || t.Propagate {
 		r = x.trace(r)
@@ -213,9 +215,9 @@ func (x *exchange) bound(b *body) {
 	}
 }
 
-// entered notes who is calling, or why that is not known, and returns the caller as
-// one whose calls leave a trail.
-func (x *exchange) entered(who gate.Principal, err error, took time.Duration) {
+// entered notes who is calling, or why that is not known. What is noted later on in who
+// counts too.
+func (x *exchange) entered(who *gate.Principal, err error, took time.Duration) {
 	if x == nil || x.route != nil && x.route.Public {
 		return
 	}
@@ -375,7 +377,7 @@ func (x *exchange) identity(e *accesslog.Entry) {
 	if !x.known {
 		return
 	}
-	who := &x.who
+	who := x.who
 	id.Name, id.Scheme, id.ARN, id.APIKeyID, id.Claims, id.Context = who.Name, who.Scheme, who.ARN, who.KeyID, who.Claims, who.Context
 	if who.Source.IsValid() {
 		id.Source = who.Source.String()

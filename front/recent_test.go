@@ -18,7 +18,7 @@ func over(at time.Time, path string, status int, err error) *exchange {
 	s := &Server{}
 	r := httptest.NewRequest(http.MethodPost, path+"?api_key=secret", nil)
 	return &exchange{server: s, request: r, path: r.URL.EscapedPath(), start: at, id: "id", status: status, err: err,
-		dialect: &Dialect{Name: "confluent/v2"}, route: &Route{Pattern: "POST /topics/{topic}"}, who: gate.Principal{Name: "User:alice", Scheme: gate.SchemeBasic}, known: true}
+		dialect: &Dialect{Name: "confluent/v2"}, route: &Route{Pattern: "POST /topics/{topic}"}, who: &gate.Principal{Name: "User:alice", Scheme: gate.SchemeBasic}, known: true}
 }
 
 func TestRecentKeepsWhatFailedAndASample(t *testing.T) {

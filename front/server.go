@@ -347,7 +347,8 @@ func (s *Server) decide(a *answer, r *http.Request, d *Dialect, route *Route) er
 	if !route.Public && err == nil {
 		x.reach(stepCredentials, nil)
 		who, err = s.authenticate(r)
-		x.entered(who, err, time.Since(a.began))
+		a.who = who
+		x.entered(&a.who, err, time.Since(a.began))
 		if err == nil {
 			err = Scoped(r, who)
 		}

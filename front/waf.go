@@ -518,6 +518,9 @@ func (x *exchange) wall(r *http.Request) error {
 	rule, limit, err := f.check(r, x.server.cfg.Links.Source(r), x.server.cfg.Metrics)
 	x.wafRule, x.bodyLimit = rule, limit
 	x.waf.Status, x.waf.Latency = http.StatusOK, time.Since(begun)
+	if err == nil {
+		return nil
+	}
 	var blocked *Blocked
 	if errors.As(err, &blocked) {
 		x.waf.Status, x.waf.Error = http.StatusForbidden, blocked.Rule

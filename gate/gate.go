@@ -7,6 +7,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -122,6 +123,19 @@ func (g *Gate) check(ctx context.Context, c *Call) error {
 	return nil
 }
 
+// calls are used again: neither policies nor logs keep a call.
+var calls = sync.Pool{New: func() any { return new(Call) }}
+
+// checks is check for a call without resource policies of its own.
+func (g *Gate) checks(ctx context.Context, who *Principal, action Action, r Resource, records []*kgo.Record) error {
+	c := calls.Get().(*Call)
+	c.Principal, c.Action, c.Resource, c.Records = *who, action, r, records
+	err := g.check(ctx, c)
+	*c = Call{}
+	calls.Put(c)
+	return err
+}
+
 // allow is check for calls that carry no records.
 func (g *Gate) allow(ctx context.Context, who Principal, action Action, kind, name string) error {
 	if who.visit != nil && action != ReadData {
@@ -132,7 +146,7 @@ func (g *Gate) allow(ctx context.Context, who Principal, action Action, kind, na
 	if !g.Guarded() && (g.audit == nil || !administrative[action]) {
 		return nil
 	}
-	return g.check(ctx, &Call{Principal: who, Action: action, Resource: Resource{Kind: kind, Name: name}})
+	return g.checks(ctx, &who, action, Resource{Kind: kind, Name: name}, nil)
 }
 
 // A sight says of each name whether a caller may do something to it: for lists, which

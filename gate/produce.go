@@ -16,8 +16,7 @@ import (
 func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records []*kgo.Record) (kgo.ProduceResults, error) {
 	topic = who.real(topic)
 	if g.Guarded() {
-		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: topic}, Records: records})
-		if err != nil {
+		if err := g.checks(ctx, &who, WriteData, Resource{Kind: "topic", Name: topic}, records); err != nil {
 			return nil, err
 		}
 	}
@@ -120,8 +119,7 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 func (g *Gate) SendAll(ctx context.Context, who Principal, topic string, records []*kgo.Record, done func()) error {
 	topic = who.real(topic)
 	if g.Guarded() {
-		err := g.check(ctx, &Call{Principal: who, Action: WriteData, Resource: Resource{Kind: "topic", Name: topic}, Records: records})
-		if err != nil {
+		if err := g.checks(ctx, &who, WriteData, Resource{Kind: "topic", Name: topic}, records); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func (g *Gate) Guarded() bool {
 // Enter, unless its route is for everybody.
 func (g *Gate) Enter(ctx context.Context, who Principal, r *Request) (Principal, error) {
 	who = who.Within(r)
-	return who, g.check(ctx, &Call{Principal: who, Action: cmp.Or(r.Action, Invoke), Resource: Resource{Kind: "route", Name: r.Method + r.Path}})
+	return who, g.checks(ctx, &who, cmp.Or(r.Action, Invoke), Resource{Kind: "route", Name: r.Method + r.Path}, nil)
 }
 
 // SignedIn notes in the audit log that somebody has signed in to the web console.
