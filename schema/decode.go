@@ -22,14 +22,24 @@ const mostTokens = 10_000
 // bounds what would be costly to look at.
 func decode(text []byte) (any, error) {
 	t := tapes.Get().(*tape)
-	if !t.parse(text) {
+	defer t.free()
+	return t.decode(text, t.parse(text))
+}
+
+// decode is decode of a text that the tape has parsed, or has not been able to.
+func (t *tape) decode(text []byte, parsed bool) (any, error) {
+	if !parsed {
 		return decodeSlowly(text) // which says what is wrong
 	}
 	v, _, err := t.value(0, 0)
-	if t.text = nil; cap(t.tokens) <= mostTokens {
+	return v, err
+}
+
+// free lets others use a tape.
+func (t *tape) free() {
+	if t.text = nil; cap(t.tokens) <= mostTokens && cap(t.open) <= mostTokens {
 		tapes.Put(t)
 	}
-	return v, err
 }
 
 // value returns what begins with a token, and the token behind it.

@@ -50,7 +50,10 @@ type JSONOptions struct {
 // Numbers are compared exactly, as decimals. Patterns are those of ECMA 262 that
 // RE2 can do: no look-ahead, look-behind and back references. 1.0 is an integer,
 // but not in draft 4.
-type JSONSchema struct{ compiled *jsonschema.Schema }
+type JSONSchema struct {
+	compiled *jsonschema.Schema
+	quick    *quick
+}
 
 // A Violation is one way in which a value breaks its schema.
 type Violation struct {
@@ -99,7 +102,7 @@ func CompileJSON(text []byte, o JSONOptions) (*JSONSchema, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	return &JSONSchema{compiled}, nil
+	return &JSONSchema{compiled, quickOf(compiled)}, nil
 }
 
 // explain says in one line what is wrong with a schema.
@@ -160,7 +163,13 @@ func (r resources) Load(url string) (any, error) {
 // twenty violations are returned, by the place in the value; more says that there
 // are others.
 func (s *JSONSchema) Check(value []byte) (violations []Violation, more bool) {
-	doc, err := decode(value)
+	t := tapes.Get().(*tape)
+	defer t.free()
+	ok := t.parse(value)
+	if ok && s.quick.sees(t) {
+		return nil, false
+	}
+	doc, err := t.decode(value, ok)
 	if err != nil {
 		return []Violation{{Pointer: "#", Keyword: "type", Detail: err.Error()}}, false
 	}

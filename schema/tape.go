@@ -15,8 +15,10 @@ import (
 // A token's next is the index of the first one behind everything that belongs to
 // it; the tokens of an object are its names and values in turn.
 type tape struct {
-	text   []byte
-	tokens []token
+	text    []byte
+	tokens  []token
+	open    []int // of parse
+	deepest int   // how many objects and arrays lie in one another at most
 }
 
 type token struct {
@@ -31,12 +33,13 @@ func (t *tape) parse(text []byte) bool {
 	if !scan.Valid(text) {
 		return false
 	}
-	t.text, t.tokens = text, t.tokens[:0]
-	var open []int
+	t.text, t.tokens, t.deepest = text, t.tokens[:0], 0
+	open := t.open[:0]
 	for i := 0; i < len(text); {
 		switch c := text[i]; c {
 		case '{', '[':
 			open = append(open, len(t.tokens))
+			t.deepest = max(t.deepest, len(open))
 			t.tokens = append(t.tokens, token{kind: c})
 			i++
 		case '}', ']':
@@ -58,6 +61,7 @@ func (t *tape) parse(text []byte) bool {
 			i = end
 		}
 	}
+	t.open = open
 	return true
 }
 
