@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"sort"
@@ -142,6 +143,7 @@ func newServer(cfg Config, shared *connections) *Server {
 	cfg.Sizes, cfg.Connections = cfg.Sizes.withDefaults(), cfg.Connections.withDefaults()
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), connections: shared}
 	s.cors = newCORS(cfg.CORS, len(cfg.Authenticators) > 0)
+	trees := map[string]http.Handler{}
 	for i := range cfg.Dialects {
 		d := &cfg.Dialects[i]
 		for _, route := range d.Routes {
@@ -149,7 +151,11 @@ func newServer(cfg Config, shared *connections) *Server {
 				s.instead = append(s.instead, newInstead(route, s.operation(d, route)))
 				continue
 			}
-			s.mux.Handle(route.Pattern, s.operation(d, route))
+			h := s.operation(d, route)
+			s.mux.Handle(route.Pattern, h)
+			if i := strings.LastIndex(route.Pattern, "/{"); strings.HasSuffix(route.Pattern, "...}") {
+				trees[route.Pattern[:i]] = h
+			}
 		}
 		for _, p := range d.Prefixes {
 			s.prefixes = append(s.prefixes, prefix{p, d})
@@ -157,6 +163,14 @@ func newServer(cfg Config, shared *connections) *Server {
 	}
 	sort.SliceStable(s.prefixes, func(i, j int) bool { return len(s.prefixes[i].path) > len(s.prefixes[j].path) })
 	s.mux.HandleFunc("/", s.unrouted)
+	for root, h := range trees {
+		// A slash at the end is cut off, and the mux would send those who ask for the root
+		// of a tree back there, for ever.
+		method, path, _ := strings.Cut(root, " ")
+		if _, pattern := s.mux.Handler(&http.Request{Method: method, URL: &url.URL{Path: path}}); pattern != root {
+			s.mux.Handle(root, h)
+		}
+	}
 	if shared == nil {
 		s.connections = connect(s)
 	}

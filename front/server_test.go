@@ -39,6 +39,7 @@ func echo(name, prefix string) Dialect {
 				_, err = fmt.Fprintf(w, "%d %c", len(data), append(data, '-')[0])
 				return err
 			}},
+			{Name: "tree", Pattern: "GET " + strings.TrimSuffix(prefix, "/") + "/tree/{x...}", Serve: said("tree")},
 			{Name: "panic", Pattern: "GET " + strings.TrimSuffix(prefix, "/") + "/panic", Serve: func(http.ResponseWriter, *http.Request, gate.Principal) error { panic("oh") }},
 		},
 		WriteError: func(w http.ResponseWriter, _ *http.Request, err error) {
@@ -113,6 +114,9 @@ func TestRouting(t *testing.T) {
 		{"another dialect", "GET", "/v3/things/a", 200, "get aUser:ANONYMOUS"},
 		{"one slash at the end", "GET", "/things/a/", 200, "get aUser:ANONYMOUS"},
 		{"an encoded slash", "GET", "/things/a%2Fb", 200, "get a/bUser:ANONYMOUS"},
+		{"below a tree", "GET", "/tree/a/b", 200, "tree a/bUser:ANONYMOUS"},
+		{"the root of a tree", "GET", "/tree", 200, "tree User:ANONYMOUS"},
+		{"the root of a tree with its slash", "GET", "/v3/tree/", 200, "tree User:ANONYMOUS"},
 		{"two slashes at the end", "GET", "/things/a//", 404, "root"},
 		{"a double slash", "GET", "//things/a", 404, "root"},
 		{"dots", "GET", "/x/../things/a", 404, "root"},
