@@ -91,12 +91,13 @@ type Runner struct {
 	mu      sync.Mutex // guards what follows, and all units
 	flows   map[*flow]bool
 	pipes   map[string]*unit
-	wanted  int64              // how many of them run themselves, unless something has stopped them
-	ending  map[string]*unit   // removed, and not yet at an end
-	start   func(*unit)        // nil while the runner does not run
-	buses   map[string]*bus    // that have had targets here
-	keepers map[string]*keeper // of the pipes that have run here
-	tend    func(*bus)         // as start
+	wanted  int64                       // how many of them run themselves, unless something has stopped them
+	ending  map[string]*unit            // removed, and not yet at an end
+	start   func(*unit)                 // nil while the runner does not run
+	beside  func(func(context.Context)) // does something that Run waits for; as start
+	buses   map[string]*bus             // that have had targets here
+	keepers map[string]*keeper          // of the pipes that have run here
+	tend    func(*bus)                  // as start
 }
 
 // New returns a runner for the pipes. The error names the pipe whose definition
@@ -221,6 +222,7 @@ func (r *Runner) Run(ctx context.Context) {
 	r.mu.Lock()
 	r.start = func(u *unit) { running.Go(func() { r.keep(ctx, u, starting) }) }
 	r.tend = func(b *bus) { running.Go(func() { b.keep(ctx) }) }
+	r.beside = func(do func(context.Context)) { running.Go(func() { do(ctx) }) }
 	for _, u := range r.pipes {
 		if u.bus == nil {
 			r.start(u)
@@ -232,7 +234,7 @@ func (r *Runner) Run(ctx context.Context) {
 	r.mu.Unlock()
 	<-ctx.Done()
 	r.mu.Lock()
-	r.start, r.tend = nil, nil
+	r.start, r.tend, r.beside = nil, nil, nil
 	r.mu.Unlock()
 	running.Wait()
 }

@@ -296,6 +296,74 @@ func TestLifeOfAPipe(t *testing.T) {
 	}
 }
 
+// pipes.md 3: a group that klamm has made is deleted with its pipe, and one with a name of
+// its own stays.
+func TestAGeneratedGroupGoesWithItsPipe(t *testing.T) {
+	s := start(t)
+	groups := func(prefix string) (n int) {
+		all, err := s.cluster.ListGroups(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range all {
+			if strings.HasPrefix(g.ID, prefix) {
+				n++
+			}
+		}
+		return n
+	}
+	deleted := func(group string) (prefix string) {
+		topic := s.topic()
+		doc := s.create(topic, "arn:klamm:kafka:::topic/"+topic+".out", nil)
+		if prefix = "klamm-pipe-" + topic + "-"; group != "" {
+			prefix = group + topic
+			doc["SourceParameters"].(m)["SelfManagedKafkaParameters"].(m)["ConsumerGroupID"] = prefix
+		}
+		if status, _, answer := s.ask("POST", "/v1/pipes/"+topic, nil, doc); status != 200 {
+			t.Fatalf("create: %d %v", status, answer)
+		}
+		s.state(topic, "RUNNING")
+		s.produce(topic, "{}")
+		eventually(t, "there is a group "+prefix, func() bool { return groups(prefix) == 1 })
+		if status, _, answer := s.ask("DELETE", "/v1/pipes/"+topic, nil, nil); status != 200 {
+			t.Fatalf("delete: %d %v", status, answer)
+		}
+		return prefix
+	}
+	own, generated := deleted("own"), deleted("")
+	eventually(t, "the group is gone", func() bool { return groups(generated) == 0 })
+	if groups(own) != 1 {
+		t.Errorf("group %s was not klamm's to delete", own)
+	}
+}
+
+func TestWhatCannotRunCanBeStopped(t *testing.T) {
+	s := start(t)
+	topic := s.topic()
+	doc := s.create(topic, "arn:klamm:kafka:::topic/out", m{"Source": "arn:klamm:kafka:::cluster/nowhere"})
+	if status, _, answer := s.ask("POST", "/v1/pipes/"+topic, nil, doc); status != 200 {
+		t.Fatalf("create: %d %v", status, answer)
+	}
+	s.failed(topic, "CREATE_FAILED", "nowhere")
+	if status, _, answer := s.ask("POST", "/v1/pipes/"+topic+"/stop", nil, nil); status != 200 || answer["CurrentState"] != "STOPPING" {
+		t.Fatalf("stop: %d %v", status, answer)
+	}
+	s.failed(topic, "STOPPED", "nowhere")
+	if status, _, answer := s.ask("POST", "/v1/pipes/"+topic+"/start", nil, nil); status != 200 || answer["CurrentState"] != "STARTING" {
+		t.Fatalf("start: %d %v", status, answer)
+	}
+	s.failed(topic, "START_FAILED", "nowhere")
+}
+
+// failed waits until a pipe is in a state for a reason that has a word in it.
+func (s *server) failed(pipe, state, word string) {
+	s.t.Helper()
+	eventually(s.t, pipe+" is "+state, func() bool {
+		_, _, d := s.ask("GET", "/v1/pipes/"+pipe, nil, nil)
+		return d["CurrentState"] == state && strings.Contains(fmt.Sprint(d["StateReason"]), word)
+	})
+}
+
 func TestRefusedPipes(t *testing.T) {
 	s := start(t)
 	arn := s.destination(fmt.Sprintf("d%d", time.Now().UnixNano()), "http://127.0.0.1:9/x")

@@ -291,6 +291,9 @@ func (a *API) state(ctx context.Context, doc catalog.Document, b *pipeBody) (out
 
 func (a *API) current(ctx context.Context, doc catalog.Document, b *pipeBody) (state, reason string, err error) {
 	if err := a.cfg.Definitions.Problem(doc.Name); err != nil {
+		if doc.Stopped && b.Change == stop {
+			return stopped, err.Error(), nil // what cannot run has stopped
+		}
 		return b.failed(), err.Error(), nil
 	}
 	local, err := a.cfg.Pipes.Local(doc.Name)
@@ -423,9 +426,10 @@ func (a *API) turn(w http.ResponseWriter, r *http.Request, who gate.Principal, a
 	return a.answerPipe(w, doc, under[change])
 }
 
-// deletePipe serves DeletePipe. Deliveries that are under way end.
+// deletePipe serves DeletePipe. Deliveries that are under way end, and a consumer group
+// that klamm has made for the pipe goes with it (pipes.md 3).
 func (a *API) deletePipe(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	doc, _, err := a.onePipe(r, who, "pipes:DeletePipe")
+	doc, b, err := a.onePipe(r, who, "pipes:DeletePipe")
 	if err != nil {
 		return err
 	}
@@ -434,6 +438,9 @@ func (a *API) deletePipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 	}
 	if err := a.cfg.Pipes.Forget(r.Context(), doc.Name); err != nil {
 		a.cfg.Log.Warn("what is remembered of a deleted pipe cannot be forgotten", "pipe", doc.Name, "err", err)
+	}
+	if s, err := a.sourceOf(&b.Pipe); err == nil && b.group() == b.Group {
+		a.cfg.Pipes.DropGroup(catalog.Pipe{Name: doc.Name, Group: b.Group, SourceCluster: s.cluster, SourceLogin: s.login})
 	}
 	doc.Changed = now()
 	return a.answerPipe(w, doc, "DELETING")
