@@ -116,7 +116,7 @@ var (
 		missing: fault{name: "NotFoundException", status: http.StatusNotFound}, taken: fault{name: "ConflictException", status: http.StatusConflict},
 		full: fault{name: "ServiceQuotaExceededException", status: http.StatusPaymentRequired}, conflict: fault{name: "ConflictException", status: http.StatusConflict},
 		internal: fault{name: "InternalException", status: http.StatusInternalServerError}, slow: fault{name: "ThrottlingException", status: http.StatusTooManyRequests},
-		denied: http.StatusForbidden,
+		denied: http.StatusForbidden, service: "pipes", resource: "pipe",
 	}
 	events = namesOf{
 		media:   "application/x-amz-json-1.1",

@@ -112,6 +112,9 @@ type namesOf struct {
 	missing, taken, full     fault
 	conflict, internal, slow fault
 	denied                   int // the status of what is not allowed
+	// service is what errors of bounds and conflicts call the service, and resource what
+	// they call its definitions, which a path names so; empty: they tell neither.
+	service, resource string
 }
 
 // faultOf returns an error in the words of a service.
@@ -163,9 +166,17 @@ func (n *namesOf) faultOf(err error) *fault {
 }
 
 // writeError answers with an error: the name in a header and in the body.
-func (n *namesOf) writeError(w http.ResponseWriter, _ *http.Request, err error) {
+func (n *namesOf) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	f := n.faultOf(err)
 	body := map[string]any{"__type": f.name, "message": f.message}
+	if n.resource != "" {
+		if f.name == n.conflict.name || f.name == n.full.name {
+			body["resourceId"], body["resourceType"] = r.PathValue(n.resource), n.resource
+		}
+		if f.name == n.slow.name || f.name == n.full.name {
+			body["serviceCode"], body["quotaCode"] = n.service, n.service
+		}
+	}
 	for name, value := range f.members {
 		body[name] = value
 	}
