@@ -110,7 +110,8 @@ func (r *Runner) ListOf(ctx context.Context, names []string) ([]Status, error) {
 	return kept, nil
 }
 
-// Status returns what is known of a pipe.
+// Status returns what is known of a pipe. Where a cluster that is not klamm's own cannot be
+// asked, that is its reason, and its members, lag and partitions are empty.
 func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	def, err := r.definition(pipe)
 	if err != nil {
@@ -124,38 +125,51 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	}
 	state, _ := r.standing(def)
 	s := Status{Pipe: pipe, Topics: def.Topics, Group: def.Group, Target: def.Target.Kind, State: state.State, Reason: state.Reason, Since: state.Since}
-	source, err := r.source(def)
-	if err != nil {
-		return Status{}, err
-	}
-	group, err := source.Group(ctx, def.Group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return Status{}, err
-	}
-	s.Members, s.Consumers = len(group.Members), consumers(group)
 	if state.State == Running {
 		scale := r.memory.scale(pipe)
 		s.Wanted, s.Limited = max(scale.Wanted, 1), scale.Limited
 	}
+	read := s
+	err = r.ask(ctx, def, func(ctx context.Context, source *kafka.Cluster) error { return read.look(ctx, source, def) })
+	switch {
+	case errors.Is(err, ErrElsewhere):
+		if s.Reason != "" {
+			s.Reason += "; "
+		}
+		s.Reason += err.Error()
+		return s, nil
+	case err != nil:
+		return Status{}, err
+	}
+	return read, nil
+}
+
+// look fills in what the cluster knows that a pipe reads from.
+func (s *Status) look(ctx context.Context, source *kafka.Cluster, def catalog.Pipe) error {
+	group, err := source.Group(ctx, def.Group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return err
+	}
+	s.Members, s.Consumers = len(group.Members), consumers(group)
 	owners := map[kafka.TopicPartition]string{}
 	for _, m := range group.Members {
 		for _, p := range m.Assigned {
 			owners[p] = m.ClientID
 		}
 	}
-	positions, missing, err := r.positionsAndMissing(ctx, def)
+	all, missing, err := positionsAndMissing(ctx, source, def)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	if s.Missing = missing; len(missing) > 0 && s.State == Running {
 		s.Reason = missingReason(missing)
 	}
-	for _, p := range positions {
+	for _, p := range all {
 		lag := p.lag()
 		s.Lag += lag
 		s.Partitions = append(s.Partitions, PartitionStatus{p.at.Topic, p.at.Partition, p.committed, p.log.Start, p.log.End, lag, owners[p.at]})
 	}
-	return s, nil
+	return nil
 }
 
 // A position is how far a pipe's group is in a partition.
@@ -188,17 +202,17 @@ func missingReason(topics []string) string {
 
 // positions returns those of all partitions that exist.
 func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, error) {
-	all, _, err := r.positionsAndMissing(ctx, def)
+	source, err := r.source(def)
+	if err != nil {
+		return nil, err
+	}
+	all, _, err := positionsAndMissing(ctx, source, def)
 	return all, err
 }
 
-// positionsAndMissing returns the positions of all partitions, and the topics that do not
-// exist.
-func (r *Runner) positionsAndMissing(ctx context.Context, def catalog.Pipe) (all []position, missing []string, _ error) {
-	source, err := r.source(def)
-	if err != nil {
-		return nil, nil, err
-	}
+// positionsAndMissing returns the positions of all partitions in a cluster, and the topics
+// that do not exist.
+func positionsAndMissing(ctx context.Context, source *kafka.Cluster, def catalog.Pipe) (all []position, missing []string, _ error) {
 	for _, topic := range def.Topics {
 		ranges, err := source.Ranges(ctx, topic)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) || err == nil && len(ranges) == 0 {
@@ -326,6 +340,11 @@ func (r *Runner) members(ctx context.Context, def catalog.Pipe) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	return membersIn(ctx, source, def)
+}
+
+// membersIn is members in a cluster.
+func membersIn(ctx context.Context, source *kafka.Cluster, def catalog.Pipe) (int, error) {
 	g, err := source.Group(ctx, def.Group)
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return 0, nil

@@ -79,6 +79,7 @@ type Runner struct {
 	joined    sync.WaitGroup // of the pipes that New was given
 	clusters  map[string]target.Produce
 	sources   sources
+	silences  silences
 	shelf     shelf         // of samples of pipes' steps
 	behind    behindTimes   // what is known of how long ago records were produced
 	some      chan struct{} // closed when there is a pipe

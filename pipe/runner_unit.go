@@ -165,13 +165,19 @@ func (r *Runner) Local(name string) (Local, error) {
 	return Local{}, ErrNoPipe
 }
 
-// Members returns how many members the group of a pipe has in the whole cluster.
-func (r *Runner) Members(ctx context.Context, name string) (int, error) {
+// Members returns how many members the group of a pipe has in the whole cluster. The error
+// is ErrElsewhere where that cannot be known, since the cluster is another one than klamm's
+// own and does not answer.
+func (r *Runner) Members(ctx context.Context, name string) (n int, err error) {
 	def, err := r.definition(name)
 	if err != nil {
 		return 0, err
 	}
-	return r.members(ctx, def)
+	err = r.ask(ctx, def, func(ctx context.Context, source *kafka.Cluster) error {
+		n, err = membersIn(ctx, source, def)
+		return err
+	})
+	return n, err
 }
 
 // OwnMembers is Members without those that are no processes of klamm.
@@ -194,6 +200,18 @@ func (r *Runner) OwnMembers(ctx context.Context, name string) (n int, err error)
 		}
 	}
 	return n, err
+}
+
+// Standing is State that also knows of pipes that are stopped by their definition.
+func (r *Runner) Standing(name string) (state, reason string) {
+	r.mu.Lock()
+	def := catalog.Pipe{Name: name}
+	if u, ok := r.pipes[name]; ok {
+		def.Paused = u.def.Paused
+	}
+	r.mu.Unlock()
+	s, _ := r.standing(def)
+	return s.State, s.Reason
 }
 
 // State returns what keeps a pipe from running, or Running, and why. It knows of what

@@ -69,6 +69,7 @@ type server struct {
 	broker  string
 	cluster *kafka.Cluster
 	store   *catalog.Store
+	runner  *pipe.Runner
 	api     *aws.API
 }
 
@@ -91,7 +92,10 @@ func startWith(t *testing.T, apis map[string]string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner, err := pipe.New(pipe.Config{Cluster: cluster, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
+	login := func(l catalog.Login) (*kafka.Cluster, error) {
+		return kafka.Open(kafka.Config{Brokers: strings.Split(l.Brokers, ",")}, log)
+	}
+	runner, err := pipe.New(pipe.Config{Cluster: cluster, Login: login, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +133,7 @@ func startWith(t *testing.T, apis map[string]string) *server {
 	})}}, WriteError: func(w http.ResponseWriter, _ *http.Request, err error) { http.Error(w, err.Error(), 500) }}
 	s := httptest.NewServer(front.New(front.Config{Dialects: []front.Dialect{api.Pipes(), root}, Anonymous: true, Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log}))
 	t.Cleanup(func() { s.Close(); cancel(); parts.Wait(); api.Close() })
-	return &server{t, s.URL, brokers[0], cluster, store, api}
+	return &server{t, s.URL, brokers[0], cluster, store, runner, api}
 }
 
 // ask calls and decodes the answer.
@@ -353,6 +357,43 @@ func TestWhatCannotRunCanBeStopped(t *testing.T) {
 		t.Fatalf("start: %d %v", status, answer)
 	}
 	s.failed(topic, "START_FAILED", "nowhere")
+}
+
+// What reads from a cluster that is gone does not keep others from being seen.
+func TestASourceThatIsGoneHidesNoOtherPipes(t *testing.T) {
+	s := start(t)
+	topic := s.topic()
+	gone := "smk://127.0.0.1:1"
+	for name, more := range map[string]m{"gone-stopped-" + topic: {"Source": gone, "DesiredState": "STOPPED"}, "gone-running-" + topic: {"Source": gone}, "here-" + topic: {"DesiredState": "STOPPED"}} {
+		if status, _, answer := s.ask("POST", "/v1/pipes/"+name, nil, s.create(topic, "arn:klamm:kafka:::topic/out", more)); status != 200 {
+			t.Fatalf("create: %d %v", status, answer)
+		}
+	}
+	s.failed("gone-stopped-"+topic, "STOPPED", "cannot be asked")
+	s.failed("gone-running-"+topic, "CREATE_FAILED", "no broker answers")
+	s.state("here-"+topic, "STOPPED")
+	status, _, answer := s.ask("GET", "/v1/pipes", nil, nil)
+	if list, _ := answer["Pipes"].([]any); status != 200 || len(list) < 3 {
+		t.Errorf("%d %v", status, answer)
+	}
+	all, err := s.runner.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for _, one := range all {
+		said[one.Pipe] = one.State + " " + one.Reason
+	}
+	for name, want := range map[string]string{"gone-stopped-": "paused stopped by its definition; its cluster cannot be asked", "gone-running-": "running its cluster cannot be asked", "here-": "paused stopped by its definition"} {
+		if got := said[name+topic]; !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	for _, name := range []string{"gone-stopped-", "here-"} {
+		if state, _ := s.runner.Standing(name + topic); state != pipe.Paused {
+			t.Errorf("%s is %s", name, state)
+		}
+	}
 }
 
 // failed waits until a pipe is in a state for a reason that has a word in it.

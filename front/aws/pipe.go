@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -323,6 +324,9 @@ func (a *API) stopping(ctx context.Context, doc catalog.Document, b *pipeBody, l
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		members, err := a.cfg.Pipes.Members(ctx, doc.Name)
+		if errors.Is(err, pipe.ErrElsewhere) { // nobody reads from what nobody reaches
+			return stopped, cmp.Or(reason, "The pipe is stopped; "+err.Error()), nil
+		}
 		if err != nil || members == 0 {
 			return stopped, reason, err
 		}

@@ -174,7 +174,7 @@ func (a api) pipesNamed(r *http.Request, who gate.Principal, search, state strin
 			continue
 		}
 		if state != "" {
-			if now, _ := a.cfg.Pipes.State(name); now != state {
+			if now, _ := a.cfg.Pipes.Standing(name); now != state {
 				continue
 			}
 		}

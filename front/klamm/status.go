@@ -75,7 +75,7 @@ func (a api) addPipes(s *statusDoc) {
 		return
 	}
 	for _, name := range a.cfg.Pipes.Names() {
-		state, reason := a.cfg.Pipes.State(name)
+		state, reason := a.cfg.Pipes.Standing(name)
 		local, err := a.cfg.Pipes.Local(name)
 		if err != nil {
 			continue // gone meanwhile
