@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,12 +16,27 @@ type GroupListed struct {
 	Lags []kafka.Lag
 }
 
-// GroupPage returns, by id, at most limit of the consumer groups that the caller may
-// describe whose ids begin with a prefix and come after another; more says that there
-// are others.
-func (g *Gate) GroupPage(ctx context.Context, who Principal, prefix, after string, limit int) (page []GroupListed, more bool, err error) {
+// GroupsWanted says which consumer groups a page is of, in the order of their ids.
+type GroupsWanted struct {
+	// Prefix begins their ids, and After is the id that they come behind; empty: any.
+	Prefix, After string
+	// Topic is one that they have committed offsets of; empty: any, or none.
+	Topic string
+	// Limit is how many there are at most.
+	Limit int
+}
+
+// GroupPage returns those of the wanted groups that the caller may describe; more says
+// that there are others. The error is that of a topic that the caller may not describe.
+func (g *Gate) GroupPage(ctx context.Context, who Principal, want GroupsWanted) (page []GroupListed, more bool, err error) {
 	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
 		return nil, false, err
+	}
+	if want.Topic != "" {
+		want.Topic = who.real(want.Topic)
+		if err := g.allow(ctx, who, DescribeTopic, "topic", want.Topic); err != nil {
+			return nil, false, err
+		}
 	}
 	cluster, err := g.as(ctx, &who)
 	if err != nil {
@@ -31,22 +47,52 @@ func (g *Gate) GroupPage(ctx context.Context, who Principal, prefix, after strin
 		return nil, false, err
 	}
 	sees := g.sees(ctx, who, DescribeGroup, "group")
-	var chosen []kafka.Group
-	for _, group := range all {
-		if group.ID <= after && after != "" || !strings.HasPrefix(group.ID, prefix) || !sees.of(group.ID) {
-			continue
-		}
-		if len(chosen) == limit {
-			more = true
-			break
-		}
-		chosen = append(chosen, group)
-	}
+	all = slices.DeleteFunc(all, func(one kafka.Group) bool {
+		return one.ID <= want.After && want.After != "" || !strings.HasPrefix(one.ID, want.Prefix) || !sees.of(one.ID)
+	})
 	if sees.err != nil {
 		return nil, false, sees.err
 	}
-	page, err = g.groupsClosely(ctx, cluster, who, chosen)
+	if want.Topic != "" {
+		if all, err = committedTo(ctx, cluster, all, want.Topic, want.Limit+1); err != nil {
+			return nil, false, err
+		}
+	}
+	if more = len(all) > want.Limit; more {
+		all = all[:want.Limit]
+	}
+	page, err = g.groupsClosely(ctx, cluster, who, all)
 	return page, more, err
+}
+
+// groupsAtOnce is how many groups are asked together what they have committed.
+const groupsAtOnce = 500
+
+// committedTo returns the first of some groups that have committed offsets of a topic, at
+// most so many.
+func committedTo(ctx context.Context, cluster *kafka.Cluster, all []kafka.Group, topic string, most int) (found []kafka.Group, err error) {
+	for some := range slices.Chunk(all, groupsAtOnce) {
+		ids := make([]string, len(some))
+		for i, one := range some {
+			ids[i] = one.ID
+		}
+		offsets, err := cluster.OffsetsOf(ctx, ids...)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range some {
+			for p := range offsets[one.ID] {
+				if p.Topic == topic {
+					found = append(found, one)
+					break
+				}
+			}
+		}
+		if len(found) >= most {
+			return found[:most], nil
+		}
+	}
+	return found, nil
 }
 
 // groupsClosely looks at the members and the lags of some groups.

@@ -92,19 +92,19 @@ func placesOf(all []kafka.TopicPartition) []placeText {
 	return out
 }
 
-// listGroups serves GET /klamm/v1/groups ?prefix= &after= &limit=: {"groups":
-// [groupDoc], "next"?}, those that the caller may describe, by name. Next is what
-// after is to be for the rest.
+// listGroups serves GET /klamm/v1/groups ?prefix= &topic= &after= &limit=: {"groups":
+// [groupDoc], "next"?}, those that the caller may describe and that have committed offsets
+// of the topic, by name. Next is what after is to be for the rest.
 func (a api) listGroups(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	g, l, err := a.listing(r)
+	g, l, err := a.listing(r, "topic")
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
-	page, more, err := g.GroupPage(ctx, who, l.prefix, l.after, l.limit)
+	page, more, err := g.GroupPage(ctx, who, gate.GroupsWanted{Prefix: l.prefix, Topic: l.topic, After: l.after, Limit: l.limit})
 	if err != nil {
-		return err
+		return ofTopic(err, l.topic)
 	}
 	out := struct {
 		Groups []groupDoc `json:"groups"`

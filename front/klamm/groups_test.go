@@ -92,7 +92,23 @@ func TestGroups(t *testing.T) {
 	if len(list.Groups) != 1 || list.Next != list.Groups[0].Group {
 		t.Errorf("the first of them: %+v", list)
 	}
-	list.Groups = nil
+	elsewhere, _ := k.fill(1)
+	third := k.committed(elsewhere, 1)
+	for query, want := range map[string]string{"topic=" + topic: group + " " + other, "topic=" + elsewhere: third, "topic=" + topic + "&after=" + group: other, "topic=" + topic + "&limit=1": group + " and more", "topic=" + topic + "&prefix=" + other: other, "topic=nobody": ""} {
+		list.Groups, list.Next = nil, ""
+		k.want(&list, "GET", "/groups?"+query, "")
+		var got []string
+		for _, g := range list.Groups {
+			got = append(got, g.Group)
+		}
+		if list.Next != "" {
+			got = append(got, "and more")
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("%s: got %q, want %q", query, text, want)
+		}
+	}
+	list.Groups, list.Next = nil, ""
 	k.want(&list, "GET", "/groups?prefix="+other+"&after="+other, "")
 	if len(list.Groups) != 0 {
 		t.Errorf("behind the last: %+v", list)

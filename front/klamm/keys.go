@@ -61,9 +61,11 @@ func (a api) keysFor(r *http.Request, who gate.Principal, action gate.Action, na
 	return a.cfg.Keys, a.cfg.Gate.Admin(r.Context(), who, action, what)
 }
 
-// listKeys serves GET /klamm/v1/keys: all keys without their secrets.
+// listKeys serves GET /klamm/v1/keys: all keys without their secrets, or with ?search=,
+// ?after= or ?limit= a page of those that have it in their name, id or principal.
 func (a api) listKeys(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	if _, err := queryOf(r); err != nil {
+	q, err := queryOf(r, "search", "after", "limit")
+	if err != nil {
 		return err
 	}
 	keys, err := a.keysFor(r, who, gate.AdminRead, "")
@@ -72,11 +74,19 @@ func (a api) listKeys(w http.ResponseWriter, r *http.Request, who gate.Principal
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
-	list, err := keys.List(ctx)
+	all, err := keys.List(ctx)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, "application/json", map[string]any{"keys": list})
+	page, err := choose(q, all, func(k auth.Key) string { return k.ID }, func(k auth.Key) []string { return []string{k.ID, k.Name, k.Principal} })
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, "application/json", struct {
+		Keys  []auth.Key `json:"keys"`
+		Next  string     `json:"next,omitempty"`
+		Total int        `json:"total"`
+	}{append([]auth.Key{}, page.list...), page.next, page.total})
 }
 
 // createKey serves POST /klamm/v1/keys: makes a key under a new name.

@@ -34,9 +34,12 @@ func (a api) policiesFor(r *http.Request, who gate.Principal, action gate.Action
 	return a.cfg.Policies, a.cfg.Gate.Admin(r.Context(), who, action, what)
 }
 
-// listPolicies serves GET /klamm/v1/policies: all policies and rules.
+// listPolicies serves GET /klamm/v1/policies: all policies and rules, or with ?search=,
+// ?after= or ?limit= a page of those that have it in their name or in what they are
+// attached to.
 func (a api) listPolicies(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	if _, err := queryOf(r); err != nil {
+	q, err := queryOf(r, "search", "after", "limit")
+	if err != nil {
 		return err
 	}
 	policies, err := a.policiesFor(r, who, gate.AdminRead, "")
@@ -45,14 +48,33 @@ func (a api) listPolicies(w http.ResponseWriter, r *http.Request, who gate.Princ
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
-	list, err := policies.List(ctx)
+	all, err := policies.List(ctx)
 	if err != nil {
 		return err
 	}
-	if list == nil {
-		list = []gate.KeptPolicy{}
+	page, err := choose(q, all, placeOfPolicy, func(p gate.KeptPolicy) []string {
+		texts := append([]string{p.Name}, p.Attach...)
+		if p.Rule != nil {
+			texts = append(texts, p.Rule.Who...)
+		}
+		return texts
+	})
+	if err != nil {
+		return err
 	}
-	return writeJSON(w, http.StatusOK, "application/json", map[string]any{"policies": list})
+	return writeJSON(w, http.StatusOK, "application/json", struct {
+		Policies []gate.KeptPolicy `json:"policies"`
+		Next     string            `json:"next,omitempty"`
+		Total    int               `json:"total"`
+	}{append([]gate.KeptPolicy{}, page.list...), page.next, page.total})
+}
+
+// placeOfPolicy tells policies apart: one of the file may shadow one of the same name.
+func placeOfPolicy(p gate.KeptPolicy) string {
+	if p.InFile {
+		return "file/" + p.Name
+	}
+	return "made/" + p.Name
 }
 
 // getPolicy serves GET /klamm/v1/policies/{name}.

@@ -128,6 +128,44 @@ func (q query) limit() (int, error) {
 	return n, nil
 }
 
+// A chosen is a part of a list, and what is to be said of the whole.
+type chosen[T any] struct {
+	list  []T
+	next  string // what after is to be for the rest; empty: there is none
+	total int    // of those that were searched for
+}
+
+// choose returns those of a list that have ?search= in one of their texts, from the one
+// behind ?after= on, at most ?limit=; id tells them apart. Without any parameter it is the
+// whole list.
+func choose[T any](q query, list []T, id func(T) string, texts func(T) []string) (c chosen[T], err error) {
+	search, after := q.text("search"), q.text("after")
+	for _, one := range list {
+		if slices.ContainsFunc(texts(one), func(text string) bool { return strings.Contains(text, search) }) {
+			c.list = append(c.list, one)
+		}
+	}
+	if c.total = len(c.list); len(q) == 0 {
+		return c, nil
+	}
+	limit, err := q.limit()
+	if err != nil {
+		return c, err
+	}
+	if after != "" {
+		i := slices.IndexFunc(c.list, func(one T) bool { return id(one) == after })
+		if i < 0 {
+			return c, invalid(fmt.Sprintf("after %.200q: that one is not in the list any more; begin again without it", after))
+		}
+		c.list = c.list[i+1:]
+	}
+	if len(c.list) > limit {
+		c.list = c.list[:limit]
+		c.next = id(c.list[limit-1])
+	}
+	return c, nil
+}
+
 // since is the time from which on rows are asked for, given as such or as how
 // long ago it was; the zero time: from the beginning.
 func (q query) since() (time.Time, error) {

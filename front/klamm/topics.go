@@ -108,15 +108,15 @@ func (a api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Princip
 }
 
 // A listing is which entries of a list are asked for: at most limit of those whose
-// names begin with prefix, from the first one after a name on.
+// names begin with prefix, from the first one after a name on, of groups those of a topic.
 type listing struct {
-	prefix, after string
-	limit         int
+	prefix, after, topic string
+	limit                int
 }
 
-// listing reads ?prefix= &after= &limit= and returns the gate.
-func (a api) listing(r *http.Request) (*gate.Gate, listing, error) {
-	q, err := queryOf(r, "prefix", "after", "limit")
+// listing reads ?prefix= &after= &limit=, and what else there is, and returns the gate.
+func (a api) listing(r *http.Request, more ...string) (*gate.Gate, listing, error) {
+	q, err := queryOf(r, append(more, "prefix", "after", "limit")...)
 	if err != nil {
 		return nil, listing{}, err
 	}
@@ -125,7 +125,7 @@ func (a api) listing(r *http.Request) (*gate.Gate, listing, error) {
 		return nil, listing{}, err
 	}
 	g, err := a.gateway()
-	return g, listing{prefix: q.text("prefix"), after: q.text("after"), limit: limit}, err
+	return g, listing{prefix: q.text("prefix"), after: q.text("after"), topic: q.text("topic"), limit: limit}, err
 }
 
 // gateway returns the gate, through which topics are reached.

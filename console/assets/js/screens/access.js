@@ -1,6 +1,6 @@
 // Access: may A do T on R, which statement says so, and who has which key.
 import { h, put } from '../dom.js';
-import { get, post, del, path, Problem } from '../api.js';
+import { get, post, del, path, query, Problem } from '../api.js';
 import { title, section, badge, problem, notice, empty, table, field, form, commands, pairs, button, pre, tabs, ask, confirmName, say, copyable } from '../ui.js';
 import { count, time, ago, shell } from '../format.js';
 
@@ -65,24 +65,48 @@ function verdict(e, whole) {
     e.needs && e.needs.length ? [h('h3', 'Such a call needs beside it'), e.needs.map((n) => verdict(n, false))] : null);
 }
 
+// rows is how many entries of a list are asked for at once.
+const rows = 100;
+
+// listed fills a box with a list that the server gives page by page: a search field, and what
+// draw makes of the answer. It returns what loads the list again.
+async function listed(view, box, at, name, label, draw) {
+  const body = h('div');
+  let most = rows;
+  let turn = 0;
+  const load = async () => {
+    const mine = ++turn;
+    const page = await get(query(at, { search: view.q.get(name), limit: most }), view.signal);
+    if (mine !== turn) return; // a later one is on its way, or was faster
+    put(body, draw(page, { complete: !page.next, note: page.next ? `The first ${count(most)} of ${count(page.total)} are shown.` : undefined, more: page.next ? () => { most += rows; return load(); } : undefined }));
+  };
+  let typing;
+  const search = field(label, { type: 'search', value: view.q.get(name), oninput: (v) => {
+    clearTimeout(typing);
+    typing = setTimeout(() => { view.set({ [name]: v }); most = rows; load().catch((e) => { if (e.name !== 'AbortError') put(body, none(e)); }); }, 250);
+  } });
+  await load();
+  put(box, h('div.filters', search), body);
+  return load;
+}
+
 async function policies(view, box) {
-  const { policies: all } = await get('/klamm/v1/policies', view.signal);
   const shown = h('div');
-  put(box, table([
+  await listed(view, box, '/klamm/v1/policies', 'policy', 'Name or caller contains', ({ policies: all }, page) => [table([
     { name: 'Name', of: (p) => p.name },
     { name: 'Kind', of: (p) => p.kind },
     { name: 'Attached to', wide: true, of: (p) => (p.attach && p.attach.length ? p.attach.join(', ') : p.rule && p.rule.who ? p.rule.who.join(', ') : '–') },
     { name: 'From', of: (p) => (p.in_file ? 'the configuration file' : ['made here', p.changed ? h('div.dim', `${ago(p.changed)}${p.changed_by ? ' by ' + p.changed_by : ''}`) : null]) },
     { name: 'State', of: (p) => (p.shadowed ? badge('shadowed by the file', 'warn') : 'counts') },
     { name: 'Document', of: (p) => button('Show', () => put(shown, section(p.name, pre(p.document || p.rule))), { title: `Show ${p.name}` }) },
-  ], all, { caption: 'Policies and rules that decide', complete: true, none: empty('There are neither policies nor rules. ', h('code', 'klamm policy put'), ' makes one.') }), shown,
-  commands({ curl: { path: '/klamm/v1/policies' }, klamm: 'policy list' }));
+  ], all, { caption: 'Policies and rules that decide', ...page, none: view.q.get('policy') ? empty('None has that in its name or in what it is attached to.') : empty('There are neither policies nor rules. ', h('code', 'klamm policy put'), ' makes one.') }), shown,
+  commands({ curl: { path: '/klamm/v1/policies' }, klamm: 'policy list' })]);
 }
 
 async function keys(view, box) {
-  const again = () => keys(view, box);
-  const { keys: all } = await get('/klamm/v1/keys', view.signal);
-  put(box, h('p', button('Make a key', async () => { if (await make()) await again(); }, { kind: 'main' })), table([
+  const list = h('div');
+  put(box, h('p', button('Make a key', async () => { if (await make()) await again(); }, { kind: 'main' })), list);
+  const again = await listed(view, list, '/klamm/v1/keys', 'key', 'Name, id or caller contains', ({ keys: all }, page) => [table([
     { name: 'Name', of: (k) => [k.name, k.description && h('div.dim', k.description)] },
     { name: 'Id', of: (k) => h('span.mono', k.id) },
     { name: 'Stands for', of: (k) => [k.principal, k.groups && k.groups.length ? h('div.dim', k.groups.join(', ')) : null] },
@@ -92,8 +116,8 @@ async function keys(view, box) {
     { name: 'Do', of: (k) => (k.in_file ? h('span.dim', 'change the file') : h('div.acts',
       button('Rotate', async () => { if (await rotate(k)) await again(); }, { title: `Make a second key of the name ${k.name}` }),
       button('Revoke', async () => { if (await revoke(k)) await again(); }, { kind: 'danger', title: `Revoke key ${k.id} of ${k.name}` }))) },
-  ], all, { caption: 'API keys; their secrets are shown once, when they are made', complete: true, note: `All ${count(all.length)}.`, none: empty('There are no API keys yet.') }),
-  commands({ curl: { path: '/klamm/v1/keys' }, klamm: 'key list' }));
+  ], all, { caption: 'API keys; their secrets are shown once, when they are made', ...page, none: view.q.get('key') ? empty('None has that in its name, its id or what it stands for.') : empty('There are no API keys yet.') }),
+  commands({ curl: { path: '/klamm/v1/keys' }, klamm: 'key list' })]);
 }
 
 function state(k) {

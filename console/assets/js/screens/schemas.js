@@ -1,7 +1,7 @@
 // Schemas: subjects and versions of the embedded registry, what changed between two of
 // them, and whether a new one would be compatible.
 import { h, put } from '../dom.js';
-import { call, del, get, path } from '../api.js';
+import { call, del, get, path, query } from '../api.js';
 import { badge, button, commands, confirmName, empty, field, form, link, notice, pairs, problem, say, section, table, tabs, title } from '../ui.js';
 import { count, json } from '../format.js';
 import { laidOut, later } from '../records.js';
@@ -26,22 +26,30 @@ const body = (schema, schemaType) => ({ schema, ...(schemaType && schemaType !==
 const send = async (method, at, document, signal) => (await call(method, at, { body: JSON.stringify(document), headers: media, signal })).document;
 
 async function list(view) {
-  const [subjects, global] = await Promise.all([get('/subjects', view.signal), get('/config', view.signal).catch(() => null)]);
-  subjects.sort();
+  const global = get('/config', view.signal).catch(() => null);
   const box = h('div');
-  let upTo = page;
-  const draw = () => {
+  let most = page;
+  let turn = 0;
+  const load = async () => {
+    const mine = ++turn;
     const prefix = view.q.get('prefix') || '';
-    const found = subjects.filter((s) => s.startsWith(prefix));
+    const found = await get(query('/subjects', { subjectPrefix: prefix, limit: most + 1 }), view.signal);
+    if (mine !== turn) return; // a later one is on its way, or was faster
+    const complete = found.length <= most;
     put(box, table([
       { name: 'Subject', of: (s) => s },
       { name: 'Of', of: (s) => { const m = /^(.+)-(key|value)$/.exec(s); return m ? [`${m[2]}s of `, link('#/topics/' + encodeURIComponent(m[1]), m[1])] : '–'; } },
-    ], found.slice(0, upTo), { caption: 'Subjects', href: to, complete: found.length <= upTo, more: async () => { upTo += page; draw(); },
+    ], found.slice(0, most), { caption: 'Subjects', href: to, complete, more: complete ? undefined : () => { most += page; return load(); },
       none: prefix ? empty('No subject’s name begins so.') : empty('There are no schemas yet. Register one here, or let a serializer do it: its ', h('code', 'schema.registry.url'), ` is ${location.origin}.`) }));
   };
-  const prefix = field('Subject begins with', { type: 'search', value: view.q.get('prefix'), oninput: (v) => { view.set({ prefix: v }); upTo = page; draw(); } });
-  draw();
-  view.draw(title('Schemas'), global && h('p.dim', `New versions have to be ${global.compatibilityLevel} where a subject says nothing else.`), h('div.filters', prefix), box,
+  let typing;
+  const prefix = field('Subject begins with', { type: 'search', value: view.q.get('prefix'), oninput: (v) => {
+    clearTimeout(typing);
+    typing = setTimeout(() => { view.set({ prefix: v }); most = page; load().catch((e) => { if (e.name !== 'AbortError') put(box, problem(e)); }); }, 250);
+  } });
+  await load();
+  const counts = await global;
+  view.draw(title('Schemas'), counts && h('p.dim', `New versions have to be ${counts.compatibilityLevel} where a subject says nothing else.`), h('div.filters', prefix), box,
     h('details', h('summary', 'Register a schema'), registerForm(null)), commands({ curl: { path: '/subjects' } }));
 }
 

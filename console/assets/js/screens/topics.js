@@ -120,24 +120,16 @@ function settings(t) {
 }
 
 async function consumers(view, name) {
-  let after;
-  let looked = 0;
-  const found = [];
-  for (let n = 0; n < 5; n++) {
-    const got = await get(query('/klamm/v1/groups', { after, limit: 1000 }), view.signal);
-    looked += got.groups.length;
-    found.push(...got.groups.filter((g) => g.topics.includes(name)));
-    after = got.next;
-    if (after === undefined) break;
-  }
+  const at = query('/klamm/v1/groups', { topic: name, limit: 1000 });
+  const { groups, next } = await get(at, view.signal);
   return [table([
     { name: 'Group', of: (g) => g.group },
     { name: 'State', of: (g) => badge(g.state.toLowerCase().replaceAll('_', ' '), g.state === 'STABLE' ? 'good' : 'dull') },
     { name: 'Members', of: (g) => count(g.members), number: true },
     { name: 'Behind, of all its topics', of: (g) => count(g.lag), number: true },
-  ], found, { caption: 'Groups that have committed offsets here', href: (g) => '#/groups/' + encodeURIComponent(g.group), complete: after === undefined,
-    note: after === undefined ? undefined : `Of the first ${count(looked)} groups; there are more.`, none: 'No group has committed an offset of this topic.' }),
-  commands({ curl: { path: '/klamm/v1/groups' }, klamm: 'group list' })];
+  ], groups, { caption: 'Groups that have committed offsets here', href: (g) => '#/groups/' + encodeURIComponent(g.group), complete: !next,
+    none: 'No group has committed an offset of this topic.' }),
+  commands({ curl: { path: at }, klamm: 'group list' })];
 }
 
 // fromOf says in the words of the API where to begin, and kindOf which way of the form
