@@ -236,7 +236,7 @@ func (a *App) dialects(g generation) []front.Dialect {
 		klamm.Dialect(klamm.Config{
 			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, History: a.history(), Policies: a.policies, Buses: a.defined.buses,
 			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain, Started: a.started, Peers: a.peers,
-			Trends: a.trends, Recent: &a.recent, Console: g.cfg.Console.On(), Auth: g.auth, Account: g.cfg.AWS.Account,
+			Functions: a.tallies, Trends: a.trends, Recent: &a.recent, Console: g.cfg.Console.On(), Auth: g.auth, Account: g.cfg.AWS.Account,
 		}),
 	}
 }

@@ -119,6 +119,14 @@ func (a *App) invoke(ctx context.Context, name string, in function.Invocation) (
 	return out, err
 }
 
+// tallies says what functions have been run for here.
+func (a *App) tallies() []function.Tally {
+	if a.functions.host == nil {
+		return nil
+	}
+	return a.functions.host.Tallies()
+}
+
 // enqueue keeps an invocation for a pipe until the function has taken it.
 func (a *App) enqueue(ctx context.Context, name string, in function.Invocation) error {
 	if a.functions.gate == nil {

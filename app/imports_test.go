@@ -36,7 +36,7 @@ var rooms = map[string][]string{
 	"front":             {"accesslog", "trace", "gate", "kafka", "scan", "shape"},
 	"front/auth":        {"certificate", "front", "gate", "iam", "kafka", "secret", "table"},
 	"front/aws":         {"catalog", "event", "front", "function", "gate", "pipe", "rule", "scan", "schedule", "schema", "target", "target/bus", "target/log", "target/webhook", "transform"},
-	"front/klamm":       {"catalog", "cloudevent", "console", "event", "front", "front/auth", "gate", "history", "kafka", "peer", "pipe", "rule", "scan", "transform"},
+	"front/klamm":       {"catalog", "cloudevent", "console", "event", "front", "front/auth", "function", "gate", "history", "kafka", "peer", "pipe", "rule", "scan", "transform"},
 	"front/light":       {"cloudevent", "event", "front", "gate", "kafka", "peer", "rule", "scan", "schema"},
 	"front/confluent2":  {"cloudevent", "front", "gate", "kafka", "peer", "scan", "schema"},
 	"front/confluent3":  {"front", "gate", "kafka", "scan", "schema"},

@@ -82,6 +82,7 @@ type Host struct {
 type entry struct {
 	def    Definition
 	engine engine
+	tally  *tally // stays when the definition changes
 }
 
 // New returns a host without functions. Nothing is started before an invocation.
@@ -113,7 +114,10 @@ func (h *Host) Set(def Definition) {
 	if h.closed || old != nil && same(old.def, def) {
 		return
 	}
-	e := &entry{def: def}
+	e := &entry{def: def, tally: &tally{}}
+	if old != nil {
+		e.tally = old.tally
+	}
 	switch {
 	case def.Remote != nil:
 		e.engine = newRemote(def, h.cfg)
@@ -188,6 +192,7 @@ func (h *Host) Invoke(ctx context.Context, name string, in Invocation) (Outcome,
 		if err == errRetired { //nolint:errorlint // it is never wrapped
 			continue // replaced or removed between look-up and call
 		}
+		e.tally.add(out, err)
 		return out, err
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/auth"
+	"github.com/klamm-gateway/klamm/function"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/history"
 	"github.com/klamm-gateway/klamm/peer"
@@ -74,6 +75,8 @@ type Config struct {
 	Recent *front.Recent
 	// Trends are how things were a while ago; nil: nobody knows.
 	Trends *history.Keeper
+	// Functions returns what functions have been run for here, by name; nil: there are none.
+	Functions func() []function.Tally
 	// Console serves the web console.
 	Console bool
 	// Log takes the errors that a stream cannot show; nil: nothing does.
@@ -129,6 +132,7 @@ func Dialect(cfg Config) front.Dialect {
 	d.Routes = append(d.Routes, a.keyRoutes()...)
 	d.Routes = append(d.Routes, a.definitionRoutes()...)
 	d.Routes = append(d.Routes, a.usageRoutes()...)
+	d.Routes = append(d.Routes, a.functionRoutes()...)
 	d.Routes = append(d.Routes, a.policyRoutes()...)
 	d.Routes = append(d.Routes, a.busRoutes()...)
 	d.Routes = append(d.Routes, a.stageRoutes()...)

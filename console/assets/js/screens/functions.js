@@ -19,6 +19,7 @@ async function list(view) {
   const body = h('div');
   let most = Number(q.get('limit')) || 100;
   const load = async () => {
+    const tallies = tallied(view);
     const all = [];
     let marker;
     do {
@@ -27,16 +28,19 @@ async function list(view) {
       marker = page.NextMarker;
     } while (marker && all.length < most);
     const some = all.filter((f) => f.FunctionName.includes(q.get('search') || ''));
+    const { of, process } = await tallies;
     put(body, table([
       { name: 'Function', of: (f) => f.FunctionName }, { name: 'State', of: stateOf },
       { name: 'Runtime', of: (f) => f.Runtime || (f.PackageType === 'Image' ? 'image' : 'elsewhere') }, { name: 'Handler', of: (f) => f.Handler || '' },
       { name: 'Memory', number: true, of: (f) => (f.MemorySize ? f.MemorySize + ' MB' : '–') }, { name: 'Timeout', number: true, of: (f) => (f.Timeout ? span(f.Timeout) : '–') },
+      { name: 'Invocations', number: true, of: (f) => count(of(f).invocations) }, { name: 'Failed', number: true, of: (f) => count(of(f).errors) }, { name: 'No room', number: true, of: (f) => count(of(f).throttled) },
+      { name: 'Half within', number: true, of: (f) => span(of(f).latency_p50) }, { name: '95 % within', number: true, of: (f) => span(of(f).latency_p95) },
       { name: 'Code', number: true, of: (f) => bytes(f.CodeSize) }, { name: 'Changed', of: (f) => time(f.LastModified) },
     ], some, {
       caption: 'Functions', complete: !marker, href: (f) => '#/functions/' + encodeURIComponent(f.FunctionName),
       more: marker ? () => { most += 100; view.set({ limit: most }); return load(); } : null,
       none: all.length ? empty('No function has that in its name.') : empty('There is no function yet. ', h('code', 'klamm function deploy NAME --directory build --runtime provided.al2023 --handler bootstrap'), ' makes one, and so do the AWS SDKs.'),
-    }));
+    }), process && all.length > 0 && here(process));
   };
   let typing;
   view.draw(title('Functions'), h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ search: v }); load().catch((e) => put(body, problem(e))); }, 250); } })),
@@ -44,12 +48,25 @@ async function list(view) {
   await load();
 }
 
+// tallied asks what the functions, or one, have done here. Those who may not know see the
+// functions without.
+async function tallied(view, name) {
+  const tallies = await get(query('/klamm/v1/functions', { search: name }), view.signal).catch((e) => { if (e.name === 'AbortError') throw e; return { functions: [] }; });
+  const known = new Map(tallies.functions.map((t) => [t.function, t]));
+  return { of: (f) => known.get(f.FunctionName) || {}, process: tallies.process };
+}
+
+const here = (process) => h('p.dim', `Invocations are counted, and their times taken of the last 500 of each function, by the process ${process} since it began.`);
+
 async function detail(view, name) {
-  const { Configuration: c, Tags: tags, Concurrency: reserved } = await get(path`/2015-03-31/functions/${name}`, view.signal);
+  const [{ Configuration: c, Tags: tags, Concurrency: reserved }, tallies] = await Promise.all([get(path`/2015-03-31/functions/${name}`, view.signal), tallied(view, name)]);
+  const done = tallies.of(c);
   view.draw(h('p', link('#/functions', '← All functions')), title(name),
     c.StateReason && notice(c.State === 'Failed' ? 'bad' : 'dull', c.StateReason),
     c.LastUpdateStatus === 'Failed' && notice('bad', h('strong', 'The last change failed'), ' ', c.LastUpdateStatusReason),
     stats(stat('State', stateOf(c)), stat('Runtime', c.Runtime || 'elsewhere'), stat('Memory', c.MemorySize ? c.MemorySize + ' MB' : '–'), stat('Timeout', c.Timeout ? span(c.Timeout) : '–'), stat('Version', c.Version || '–')),
+    stats(stat('Invocations', count(done.invocations)), stat('Failed', count(done.errors)), stat('No room', count(done.throttled)), stat('Half within', span(done.latency_p50)), stat('95 % within', span(done.latency_p95))),
+    tallies.process && here(tallies.process),
     tabs([
       ['invoke', 'Invoke', () => invoke(view, name)],
       ['log', 'Log', () => log(view, name)],
