@@ -228,7 +228,7 @@ func (l lambda) read(r *http.Request, into any) error {
 		return err
 	}
 	defer release()
-	if err := json.Unmarshal(data, into); err != nil {
+	if err := unmarshal(data, into); err != nil {
 		return &lambdaFault{name: "InvalidRequestContentException", status: http.StatusBadRequest, message: "Could not parse request body into json: " + mistake(err)}
 	}
 	return nil

@@ -230,7 +230,7 @@ func read(v *violations, path string, raw json.RawMessage, into any) bool {
 	if len(raw) == 0 {
 		return false
 	}
-	if json.Unmarshal(raw, into) != nil {
+	if unmarshal(raw, into) != nil {
 		v.say(path, "the structure has members of other types than those that its kind of target has")
 		return false
 	}

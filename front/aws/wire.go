@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,7 @@ func parse(data []byte, into any) error {
 	wrong := func(text string) error {
 		return &fault{name: "SerializationException", status: http.StatusBadRequest, message: text}
 	}
+	data, _ = exactNames(data, reflect.TypeOf(into))
 	d := json.NewDecoder(bytes.NewReader(data))
 	if err := d.Decode(into); err != nil {
 		return wrong(mistake(err))
