@@ -185,7 +185,8 @@ func (c *Config) Webhooks() (all []ingress.Route) {
 	return all
 }
 
-// validateRoutes reports what routes have in common and must not.
+// validateRoutes reports what routes have in common and must not, and stages that are named
+// by routes, limits and usage plans and are not there.
 func (c *Config) validateRoutes(report func(path, problem string)) {
 	c.validateAccess(report)
 	seen := map[string]int{}
@@ -193,6 +194,24 @@ func (c *Config) validateRoutes(report func(path, problem string)) {
 	stages := map[string]bool{}
 	for _, s := range c.Stages {
 		stages[s.Name] = true
+	}
+	known := func(path, name string) bool {
+		if name != "" && !stages[name] {
+			report(path, fmt.Sprintf("there is no stage %q", name))
+			return false
+		}
+		return true
+	}
+	for i, l := range c.Limits {
+		known(fmt.Sprintf("limits[%d].match.stage", i), l.Match.Stage)
+	}
+	for i, class := range c.Adaptive.Classes {
+		known(fmt.Sprintf("adaptive.classes[%d].match.stage", i), class.Match.Stage)
+	}
+	for i, p := range c.UsagePlans {
+		for _, name := range p.Stages {
+			known(fmt.Sprintf("usage_plans[%d].stages", i), name)
+		}
 	}
 	for i, r := range c.Routes {
 		if r.Type == "webhook" {
@@ -212,8 +231,7 @@ func (c *Config) validateRoutes(report func(path, problem string)) {
 			in = []string{""}
 		}
 		for _, name := range in {
-			if name != "" && !stages[name] {
-				report(fmt.Sprintf("routes[%d].stages", i), fmt.Sprintf("there is no stage %q", name))
+			if !known(fmt.Sprintf("routes[%d].stages", i), name) {
 				continue
 			}
 			if tables[name] == nil {

@@ -40,11 +40,14 @@ routes:
 		}
 	}
 	for text, want := range map[string]string{
-		`limits: [{name: a, match: {stage: dev, topic: "${stage.none}"}, requests: {rate: 5}}]`:       "${stage.none} is no variable of the stage",
-		`limits: [{name: a, match: {topic: "${stage.prefix}x"}, requests: {rate: 5}}]`:                "${stage.prefix} stands here for no stage",
-		`topics: [{match: "${stage.prefix}x", key: {type: string}}]`:                                  "${stage.prefix} stands here for no stage",
-		`routes: [{route: "POST /b", type: rewrite, stages: [dev, prod], to: "/p/${stage.prefix}b"}]`: "${stage.prefix} stands here for no stage",
-		`cors: {allow_origins: ["https://${stage.host}"]}`:                                            "${stage.host} stands here for no stage",
+		`limits: [{name: a, match: {stage: dev, topic: "${stage.none}"}, requests: {rate: 5}}]`:            "${stage.none} is no variable of the stage",
+		`limits: [{name: a, match: {topic: "${stage.prefix}x"}, requests: {rate: 5}}]`:                     "${stage.prefix} stands here for no stage",
+		`topics: [{match: "${stage.prefix}x", key: {type: string}}]`:                                       "${stage.prefix} stands here for no stage",
+		`routes: [{route: "POST /b", type: rewrite, stages: [dev, prod], to: "/p/${stage.prefix}b"}]`:      "${stage.prefix} stands here for no stage",
+		`limits: [{name: a, match: {stage: test}, requests: {rate: 5}}]`:                                   `there is no stage "test"`,
+		`usage_plans: [{name: a, stages: [dev, test], quotas: [{unit: requests, limit: 5, period: DAY}]}]`: `there is no stage "test"`,
+		`adaptive: {produce: 50, classes: [{match: {stage: test}, class: bulk}]}`:                          `there is no stage "test"`,
+		`cors: {allow_origins: ["https://${stage.host}"]}`:                                                 "${stage.host} stands here for no stage",
 	} {
 		_, problems := Load([]byte(stages+text), all.Kinds())
 		if len(problems) == 0 || !strings.Contains(problems[0].Text+problems[len(problems)-1].Text, want) {
