@@ -60,6 +60,7 @@ func serveAPI(t *testing.T, status int, media, body string) *apiServer {
 	t.Helper()
 	a := &apiServer{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "1")
 		text, _ := io.ReadAll(r.Body)
 		a.asked = strings.TrimSpace(r.Method + " " + r.RequestURI + " " + string(text))
 		w.Header().Set("Content-Type", media)
@@ -277,7 +278,10 @@ func TestStatusCommand(t *testing.T) {
 	mux.HandleFunc("GET /prefix/klamm/v1/pipes", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"pipes":[`+onePipeJSON+`]}`)
 	})
-	s := httptest.NewServer(mux)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "1")
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(s.Close)
 	t.Setenv("KLAMM_SERVER", s.URL+"/prefix/")
 	t.Setenv("KLAMM_KEY", "secret")
@@ -320,6 +324,7 @@ func openClient(t *testing.T, url string) (*client, *bytes.Buffer) {
 func TestAServerThatIsSlowOrLeft(t *testing.T) {
 	var came, left atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "1")
 		came.Add(1)
 		defer left.Add(1)
 		if r.Method == http.MethodPost {

@@ -93,6 +93,7 @@ func TestContexts(t *testing.T) {
 	asked := map[string]string{}
 	server := func(name string) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Request-Id", "1")
 			user, password, _ := r.BasicAuth()
 			asked[name] = r.Header.Get("X-Api-Key") + user + password
 			_, _ = io.WriteString(w, `{"topics":[]}`)

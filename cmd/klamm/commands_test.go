@@ -169,6 +169,7 @@ func TestServersThatAreNone(t *testing.T) {
 		{"a web site without such a page", serve(html(http.StatusNotFound)), "answers, but not as klamm does (HTTP status 404); check --server", 1},
 		{"a web site that is broken", serve(html(http.StatusBadGateway)), "answers, but not as klamm does (HTTP status 502); check --server", 1},
 		{"another API", serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `"{}"`) }), "answers, but not as klamm does", 1},
+		{"another API with objects", serve(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"hello":1}`) }), "answers, but not as klamm does", 1},
 		{"HTTP where TLS is spoken", strings.Replace(secure.URL, "https", "http", 1), "speaks TLS; " + secure.URL + " may be meant", 1},
 		{"TLS where HTTP is spoken", strings.Replace(plain, "http", "https", 1), "does not speak TLS; " + plain + " may be meant", 1},
 		{"a certificate of somebody", secure.URL, "is not trusted: ", 1},
@@ -324,6 +325,8 @@ func TestCompletionScripts(t *testing.T) {
 // there is nobody to ask.
 func TestNamesAreCompleted(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "1")
+		w.Header().Set("X-Amzn-Requestid", "1")
 		_, _ = io.WriteString(w, map[string]string{
 			"/klamm/v1/topics":      `{"topics":[{"topic":"orders","partitions":1,"replication":1,"troubled":0},{"topic":"odd\u001b[0m","partitions":1,"replication":1,"troubled":0}]}`,
 			"/klamm/v1/definitions": `{"definitions":[{"pipe":"orders-to-hook","origin":"file","version":0},{"pipe":"x","origin":"file","version":0}]}`,

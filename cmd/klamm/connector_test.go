@@ -54,6 +54,7 @@ func FuzzProperties(f *testing.F) {
 func TestConnectorFilesAreApplied(t *testing.T) {
 	got := map[string]map[string]string{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "1")
 		var config map[string]string
 		if err := json.NewDecoder(r.Body).Decode(&config); err != nil || r.Method != http.MethodPut {
 			t.Errorf("%s %v", r.Method, err)

@@ -182,11 +182,16 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	if err != nil {
 		return nil, c.unreached(err)
 	}
-	if resp.StatusCode/100 == 2 {
+	switch {
+	case resp.StatusCode/100 != 2:
+		err = c.refusal(resp)
+	case resp.Header.Get("X-Request-Id") == "": // klamm gives every answer one, and many a document of others fits
+		err = c.wrongServer(resp)
+	default:
 		return resp, nil
 	}
-	defer resp.Body.Close()
-	return nil, c.refusal(resp)
+	_ = resp.Body.Close()
+	return nil, err
 }
 
 // unreached says why there is no answer, and what helps.
