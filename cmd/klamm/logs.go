@@ -86,6 +86,9 @@ func (f *logFlags) show(cmd *cobra.Command, name string) error {
 			if ctx.Err() != nil && f.follow {
 				return nil
 			}
+			if isMissing(err) {
+				err = fmt.Errorf("nothing has been written to it at %s; its lines will be in the topic %s", c.base.Redacted(), log.Topic(name))
+			}
 			return failed(fmt.Errorf("log %s: %w", name, err))
 		}
 		for _, r := range records {
