@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -39,6 +40,17 @@ func (f *clientFlags) shape(c *client) error {
 	return nil
 }
 
+// asYAML turns JSON into YAML whose members keep their order and whose numbers, times
+// among them, are without exponents.
+func asYAML(text []byte) ([]byte, error) {
+	var v any
+	if err := yaml.UnmarshalWithOptions(text, &v, yaml.UseOrderedMap()); err != nil {
+		return nil, err
+	}
+	plain := yaml.CustomMarshaler(func(f float64) ([]byte, error) { return strconv.AppendFloat(nil, f, 'f', -1, 64), nil })
+	return yaml.MarshalWithOptions(v, plain)
+}
+
 // json prints one document: with -o json on one line.
 func (c *client) json(v any) error {
 	var b bytes.Buffer
@@ -55,7 +67,7 @@ func (c *client) json(v any) error {
 	}
 	switch c.kind {
 	case "yaml":
-		text, err := yaml.JSONToYAML(b.Bytes())
+		text, err := asYAML(b.Bytes())
 		if err != nil {
 			return err
 		}
