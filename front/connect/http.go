@@ -49,11 +49,8 @@ func foldedOneOf(values ...string) func(string) string {
 	return func(value string) string { return oneOf(values...)(strings.ToLower(value)) }
 }
 
-// Why some settings of OAuth have one value only.
-const (
-	fieldsOnly = "klamm sends client_id and client_secret as fields of the request: want url"
-	tokenOnly  = "klamm takes the token from access_token"
-)
+// tokenOnly is why a setting of OAuth has one value only.
+const tokenOnly = "klamm takes the token from access_token"
 
 // ofConfluentHTTP are those settings of Confluent's HTTP sink that a webhook can honour.
 var ofConfluentHTTP = []setting{
@@ -70,7 +67,7 @@ var ofConfluentHTTP = []setting{
 	{name: "oauth2.client.id", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The name of the client."},
 	{name: "oauth2.client.secret", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The secret of the client, as a reference.", check: referred},
 	{name: "oauth2.client.scope", kind: "STRING", fallback: "any", importance: "MEDIUM", group: "HTTP", doc: "What the token is to be good for."},
-	{name: "oauth2.client.auth.mode", kind: "STRING", fallback: "header", importance: "MEDIUM", group: "HTTP", doc: "How the client logs in: url.", check: only("url", fieldsOnly)},
+	{name: "oauth2.client.auth.mode", kind: "STRING", fallback: "header", importance: "MEDIUM", group: "HTTP", doc: "How the client logs in: header or url.", check: foldedOneOf("header", "url")},
 	{name: "oauth2.token.property", kind: "STRING", fallback: "access_token", importance: "LOW", group: "HTTP", doc: "Where the token is in the answer.", check: only("access_token", tokenOnly)},
 	{name: "batch.max.size", kind: "INT", fallback: "1", importance: "MEDIUM", group: "HTTP", doc: "The most records of a request, which is then an array.", check: between(1, 10000)},
 	{name: "batch.prefix", kind: "STRING", fallback: "", importance: "LOW", group: "HTTP", doc: "What a batch begins with: [ or nothing.", check: oneOf("", "[")},
@@ -91,7 +88,7 @@ var ofAivenHTTP = []setting{
 	{name: "oauth2.client.id", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "The name of the client."},
 	{name: "oauth2.client.secret", kind: "PASSWORD", importance: "MEDIUM", group: "HTTP", doc: "The secret of the client, as a reference.", check: referred},
 	{name: "oauth2.client.scope", kind: "STRING", importance: "MEDIUM", group: "HTTP", doc: "What the token is to be good for."},
-	{name: "oauth2.client.authorization.mode", kind: "STRING", fallback: "header", importance: "MEDIUM", group: "HTTP", doc: "How the client logs in: url.", check: only("url", fieldsOnly)},
+	{name: "oauth2.client.authorization.mode", kind: "STRING", fallback: "header", importance: "MEDIUM", group: "HTTP", doc: "How the client logs in: header or url.", check: foldedOneOf("header", "url")},
 	{name: "oauth2.response.token.property", kind: "STRING", fallback: "access_token", importance: "LOW", group: "HTTP", doc: "Where the token is in the answer.", check: only("access_token", tokenOnly)},
 	{name: "http.headers.content.type", kind: "STRING", importance: "LOW", group: "HTTP", doc: "The Content-Type of requests."},
 	{name: "http.headers.additional", kind: "LIST", importance: "LOW", group: "HTTP", doc: "Further HTTP headers, name:value."},
@@ -113,16 +110,17 @@ func methodCheck(methods ...string) func(string) string {
 type login struct {
 	setting string            // the one that chooses the kind
 	kind    string            // none, basic, bearer, static or oauth2
-	names   map[string]string // the settings of the kind, by what they are for
+	names   map[string]string // the settings that the kind needs, by what they are for
+	mode    string            // the setting for how a client of oauth2 logs in
 }
 
 // login finds out how an HTTP sink logs in.
 func (c configuration) login(class string) login {
-	l := login{setting: "auth.type"}
-	oauth := map[string]string{"url": "oauth2.token.url", "id": "oauth2.client.id", "secret": "oauth2.client.secret", "mode": "oauth2.client.auth.mode"}
+	l := login{setting: "auth.type", mode: "oauth2.client.auth.mode"}
+	oauth := map[string]string{"url": "oauth2.token.url", "id": "oauth2.client.id", "secret": "oauth2.client.secret"}
 	if class == aivenHTTP {
-		l.setting = "http.authorization.type"
-		oauth["url"], oauth["mode"] = "oauth2.access.token.url", "oauth2.client.authorization.mode"
+		l.setting, l.mode = "http.authorization.type", "oauth2.client.authorization.mode"
+		oauth["url"] = "oauth2.access.token.url"
 	}
 	switch l.kind = strings.ToLower(c.get(l.setting)); l.kind {
 	case "basic":
@@ -158,6 +156,9 @@ func (l login) auth(c configuration) map[string]any {
 		return map[string]any{"api_key": map[string]any{"header": "Authorization", "value": c.secret(l.names["header"])}}
 	case "oauth2":
 		oauth := map[string]any{"token_url": c[l.names["url"]], "client_id": c[l.names["id"]], "client_secret": c.secret(l.names["secret"])}
+		if strings.EqualFold(c.get(l.mode), "header") {
+			oauth["client_auth"] = "header"
+		}
 		if scope := c.get("oauth2.client.scope"); scope != "" {
 			oauth["scope"] = scope
 		}

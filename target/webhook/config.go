@@ -128,6 +128,10 @@ type OAuth struct {
 	ClientID string `yaml:"client_id" json:"client_id"`
 	// ClientSecret goes with it. It is looked up anew for each token.
 	ClientSecret secret.Ref `yaml:"client_secret" json:"client_secret"`
+	// ClientAuth is how the client shows who it is: body (the default), by the fields
+	// client_id and client_secret, or header, by an Authorization header with both, as
+	// RFC 6749, section 2.3.1, has it.
+	ClientAuth string `yaml:"client_auth" json:"client_auth,omitempty"`
 	// Scope is what the token is to be good for, if the endpoint wants to know.
 	Scope string `yaml:"scope" json:"scope,omitempty"`
 	// Audience is whom the token is for, if the endpoint wants to know.
@@ -326,6 +330,9 @@ func (o *OAuth) validate(report func(path, problem string)) {
 		report("client_id", "want the name of the client")
 	}
 	required(report, "client_secret", o.ClientSecret)
+	if o.ClientAuth != "" && o.ClientAuth != "body" && o.ClientAuth != "header" {
+		report("client_auth", "want body or header")
+	}
 	parameters(report, "headers", o.Headers)
 	parameters(report, "query", o.Query)
 	parameters(report, "body", o.Body)

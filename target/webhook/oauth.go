@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -231,7 +232,14 @@ func (o *tokens) request(ctx context.Context) (*http.Request, error) {
 	for name, value := range query {
 		params.Set(name, value)
 	}
-	fields := map[string]string{"client_id": c.ClientID, "client_secret": password}
+	fields := map[string]string{}
+	h := http.Header{"Accept": asJSON, "User-Agent": agent}
+	if c.ClientAuth == "header" {
+		login := url.QueryEscape(c.ClientID) + ":" + url.QueryEscape(password)
+		h.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(login)))
+	} else {
+		fields["client_id"], fields["client_secret"] = c.ClientID, password
+	}
 	if c.Scope != "" {
 		fields["scope"] = c.Scope
 	}
@@ -244,7 +252,6 @@ func (o *tokens) request(ctx context.Context) (*http.Request, error) {
 	for name, value := range further {
 		fields[name] = value
 	}
-	h := http.Header{"Accept": asJSON, "User-Agent": agent}
 	for name, value := range header {
 		if !httpguts.ValidHeaderFieldValue(value) {
 			return nil, fmt.Errorf("headers.%s: %s cannot be the value of an HTTP header", name, c.Headers[name])

@@ -148,6 +148,8 @@ func TestTokenRequests(t *testing.T) {
 			o.Headers = map[string]secret.Ref{"content-type": given("application/json; charset=utf-8"), "X-Extra": given("x")}
 		}), "POST", "/token", "application/json; charset=utf-8", "x",
 			map[string]string{"client_id": "kl am", "client_secret": "s&t", "grant_type": "client_credentials"}},
+		{"a login in a header", base(func(o *OAuth) { o.ClientAuth, o.Scope = "header", "a" }), "POST", "/token", "application/x-www-form-urlencoded", "",
+			map[string]string{"grant_type": "client_credentials", "scope": "a"}},
 		{"GET", base(func(o *OAuth) { o.Method = "GET"; o.Query = map[string]secret.Ref{"client_id": given("mine")} }), "GET",
 			"/token?client_id=mine&client_secret=s%26t&grant_type=client_credentials", "", "", nil},
 	} {
@@ -159,6 +161,13 @@ func TestTokenRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := s.requests[0]
+			login := ""
+			if c.oauth.ClientAuth == "header" {
+				login = "Basic a2wrYW06cyUyNnQ=" // kl+am:s%26t
+			}
+			if auth := got.Header.Get("Authorization"); auth != login {
+				t.Errorf("Authorization: %q, want %q", auth, login)
+			}
 			if got.Method != c.method || got.URI != c.uri || got.Header.Get("Content-Type") != c.kind || got.Header.Get("X-Extra") != c.header {
 				t.Errorf("%s %s %v", got.Method, got.URI, got.Header)
 			}
