@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -276,6 +277,19 @@ func (d *Definitions) Problem(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.problems[name]
+}
+
+// Problems returns why definitions are not carried out, by their names, without those that
+// are stopped.
+func (d *Definitions) Problems() map[string]error {
+	d.mu.Lock()
+	problems := maps.Clone(d.problems)
+	d.mu.Unlock()
+	maps.DeleteFunc(problems, func(name string, _ error) bool {
+		doc, ok := d.cfg.Store.Look(d.cfg.Kind, name)
+		return !ok || doc.Stopped
+	})
+	return problems
 }
 
 // Reader returns the pipe that reads a topic in a group; empty: none does.

@@ -2,6 +2,7 @@ package klamm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -88,6 +89,11 @@ func (a api) getPipe(w http.ResponseWriter, r *http.Request, who gate.Principal)
 
 func (a api) writeStatus(ctx context.Context, w http.ResponseWriter, name string) error {
 	s, err := a.cfg.Pipes.Status(ctx, name)
+	if errors.Is(err, pipe.ErrNoPipe) && a.cfg.Catalog.Definitions != nil {
+		if problem := a.cfg.Catalog.Definitions.Problem(name); problem != nil {
+			return &gate.Error{Kind: gate.NotFound, Message: fmt.Sprintf("pipe %q does not run, its definition cannot be carried out: %s", name, oneLine(problem))}
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,9 @@ package klamm
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/gate"
@@ -103,5 +105,9 @@ func (a api) addCatalog(s *statusDoc) {
 		if odd.Kind == catalog.KindPipe {
 			s.Wrong = append(s.Wrong, wrongDoc{odd.Name, undefined, oneLine(odd.Err)})
 		}
+	}
+	problems := c.Definitions.Problems()
+	for _, name := range slices.Sorted(maps.Keys(problems)) {
+		s.Wrong = append(s.Wrong, wrongDoc{name, undefined, oneLine(problems[name])})
 	}
 }
