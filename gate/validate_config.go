@@ -182,7 +182,7 @@ func (p PartRule) Validate(report func(path, problem string)) {
 }
 
 func (p PartRule) options() schema.JSONOptions {
-	return schema.JSONOptions{Draft: p.Draft, AssertFormat: p.AssertFormat}
+	return schema.JSONOptions{Draft: p.Draft, AssertFormat: p.AssertFormat, IgnoreFormat: !p.AssertFormat}
 }
 
 // Validate reports each problem with the field it lies in.

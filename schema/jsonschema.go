@@ -37,8 +37,9 @@ type JSONOptions struct {
 	// Draft is that of a schema without $schema: 4, 6, 7, 2019-09 or 2020-12,
 	// which is the default.
 	Draft string
-	// AssertFormat makes format refuse values in every draft.
-	AssertFormat bool
+	// AssertFormat makes format refuse values in every draft, and IgnoreFormat in none.
+	// Without either, it is as the draft says: up to 7 it does.
+	AssertFormat, IgnoreFormat bool
 	// Resources are the schemas that $ref may name, by their URLs, absolute or
 	// relative. Nothing else is ever loaded.
 	Resources map[string][]byte
@@ -91,6 +92,9 @@ func CompileJSON(text []byte, o JSONOptions) (*JSONSchema, error) {
 	doc, err := decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("the schema is not JSON: %w", err)
+	}
+	if o.IgnoreFormat {
+		withoutFormat(doc)
 	}
 	if ofDraft4(doc, draft) {
 		c.RegisterVocabulary(&jsonschema.Vocabulary{URL: base + "integers", Compile: compileIntegers})

@@ -88,7 +88,7 @@ func Compile(rules Rules, read func(name string) ([]byte, error)) (*Shape, error
 			s.asksQuery, s.knownQuery[p.Name] = true, true
 		}
 	}
-	options := schema.JSONOptions{Draft: rules.Draft, AssertFormat: rules.AssertFormat}
+	options := schema.JSONOptions{Draft: rules.Draft, AssertFormat: rules.AssertFormat, IgnoreFormat: !rules.AssertFormat}
 	for _, media := range slices.Sorted(maps.Keys(rules.Body)) {
 		name := media
 		if media != Default {

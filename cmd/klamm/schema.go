@@ -45,7 +45,7 @@ func schemaTestCommand() *cobra.Command {
 	flags.StringVar(&call.schema, "schema", "", "DOC: the JSON Schema")
 	flags.StringVar(&call.value, "value", "", "DOC: the value")
 	flags.StringVar(&call.options.Draft, "draft", "", "draft of a schema without $schema: 4, 6, 7, 2019-09 or 2020-12 (the default)")
-	flags.BoolVar(&call.options.AssertFormat, "assert-format", false, "let format refuse values in every draft")
+	flags.BoolVar(&call.options.AssertFormat, "assert-format", false, "let format refuse values; by itself it only describes them")
 	flags.StringVarP(&call.output, "output", "o", "table", "table, or json: one document")
 	return cmd
 }
@@ -64,6 +64,7 @@ func (c *schemaTest) run(cmd *cobra.Command) error {
 	if err != nil {
 		return &exitError{2, err}
 	}
+	c.options.IgnoreFormat = !c.options.AssertFormat
 	compiled, err := schema.CompileJSON(text, c.options)
 	if err != nil {
 		return &exitError{2, fmt.Errorf("--schema: %s", printable(err.Error()))}
