@@ -161,8 +161,11 @@ func (s *sink) take(body []byte, now time.Time) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Requests overtake each other on the way to the lock: the first and the last are
+	// those that are counted first and last.
+	counted := time.Now()
 	if s.first.IsZero() {
-		s.first = now
+		s.first = counted
 		if s.cpu, err = cpuTime(s.pid); err != nil {
 			return err
 		}
@@ -173,7 +176,7 @@ func (s *sink) take(body []byte, now time.Time) error {
 		s.live[of-1].Requests++
 	}
 	for _, a := range arrived {
-		if err := s.count(a, now); err != nil {
+		if err := s.count(a, now, counted); err != nil {
 			return err
 		}
 	}
@@ -186,8 +189,8 @@ func (s *sink) stretchOf(seq int64) int {
 	return sort.Search(len(s.ends), func(i int) bool { return seq < s.ends[i] })
 }
 
-// count counts one document; the last one of a stretch prints the result.
-func (s *sink) count(a arrival, now time.Time) error {
+// count counts one document that came at now; the last one of a stretch prints the result.
+func (s *sink) count(a arrival, now, counted time.Time) error {
 	of := s.stretchOf(a.seq)
 	if of == len(s.ends) {
 		return fmt.Errorf("%w: sequence number %d", errDocument, a.seq)
@@ -215,9 +218,9 @@ func (s *sink) count(a arrival, now time.Time) error {
 	case f.Records < want:
 		return nil
 	case of > 0:
-		return s.endLive(&s.live[of-1], now)
+		return s.endLive(&s.live[of-1], counted)
 	}
-	return s.endBacklog(now)
+	return s.endBacklog(counted)
 }
 
 func (s *sink) endBacklog(now time.Time) error {
