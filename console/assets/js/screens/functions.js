@@ -33,7 +33,7 @@ async function list(view) {
       { name: 'Function', of: (f) => f.FunctionName }, { name: 'State', of: stateOf },
       { name: 'Runtime', of: (f) => f.Runtime || (f.PackageType === 'Image' ? 'image' : 'elsewhere') }, { name: 'Handler', of: (f) => f.Handler || '' },
       { name: 'Memory', number: true, of: (f) => (f.MemorySize ? f.MemorySize + ' MB' : '–') }, { name: 'Timeout', number: true, of: (f) => (f.Timeout ? span(f.Timeout) : '–') },
-      { name: 'Invocations', number: true, of: (f) => count(of(f).invocations) }, { name: 'Failed', number: true, of: (f) => count(of(f).errors) }, { name: 'No room', number: true, of: (f) => count(of(f).throttled) },
+      { name: 'Invocations', number: true, of: (f) => count(of(f).invocations) }, { name: 'Errors', number: true, of: (f) => count(of(f).errors) }, { name: 'No room', number: true, of: (f) => count(of(f).throttled) },
       { name: 'Half within', number: true, of: (f) => span(of(f).latency_p50) }, { name: '95 % within', number: true, of: (f) => span(of(f).latency_p95) },
       { name: 'Code', number: true, of: (f) => bytes(f.CodeSize) }, { name: 'Changed', of: (f) => time(f.LastModified) },
     ], some, {
@@ -65,7 +65,7 @@ async function detail(view, name) {
     c.StateReason && notice(c.State === 'Failed' ? 'bad' : 'dull', c.StateReason),
     c.LastUpdateStatus === 'Failed' && notice('bad', h('strong', 'The last change failed'), ' ', c.LastUpdateStatusReason),
     stats(stat('State', stateOf(c)), stat('Runtime', c.Runtime || 'elsewhere'), stat('Memory', c.MemorySize ? c.MemorySize + ' MB' : '–'), stat('Timeout', c.Timeout ? span(c.Timeout) : '–'), stat('Version', c.Version || '–')),
-    stats(stat('Invocations', count(done.invocations)), stat('Failed', count(done.errors)), stat('No room', count(done.throttled)), stat('Half within', span(done.latency_p50)), stat('95 % within', span(done.latency_p95))),
+    stats(stat('Invocations', count(done.invocations)), stat('Errors', count(done.errors)), stat('No room', count(done.throttled)), stat('Half within', span(done.latency_p50)), stat('95 % within', span(done.latency_p95))),
     tallies.process && here(tallies.process),
     tabs([
       ['invoke', 'Invoke', () => invoke(view, name)],
