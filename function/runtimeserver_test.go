@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os/exec"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -172,16 +172,17 @@ func TestALaterRequestForWorkTakesOver(t *testing.T) {
 	}
 }
 
-// ended gives an instance a process that ends by itself, and waits for its end.
+// ended gives an instance a process that ends by itself, the test's own binary without a
+// test to run, and waits for its end.
 func ended(t *testing.T, i *instance) {
 	t.Helper()
-	path, err := exec.LookPath("true")
+	path, err := os.Executable()
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	s := &starter{log: slog.New(slog.DiscardHandler)}
 	t.Cleanup(s.close)
-	if i.process, err = startProcess(command{path: path, directory: t.TempDir()}, Config{}, s, i.output); err != nil {
+	if i.process, err = startProcess(command{path: path, args: []string{"-test.run=^$"}, directory: t.TempDir()}, Config{}, s, i.output); err != nil {
 		t.Fatal(err)
 	}
 	i.await()
