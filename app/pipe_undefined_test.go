@@ -27,15 +27,7 @@ func TestPipesThatCannotRunAreTold(t *testing.T) {
 		}
 		return nil
 	}
-	await := func(what string, ok func() bool) {
-		t.Helper()
-		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal(what)
-			}
-		}
-	}
-	await("the status does not name the pipe", func() bool {
+	eventually(t, "the status names the pipe", func() bool {
 		w := wrong()
 		return w["state"] == "undefined" && strings.Contains(fmt.Sprint(w["reason"]), "nowhere")
 	})
@@ -45,5 +37,5 @@ func TestPipesThatCannotRunAreTold(t *testing.T) {
 	if status, answer := r.call("POST", "/v1/pipes/"+name+"/stop", nil); status != 200 {
 		t.Fatalf("%d %v", status, answer)
 	}
-	await("the status names a pipe that need not run", func() bool { return wrong() == nil })
+	eventually(t, "the status forgets a pipe that need not run", func() bool { return wrong() == nil })
 }
