@@ -206,6 +206,14 @@ const (
 	deletedOnly
 )
 
+// whether is all where deleted versions are asked for too, and active where they are not.
+func whether(deleted bool) which {
+	if deleted {
+		return all
+	}
+	return active
+}
+
 func (x *index) wants(v *version, w which) bool {
 	return w == all || x.isDeleted(v) == (w == deletedOnly)
 }

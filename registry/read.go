@@ -131,10 +131,7 @@ func (r *Registry) Version(ctx context.Context, subject string, number int, dele
 	if err != nil {
 		return Schema{}, err
 	}
-	w := active
-	if deleted {
-		w = all
-	}
+	w := whether(deleted)
 	return read(ctx, r, func() (Schema, error) {
 		v := r.index.version(subject, number, w)
 		switch {
@@ -155,10 +152,7 @@ func (r *Registry) WithMetadata(ctx context.Context, subject string, properties 
 	if err != nil {
 		return Schema{}, err
 	}
-	w := active
-	if deleted {
-		w = all
-	}
+	w := whether(deleted)
 	return read(ctx, r, func() (Schema, error) {
 		list := r.index.versions(subject, w)
 		if len(list) == 0 {

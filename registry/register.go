@@ -259,10 +259,7 @@ func (r *Registry) LookUp(ctx context.Context, subject string, q Request, delete
 	if err != nil {
 		return Schema{}, err
 	}
-	w := active
-	if deleted {
-		w = all
-	}
+	w := whether(deleted)
 	return read(ctx, r, func() (Schema, error) {
 		if len(r.index.versions(subject, w)) == 0 {
 			return Schema{}, noSubject(subject)
