@@ -93,8 +93,12 @@ test-serializers: build ## Confluent's Python serializers through klamm's regist
 examples: build ## the examples, by copy and paste from their READMEs
 	deploy/examples/run $(BIN)
 
+.PHONY: test-long
+test-long: ## the tests that wait for long, which go test leaves out
+	KLAMM_TEST_LONG=1 $(GO) test -count=1 ./app ./deploy/chaos ./peer
+
 .PHONY: proofs
-proofs: test-sasl test-functions test-serializers test-kcat-kafka examples-kafka ## what CI leaves out: logins, functions in three languages, Confluent's serializers, the examples on Apache Kafka
+proofs: test-long test-sasl test-functions test-serializers test-kcat-kafka examples-kafka ## what CI leaves out: tests that wait for long, logins, functions in three languages, Confluent's serializers, the examples on Apache Kafka
 
 .PHONY: examples-kafka
 examples-kafka: build ## the examples that run on any cluster, on Apache Kafka
