@@ -172,9 +172,10 @@ func TestALaterRequestForWorkTakesOver(t *testing.T) {
 	}
 }
 
-// ended gives an instance a process that ends by itself, the test's own binary without a
-// test to run, and waits for its end.
-func ended(t *testing.T, i *instance) {
+// ending gives an instance a process that ends by itself, the test's own binary without a
+// test to run. Like a real one it is there before the first event, since the instance's
+// timers look at it; await waits for its end.
+func ending(t *testing.T, i *instance) {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
@@ -185,13 +186,13 @@ func ended(t *testing.T, i *instance) {
 	if i.process, err = startProcess(command{path: path, args: []string{"-test.run=^$"}, directory: t.TempDir()}, Config{}, s, i.output); err != nil {
 		t.Fatal(err)
 	}
-	i.await()
 }
 
 func TestEventThatNoProgramHadIsForAnother(t *testing.T) {
 	i, _ := served(t)
+	ending(t, i)
 	given := give(i, Invocation{ID: "1"})
-	ended(t, i)
+	i.await()
 	select {
 	case <-given.lost:
 	case out := <-given.done:
@@ -199,11 +200,12 @@ func TestEventThatNoProgramHadIsForAnother(t *testing.T) {
 	}
 
 	i, addr := served(t)
+	ending(t, i)
 	given = give(i, Invocation{ID: "1"})
 	if _, answer := said(t, addr, askForWork); answer.StatusCode != http.StatusOK {
 		t.Fatal(answer.Status)
 	}
-	ended(t, i)
+	i.await()
 	if out := <-given.done; out.Error != Unhandled || !strings.Contains(string(out.Payload), "Runtime.ExitError") {
 		t.Errorf("got %+v", out)
 	}
@@ -211,6 +213,7 @@ func TestEventThatNoProgramHadIsForAnother(t *testing.T) {
 
 func TestInstanceThatHasAnsweredIsNotBusy(t *testing.T) {
 	i, addr := served(t)
+	ending(t, i)
 	answered := func() int {
 		i.pool.mu.Lock()
 		defer i.pool.mu.Unlock()
@@ -242,7 +245,7 @@ func TestInstanceThatHasAnsweredIsNotBusy(t *testing.T) {
 		t.Fatal(answer, err)
 	}
 	reply("2", http.StatusAccepted)
-	ended(t, i)
+	i.await()
 	if n := answered(); n != 0 {
 		t.Errorf("%d instances have answered after the end of the only one", n)
 	}
