@@ -54,6 +54,10 @@ const (
 	// instanceBytes bounds what an instance holds of each broker without being
 	// asked for it.
 	instanceBytes = 1 << 20
+	// instanceWait is how long the broker keeps a fetch of an instance that has
+	// nothing to bring. The broker answers one fetch of a connection after the other:
+	// the first one after a seek or a new assignment waits behind the one before.
+	instanceWait = 500 * time.Millisecond
 	// polled is how many records one poll hands over at most.
 	polled = 2000
 	// settleTimeout bounds the wait for offsets that a new assignment is still
@@ -169,6 +173,7 @@ func (i *Instance) open(options ...kgo.Opt) error {
 		kgo.FetchIsolationLevel(isolation),
 		kgo.FetchMaxBytes(instanceBytes),
 		kgo.FetchMaxPartitionBytes(instanceBytes),
+		kgo.FetchMaxWait(instanceWait),
 		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
 		kgo.ConnIdleTimeout(time.Minute),
 	)...)

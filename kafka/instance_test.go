@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
@@ -57,5 +59,38 @@ func TestSeekBeforeTheFirstOffsetIsKnown(t *testing.T) {
 			return true
 		})
 		i.Close()
+	}
+}
+
+// A broker answers one fetch of a connection after the other, so that records which are
+// there already come after a seek only when it has answered the fetch that waits for new
+// ones: it must not wait longer than a short read does.
+func TestFetchesOfAnInstanceDoNotHoldUpASeek(t *testing.T) {
+	brokers, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer brokers.Close()
+	waits := make(chan time.Duration, 1)
+	brokers.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		brokers.KeepControl()
+		select {
+		case waits <- time.Duration(r.(*kmsg.FetchRequest).MaxWaitMillis) * time.Millisecond:
+		default:
+		}
+		return nil, nil, false
+	})
+	i, err := open(t, brokers.ListenAddrs()...).Assign(kafka.InstanceConfig{Group: "g", ClientID: "c", Reset: kafka.ResetEarliest}, []kafka.TopicPartition{{Topic: "t"}}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	select {
+	case wait := <-waits:
+		if wait > 500*time.Millisecond {
+			t.Errorf("a fetch may wait for %s", wait)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nothing was fetched")
 	}
 }
