@@ -162,9 +162,6 @@ func (c Config) normal() Config {
 // AsksClients says whether clients may log in with a certificate.
 func (c Config) AsksClients() bool { return c.normal().ClientAuth != "none" }
 
-// RequiresClients says whether no client without a certificate gets in.
-func (c Config) RequiresClients() bool { return c.normal().ClientAuth == "required" }
-
 // Validate reports each problem with the field it lies in.
 func (c *Config) Validate(report func(path, problem string)) {
 	n := c.normal()

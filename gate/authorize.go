@@ -144,12 +144,6 @@ func (a *Authority) Replace(cfg Law) error {
 // not be asked for.
 func (a *Authority) Groups() []string { return slices.Clone(a.law.Load().groups) }
 
-// RouteARN returns the name of a route in policies, for a request's method and its
-// path, decoded. A HEAD is a GET without the body, and is named so.
-func (a *Authority) RouteARN(method, path string) string {
-	return a.law.Load().routeARN(DefaultStage, method, path)
-}
-
 // A Denial is the error of what policies do not allow. It is one of kind Denied.
 type Denial struct {
 	Action   Action

@@ -306,7 +306,7 @@ func TestMembersOfAGroupAlone(t *testing.T) {
 
 func TestCallersWithTheirOwnPolicy(t *testing.T) {
 	a := newAuthority(t, Law{})
-	who := Principal{Name: "User:v", Scheme: SchemeAuthorizer, Policy: json.RawMessage(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"` + a.RouteARN("POST", "/topics/x") + `"}}`)}
+	who := Principal{Name: "User:v", Scheme: SchemeAuthorizer, Policy: json.RawMessage(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"` + a.law.Load().routeARN(DefaultStage, "POST", "/topics/x") + `"}}`)}
 	for _, c := range []struct{ name, in, want string }{
 		{"what it allows", "POST/topics/x", passes},
 		{"what it does not", "GET/topics/x", refused},

@@ -24,7 +24,6 @@ const (
 	codeNoMode            = 40409
 	codeIncompatible      = 409
 	codeInvalidSchema     = 42201
-	codeInvalidVersion    = 42202
 	codeInvalidLevel      = 42203
 	codeInvalidMode       = 42204
 	codeNotPermitted      = 42205

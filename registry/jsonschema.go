@@ -20,8 +20,6 @@ const (
 	jsFalse       = "false"
 	jsString      = "string"
 	jsNumber      = "number"
-	jsBoolean     = "boolean"
-	jsNull        = "null"
 	jsObject      = "object"
 	jsArray       = "array"
 	jsEnum        = "enum"

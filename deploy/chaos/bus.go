@@ -246,7 +246,6 @@ const (
 	wrongSource
 	noType
 	wholeRequest // refused with all others of its request
-	fates
 )
 
 // fateOf says what is to become of an event: one request in 20 is refused as a whole, and

@@ -179,17 +179,3 @@ func (s Signature) validateText(report func(path, problem string)) {
 		report("text", "want at most 1000 characters")
 	}
 }
-
-// ValidateAll reports what the routes have in common and must not, with paths
-// that begin at the list.
-func ValidateAll(routes []Route, report func(path, problem string)) {
-	seen := map[string]int{}
-	for i, r := range routes {
-		first, ok := seen[r.Path]
-		if ok && r.Path != "" {
-			report(fmt.Sprintf("[%d].path", i), fmt.Sprintf("route %d of the list has this path already", first+1))
-			continue
-		}
-		seen[r.Path] = i
-	}
-}
