@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,71 +15,13 @@ import (
 
 const module = "github.com/klamm-gateway/klamm"
 
-// rooms says what each package may import of klamm, as ARCHITECTURE.md does.
-// An entry that ends in "/*" stands for every package below it.
-var rooms = map[string][]string{
-	"accesslog":         {},
-	"app":               {"*"},
-	"bench":             {"broker", "event", "function", "rule", "scan"},
-	"broker":            {},
-	"broker/brokertest": {"broker"},
-	"catalog":           {"function", "kafka", "rule", "secret", "table", "transform"},
-	"cmd/klamm":         {"trace", "app", "bench", "broker", "config", "event", "function", "gate", "kafka", "openapi", "rule", "schema", "target/all", "target/log", "transform"},
-	"certificate":       {"secret"},
-	"cloudevent":        {"scan"},
-	"console":           {},
-	"config":            {"accesslog", "catalog", "certificate", "cloudevent", "front", "front/*", "function", "gate", "kafka", "objectstore", "schema", "secret", "shape", "target", "target/all", "throttle"},
-	"config/reference":  {"config", "target/all"},
-	"deploy/chaos":      {"kafka"},
-	"deploy/siege":      {},
-	"deploy/soak":       {"kafka"},
-	"event":             {"scan"},
-	"front":             {"accesslog", "trace", "gate", "kafka", "scan", "shape"},
-	"front/auth":        {"certificate", "front", "gate", "iam", "kafka", "secret", "table"},
-	"front/aws":         {"catalog", "event", "front", "function", "gate", "pipe", "rule", "scan", "schedule", "schema", "target", "target/bus", "target/log", "target/webhook", "transform"},
-	"front/klamm":       {"catalog", "cloudevent", "console", "event", "front", "front/auth", "function", "gate", "history", "kafka", "peer", "pipe", "rule", "scan", "transform"},
-	"front/light":       {"cloudevent", "event", "front", "gate", "kafka", "peer", "rule", "scan", "schema"},
-	"front/confluent2":  {"cloudevent", "front", "gate", "kafka", "peer", "scan", "schema"},
-	"front/confluent3":  {"front", "gate", "kafka", "scan", "schema"},
-	"front/ingress":     {"front", "gate", "kafka", "scan", "secret"},
-	"front/route":       {"front", "gate", "kafka", "shape"},
-	"front/registry":    {"front", "gate", "registry", "schema"},
-	"front/connect":     {"catalog", "front", "gate", "kafka", "pipe", "target/sink"},
-	"front/*":           {"front", "gate", "kafka", "scan"},
-	"history":           {},
-	"iam":               {},
-	"function":          {"cloudevent", "scan", "secret", "trace"},
-	"gate":              {"catalog", "event", "function", "iam", "kafka", "peer", "registry", "rule", "schema", "table", "throttle", "transform"},
-	"kafka":             {"certificate", "secret"},
-	"objectstore":       {"secret"},
-	"peer":              {"kafka", "table"},
-	"pipe":              {"catalog", "event", "function", "kafka", "rule", "scan", "schema", "secret", "table", "target", "trace", "transform"},
-	"registry":          {"kafka", "scan", "schema", "table"},
-	"rule":              {"scan"},
-	"scan":              {},
-	"replay":            {"catalog", "event", "kafka"},
-	"schedule":          {},
-	"openapi":           {},
-	"schema":            {"certificate", "scan", "secret"},
-	"shape":             {"schema"},
-	"secret":            {},
-	"table":             {"kafka"},
-	"target":            {"event", "function", "secret"},
-	"target/function":   {"event", "function", "target"},
-	"target/*":          {"trace", "target", "event", "scan", "secret", "transform"},
-	"target/all":        {"target", "target/*"},
-	"throttle":          {},
-	"tick":              {"catalog", "event", "kafka", "schedule", "table"},
-	"trace":             {},
-	"transform":         {"event", "scan"},
-}
-
 // brokerTalk are the packages that talk to brokers; the record type itself may
 // be used everywhere.
 var brokerTalk = []string{"github.com/twmb/franz-go/pkg/kadm", "github.com/twmb/franz-go/pkg/kfake"}
 
 func TestImportsFollowTheHouseRules(t *testing.T) {
 	root := ".."
+	h := house{rooms: readRooms(t, filepath.Join(root, "ARCHITECTURE.md")), used: map[string]map[string]bool{}}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -93,12 +36,74 @@ func TestImportsFollowTheHouseRules(t *testing.T) {
 			return nil
 		}
 		rel, _ := filepath.Rel(root, path)
-		checkFile(t, filepath.ToSlash(rel), path)
+		h.check(t, filepath.ToSlash(rel), path)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	for room, may := range h.rooms {
+		used := h.used[room]
+		if used == nil {
+			t.Errorf("ARCHITECTURE.md has %s in its table of rooms, and there is no such package", room)
+			continue
+		}
+		for _, m := range may {
+			if m != "*" && !used[m] {
+				t.Errorf("ARCHITECTURE.md lets %s import %s, which it does not", room, m)
+			}
+		}
+	}
+}
+
+// A house is what ARCHITECTURE.md says of the packages, and what was found.
+type house struct {
+	// rooms says what each package may import of klamm. A name that ends in "/*"
+	// stands for every package below that has no line of its own, and "*" for all.
+	rooms map[string][]string
+	// used are the entries of each room that an import has needed.
+	used map[string]map[string]bool
+}
+
+// readRooms reads the table of section 2: the first name of a line's first cell, and all
+// names of its last one.
+func readRooms(t *testing.T, path string) map[string][]string {
+	t.Helper()
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## 2. ")
+	section, _, _ = strings.Cut(section, "\n### ")
+	rooms := map[string][]string{}
+	name := regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if len(cells) != 3 || !strings.HasPrefix(cells[0], "| `") {
+			continue
+		}
+		room := name.FindStringSubmatch(cells[0])[1]
+		if _, twice := rooms[room]; twice {
+			t.Errorf("%s: %s stands in the table twice", path, room)
+		}
+		switch last := strings.TrimSuffix(cells[2], " |"); last {
+		case "-":
+			rooms[room] = nil
+		case "everything":
+			rooms[room] = []string{"*"}
+		default:
+			for _, m := range name.FindAllStringSubmatch(last, -1) {
+				rooms[room] = append(rooms[room], m[1])
+			}
+			if len(rooms[room]) == 0 {
+				t.Errorf("%s: want names in backquotes, everything or - in the last cell of %s", path, room)
+			}
+		}
+	}
+	if len(rooms) < 20 {
+		t.Fatalf("%s: the table of section 2 was not found", path)
+	}
+	return rooms
 }
 
 // ownModule says whether a folder is a module of its own, as a user's program is.
@@ -107,7 +112,7 @@ func ownModule(dir string) bool {
 	return err == nil
 }
 
-func checkFile(t *testing.T, rel, path string) {
+func (h house) check(t *testing.T, rel, path string) {
 	t.Helper()
 	source, err := os.ReadFile(path)
 	if err != nil {
@@ -121,13 +126,18 @@ func checkFile(t *testing.T, rel, path string) {
 	if strings.HasSuffix(room, "test") { // conformance suites start whole servers
 		return
 	}
-	may, ok := rooms[room]
+	entry := room
+	may, ok := h.rooms[entry]
 	if !ok {
-		may, ok = rooms[room[:strings.IndexByte(room+"/", '/')]+"/*"]
+		entry = room[:strings.IndexByte(room+"/", '/')] + "/*"
+		may, ok = h.rooms[entry]
 	}
 	if !ok {
-		t.Errorf("%s: package %s is not in the table of rooms; add it there and to ARCHITECTURE.md", rel, room)
+		t.Errorf("%s: package %s is not in the table of rooms; add it to section 2 of ARCHITECTURE.md", rel, room)
 		return
+	}
+	if h.used[entry] == nil {
+		h.used[entry] = map[string]bool{}
 	}
 	for _, spec := range f.Imports {
 		imported, _ := strconv.Unquote(spec.Path.Value)
@@ -135,17 +145,23 @@ func checkFile(t *testing.T, rel, path string) {
 			t.Errorf("%s imports %s: only kafka and broker talk to brokers", rel, imported)
 		}
 		short, own := strings.CutPrefix(imported, module+"/")
-		if own && !allowed(may, short) {
-			t.Errorf("%s imports %s, but %s may import only %v", rel, short, room, may)
+		if !own {
+			continue
+		}
+		if by, ok := allowed(may, short); ok {
+			h.used[entry][by] = true
+		} else {
+			t.Errorf("%s imports %s, but ARCHITECTURE.md lets %s import only %v", rel, short, room, may)
 		}
 	}
 }
 
-func allowed(may []string, imported string) bool {
+// allowed returns the entry that allows an import, if one does.
+func allowed(may []string, imported string) (by string, ok bool) {
 	for _, m := range may {
 		if m == "*" || m == imported || strings.HasSuffix(m, "/*") && strings.HasPrefix(imported, strings.TrimSuffix(m, "*")) {
-			return true
+			return m, true
 		}
 	}
-	return false
+	return "", false
 }
