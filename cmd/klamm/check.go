@@ -52,14 +52,20 @@ func checkCommand() *cobra.Command {
 	return cmd
 }
 
+// toldNames is how many of a file's pipes check names.
+const toldNames = 20
+
 // tellReadOnly says what the pipes of a file are to those that are made at run time.
 func tellReadOnly(w io.Writer, cfg *config.Config) {
 	if len(cfg.Pipes) == 0 {
 		return
 	}
-	names := make([]string, len(cfg.Pipes))
-	for i, p := range cfg.Pipes {
-		names[i] = p.Name
+	names := make([]string, 0, toldNames+1)
+	for _, p := range cfg.Pipes[:min(len(cfg.Pipes), toldNames)] {
+		names = append(names, p.Name)
+	}
+	if more := len(cfg.Pipes) - toldNames; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
 	}
 	fmt.Fprintf(w, "read-only at run time, and win over definitions of the same name: %s\n", strings.Join(names, ", "))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,10 +39,15 @@ func checkRun(t *testing.T, args ...string) (out, errs string, status int) {
 func TestCheck(t *testing.T) {
 	t.Chdir(t.TempDir())
 	const target = "target: {topic: {name: u}}"
+	many := "pipes:\n"
+	for i := range 22 {
+		many += fmt.Sprintf("- {name: p%d, topics: [t], %s}\n", i, target)
+	}
 	for name, text := range map[string]string{
 		"klamm.yaml": "listen: 127.0.0.1:0\n",
 		"one.yaml":   "pipes: [{name: a, topics: [t], " + target + "}]",
 		"three.yaml": "pipes:\n- {name: a, topics: [t], " + target + "}\n- {name: b, topics: [t], " + target + "}\n- {name: c, topics: [t], " + target + "}\n",
+		"many.yaml":  many,
 		"wrong.yaml": "listen: 127.0.0.1:0\npipes:\n  - name: p\n    topcs: [a]\n    target:\n      webhook: {ulr: 'http://x'}\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -57,6 +63,7 @@ func TestCheck(t *testing.T) {
 		{name: "the default file", out: "ok: klamm.yaml, 0 pipes\n"},
 		{name: "one pipe", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
 		{name: "three pipes", args: []string{"--config=three.yaml"}, out: "ok: three.yaml, 3 pipes\nread-only at run time, and win over definitions of the same name: a, b, c\n"},
+		{name: "many pipes", args: []string{"--config=many.yaml"}, out: "ok: many.yaml, 22 pipes\nread-only at run time, and win over definitions of the same name: p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15, p16, p17, p18, p19, and 2 more\n"},
 		{name: "the environment names the file", environment: "one.yaml", out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
 		{name: "a flag wins over the environment", environment: "wrong.yaml", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
 		{
