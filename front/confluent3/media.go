@@ -70,20 +70,3 @@ func contentType(r *http.Request) error {
 	}
 	return nil
 }
-
-// charset checks the charset of a stream (rest-apis.md 2.2).
-func charset(r *http.Request) error {
-	_, parameters, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	for p := range strings.SplitSeq(parameters, ";") {
-		name, value, ok := strings.Cut(strings.TrimSpace(p), "=")
-		if !ok || !strings.EqualFold(strings.TrimSpace(name), "charset") {
-			continue
-		}
-		switch strings.ToUpper(strings.Trim(strings.TrimSpace(value), `"`)) {
-		case "UTF-8", "ISO-8859-1":
-		default:
-			return refuse(http.StatusBadRequest, 400, `Unsupported charset in Content-Type header. Supports "UTF-8" and "ISO-8859-1".`)
-		}
-	}
-	return nil
-}

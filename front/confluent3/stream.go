@@ -31,6 +31,7 @@ type stream struct {
 	api   *api
 	call  *call
 	body  *front.Stream
+	text  io.Reader // body, in UTF-8
 	topic string
 	where []byte
 
@@ -131,12 +132,17 @@ func (n *slot) finish() {
 // object, in order, while more arrive. The cluster in the path is echoed and not
 // looked up, as in the original.
 func (a *api) produceStream(c *call) error {
-	if err := charset(c.r); err != nil {
+	latin, err := isLatin1(c.r)
+	if err != nil {
 		return err
 	}
 	s := &stream{
 		api: a, call: c, body: front.OpenStream(c.w, c.r, streamLongest), topic: c.r.PathValue("topic"), where: whereOf(c),
 		batches: make(chan batch, windowChunks+spareChunks), window: make(chan struct{}, windowChunks), left: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+	s.text = s.body
+	if latin {
+		s.text = &latin1{body: s.body}
 	}
 	defer func() {
 		s.body.Free(s.held.Load())
@@ -169,7 +175,7 @@ func (s *stream) read() (ended bool, err error) {
 	}
 	r := reader{stream: s, chunk: k}
 	for {
-		n, err := s.body.Read(r.chunk.buf[r.filled:min(r.filled+chunkBytes, len(r.chunk.buf))])
+		n, err := s.text.Read(r.chunk.buf[r.filled:min(r.filled+chunkBytes, len(r.chunk.buf))])
 		r.filled += n
 		from := r.chunk.used
 		verdict := r.scan(errors.Is(err, io.EOF))

@@ -372,3 +372,39 @@ func TestAStreamWithoutRecordsIsNone(t *testing.T) {
 		})
 	}
 }
+
+// A stream that says that it is ISO-8859-1 is read as such: records are UTF-8, as
+// everywhere else.
+func TestStreamInLatin1(t *testing.T) {
+	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
+	name, url := topic(t, s, 1)
+	for i, charset := range []string{"ISO-8859-1", `"iso-8859-1"`, "utf-8"} {
+		body := `{"key":{"type":"JSON","data":{"é":"ÿ"}},"value":{"type":"STRING","data":"café"},"headers":[{"name":"ß","value":"YQ=="}]}`
+		size := len("café")
+		if charset != "utf-8" {
+			var latin []byte
+			for _, r := range body {
+				latin = append(latin, byte(r))
+			}
+			body = string(latin)
+		}
+		resp, err := http.Post(url, "application/json; charset="+charset, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var l line
+		err = json.NewDecoder(resp.Body).Decode(&l)
+		_ = resp.Body.Close()
+		if err != nil || l.Code != 200 || string(l.Value) != fmt.Sprintf(`{"type":"STRING","size":%d}`, size) {
+			t.Fatalf("%s: %+v, %v", charset, l, err)
+		}
+		records, err := s.Cluster.Fetch(t.Context(), name, 0, int64(i), kafka.Limits{Records: 1})
+		if err != nil || len(records) != 1 {
+			t.Fatal(records, err)
+		}
+		r := records[0]
+		if string(r.Key) != `{"é":"ÿ"}` || string(r.Value) != "café" || len(r.Headers) != 1 || r.Headers[0].Key != "ß" {
+			t.Errorf("%s: key %q, value %q, headers %q", charset, r.Key, r.Value, r.Headers)
+		}
+	}
+}
