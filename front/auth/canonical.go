@@ -14,20 +14,62 @@ import (
 // algorithm is the only one of Signature Version 4 that is taken.
 const algorithm = "AWS4-HMAC-SHA256"
 
+// A form is one of the ways in which clients write down the same request.
+type form struct {
+	host   string
+	query  queryForm
+	single bool // the path is taken as it is sent, and otherwise encoded once more
+}
+
+// A queryForm is how a client writes a query down before it signs it (kafka-auth.md C2).
+type queryForm byte
+
+const (
+	queryPlus  queryForm = iota // names and values are encoded anew, and a plus is a plus
+	querySpace                  // the same, and a plus is a space
+	querySent                   // what is encoded already stays as it is
+)
+
+// queryForms are those in which a query is not written as in one before.
+func queryForms(query string) []queryForm {
+	forms := []queryForm{queryPlus}
+	if strings.Contains(query, "+") {
+		forms = append(forms, querySpace)
+	}
+	if canonicalQuery(query, querySent) != canonicalQuery(query, queryPlus) {
+		forms = append(forms, querySent)
+	}
+	return forms
+}
+
+// hostForms are a host as it is sent, and with and without the port that is meant
+// where there is none: some clients sign it and do not send it, or the other way
+// around.
+func hostForms(host string) []string {
+	for _, port := range []string{":443", ":80"} {
+		if bare, ok := strings.CutSuffix(host, port); ok {
+			return []string{host, bare}
+		}
+	}
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		return []string{host}
+	}
+	return []string{host, host + ":443", host + ":80"}
+}
+
 // appendCanonical appends what a signature stands for (gateway-policies.md 1.3.3). The
-// signed names are those of SignedHeaders as they came. With single, the path is
-// taken as it is sent, and otherwise encoded once more.
-func appendCanonical(b []byte, r *http.Request, host string, signed []string, payload string, single bool) []byte {
+// signed names are those of SignedHeaders as they came.
+func appendCanonical(b []byte, r *http.Request, as form, signed []string, payload string) []byte {
 	path, query := wireTarget(r.RequestURI)
 	b = append(b, strings.ToUpper(r.Method)...)
 	b = append(b, '\n')
-	b = appendPath(b, path, single)
+	b = appendPath(b, path, as.single)
 	b = append(b, '\n')
-	b = append(b, canonicalQuery(query)...)
+	b = append(b, canonicalQuery(query, as.query)...)
 	b = append(b, '\n')
 	for _, name := range signed {
 		b = append(append(b, name...), ':')
-		b = append(appendHeader(b, r, host, name), '\n')
+		b = append(appendHeader(b, r, as.host, name), '\n')
 	}
 	b = append(b, '\n')
 	for i, name := range signed {
@@ -152,7 +194,7 @@ func appendPath(b []byte, path string, single bool) []byte {
 
 // canonicalQuery sorts by name and then by value, and leaves the signature itself
 // out.
-func canonicalQuery(query string) string {
+func canonicalQuery(query string, as queryForm) string {
 	if query == "" {
 		return ""
 	}
@@ -163,10 +205,10 @@ func canonicalQuery(query string) string {
 			continue
 		}
 		name, value, _ := strings.Cut(item, "=")
-		if name = decode(name); name == "X-Amz-Signature" {
+		if decode(name) == "X-Amz-Signature" {
 			continue
 		}
-		pairs = append(pairs, pair{encode(name), encode(decode(value))})
+		pairs = append(pairs, pair{as.encode(name), as.encode(value)})
 	}
 	// Sorting name=value as one text would put a-b before a.
 	slices.SortStableFunc(pairs, func(a, b pair) int {
@@ -183,6 +225,31 @@ func canonicalQuery(query string) string {
 		b.WriteString(p.value)
 	}
 	return b.String()
+}
+
+// encode is how a name or a value that was sent is written.
+func (as queryForm) encode(s string) string {
+	switch as {
+	case querySpace:
+		s = strings.ReplaceAll(s, "+", " ")
+	case querySent:
+		return legal(s)
+	}
+	return encode(decode(s))
+}
+
+// legal encodes the bytes that cannot stand in a query, and leaves the rest alone
+// (RFC 3986 3.4).
+func legal(s string) string {
+	b := make([]byte, 0, len(s)+8)
+	for i := range len(s) {
+		if c := s[i]; c > ' ' && c < 0x7f && !strings.ContainsRune("\"#<>[\\]^`{|}", rune(c)) {
+			b = append(b, c)
+		} else {
+			b = appendEncoded(b, s[i:i+1])
+		}
+	}
+	return string(b)
 }
 
 // decode undoes percent-encoding; what is none stays as it is, and so does a plus.

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -445,7 +446,7 @@ func (s *sigv4) checkScope(sig *signature) error {
 		wrong = append(wrong, "Credential should be scoped to a valid region, not '"+clip(parts[2])+"'.")
 	}
 	if !slices.Contains(s.services, parts[3]) && (sig.plane == "" || parts[3] != sig.plane) {
-		wrong = append(wrong, "Credential should be scoped to correct service: '"+s.services[0]+"'.")
+		wrong = append(wrong, "Credential should be scoped to correct service: '"+cmp.Or(sig.plane, s.services[0])+"'.")
 	}
 	if parts[4] != "aws4_request" {
 		wrong = append(wrong, "Credential should be scoped with a valid terminator: 'aws4_request', not '"+clip(parts[4])+"'.")
@@ -491,15 +492,11 @@ func (s *sigv4) checkSignature(r *http.Request, sig *signature, key *iamKey) err
 			canonicals.Put(pooled)
 		}
 	}()
-	canonical := appendCanonical((*pooled)[:0], r, host, sig.signed, payload.hash, false)
+	canonical := appendCanonical((*pooled)[:0], r, form{host: host}, sig.signed, payload.hash)
 	text := appendToSign(canonical, sig.stamp, sig.scope, canonical)[len(canonical):]
 	*pooled = canonical[:0]
 	derived := s.derive(key, sig.scope)
-	ok := hmac.Equal(got, sum(derived, text))
-	if !ok && s.single {
-		sent := appendCanonical(nil, r, host, sig.signed, payload.hash, true)
-		ok = hmac.Equal(got, sum(derived, appendToSign(nil, sig.stamp, sig.scope, sent)))
-	}
+	ok := hmac.Equal(got, sum(derived, text)) || s.otherwise(r, sig, payload.hash, derived, got)
 	switch {
 	case wrong || !ok:
 		message := mismatch
@@ -512,6 +509,37 @@ func (s *sigv4) checkSignature(r *http.Request, sig *signature, key *iamKey) err
 		return checkBody(r, payload.hash)
 	}
 	return nil
+}
+
+// otherwise says whether a signature is that of the same request in one of the other
+// forms that clients write it in.
+func (s *sigv4) otherwise(r *http.Request, sig *signature, payload string, derived, got []byte) bool {
+	_, query := wireTarget(r.RequestURI)
+	var b []byte
+	for _, as := range s.forms(s.hostOf(r), query)[1:] {
+		b = appendCanonical(b[:0], r, as, sig.signed, payload)
+		n := len(b)
+		b = appendToSign(b, sig.stamp, sig.scope, b)
+		if hmac.Equal(got, sum(derived, b[n:])) {
+			return true
+		}
+	}
+	return false
+}
+
+// forms are the ways in which a client may have written a request down, the usual one
+// first.
+func (s *sigv4) forms(host, query string) []form {
+	var all []form
+	for _, host := range hostForms(host) {
+		for _, query := range queryForms(query) {
+			all = append(all, form{host, query, false})
+			if s.single {
+				all = append(all, form{host, query, true})
+			}
+		}
+	}
+	return all
 }
 
 // canonicals are the memory of canonical requests, up to keptCanonical bytes each.

@@ -3,6 +3,7 @@ package auth
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -121,7 +122,7 @@ func TestCanonicalRequestVectors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := received(t, tc.method, tc.target, tc.header, tc.body)
 			digest := sha256.Sum256([]byte(tc.body))
-			canonical := appendCanonical(nil, r, r.Host, strings.Split(tc.signed, ";"), hex.EncodeToString(digest[:]), false)
+			canonical := appendCanonical(nil, r, form{host: r.Host}, strings.Split(tc.signed, ";"), hex.EncodeToString(digest[:]))
 			got := sha256.Sum256(canonical)
 			if hex.EncodeToString(got[:]) != tc.digest {
 				t.Errorf("digest %x, want %s of\n%s", got, tc.digest, canonical)
@@ -139,7 +140,7 @@ func TestCanonicalRequestOfTheOfficialSuite(t *testing.T) {
 	r := received(t, "GET", "/?Param-3=Value3&Param=Value2&%E1%88%B4=Value1", http.Header{"X-Amz-Date": {"20150830T123600Z"}}, "")
 	r.Host = "example.amazonaws.com"
 	empty := sha256.Sum256(nil)
-	canonical := appendCanonical(nil, r, r.Host, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]), false)
+	canonical := appendCanonical(nil, r, form{host: r.Host}, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]))
 	s := scope{"20150830", "us-east-1", "service"}
 	got := hex.EncodeToString(sum(signingKey("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", s), appendToSign(nil, "20150830T123600Z", s, canonical)))
 	if want := "371d3713e185cc334048618a97f809c9ffe339c62934c032af5a0e595648fcac"; got != want {
@@ -162,7 +163,7 @@ func TestCanonicalParts(t *testing.T) {
 		"": "", "b&a": "a=&b=", "a-b=1&a=2": "a=2&a-b=1", "x=%2f": "x=%2F", "x=1+2": "x=1%2B2", "x=%zz": "x=%25zz", "a=2&a=10": "a=10&a=2",
 		"X-Amz-Signature=1&a=1": "a=1", "&&a=b=c": "a=b%3Dc", "u=ü": "u=%C3%BC",
 	} {
-		if got := canonicalQuery(in); got != want {
+		if got := canonicalQuery(in, queryPlus); got != want {
 			t.Errorf("query %q: got %q, want %q", in, got, want)
 		}
 	}
@@ -379,11 +380,44 @@ func TestSingleEncodingByConfiguration(t *testing.T) {
 		r := received(t, "GET", "/a%20b", http.Header{"X-Amz-Date": {vectorTime}}, "")
 		empty := sha256.Sum256(nil)
 		sc := scope{"20260115", "eu-west-3", "execute-api"}
-		canonical := appendCanonical(nil, r, r.Host, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]), true)
+		canonical := appendCanonical(nil, r, form{host: r.Host, single: true}, []string{"host", "x-amz-date"}, hex.EncodeToString(empty[:]))
 		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+vectorKey+"/20260115/eu-west-3/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature="+
 			hex.EncodeToString(sum(signingKey(vectorSecret, sc), appendToSign(nil, vectorTime, sc, canonical))))
 		_, err := s.authenticate(r)
 		wantRefusal(t, err, tc.want)
+	}
+}
+
+// Clients do not agree on how they write a request down (kafka-auth.md C2).
+func TestOtherFormsOfTheSameRequest(t *testing.T) {
+	s := newTestSigV4(t, nil)
+	for _, tc := range []struct{ name, target, query, host, sent, want string }{
+		{"plus", "/a?x=1+2", "x=1%2B2", "", "", ""},
+		{"plus for a space", "/a?x=1+2&y=%2B", "x=1%202&y=%2B", "", "", ""},
+		{"as it is sent", "/a?x=a,b&u=%c3%bc&t=%7e", "t=%7e&u=%c3%bc&x=a,b", "", "", ""},
+		{"as it is sent, but for what may not be", "/a?x={a}&y=,", "x=%7Ba%7D&y=,", "", "", ""},
+		{"another value", "/a?x=a,b", "x=a,c", "", "", mismatch},
+		{"a space for an escaped plus", "/a?x=1%2B2", "x=1%202", "", "", mismatch},
+		{"port of HTTPS signed", "/a", "", "gw.example.net:443", "gw.example.net", ""},
+		{"port of HTTP signed", "/a?x=a,b", "x=a,b", "gw.example.net:80", "gw.example.net", ""},
+		{"port of HTTPS sent", "/a", "", "gw.example.net", "gw.example.net:443", ""},
+		{"address without its port", "/a", "", "[::1]:443", "[::1]", ""},
+		{"another port", "/a", "", "gw.example.net", "gw.example.net:8443", mismatch},
+		{"another host", "/a", "", "gw.example.org", "gw.example.net", mismatch},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := received(t, "GET", tc.target, http.Header{"X-Amz-Date": {vectorTime}}, "")
+			host := cmp.Or(tc.host, r.Host)
+			r.Host = cmp.Or(tc.sent, r.Host)
+			digest := sha256.Sum256(nil)
+			path, _, _ := strings.Cut(tc.target, "?")
+			canonical := strings.Join([]string{"GET", path, tc.query, "host:" + host, "x-amz-date:" + vectorTime, "", "host;x-amz-date", hex.EncodeToString(digest[:])}, "\n")
+			sc := scope{"20260115", "eu-west-3", "execute-api"}
+			mac := sum(signingKey(vectorSecret, sc), appendToSign(nil, vectorTime, sc, []byte(canonical)))
+			r.Header.Set("Authorization", algorithm+" Credential="+vectorKey+"/20260115/eu-west-3/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature="+hex.EncodeToString(mac))
+			_, err := s.authenticate(r)
+			wantRefusal(t, err, tc.want)
+		})
 	}
 }
 
@@ -500,7 +534,7 @@ func FuzzSignature(f *testing.F) {
 		if p := string(appendPath(nil, path, false)); !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#\n ") {
 			t.Errorf("canonical path %q", p)
 		}
-		if q := canonicalQuery(query); canonicalQuery(q) != q {
+		if q := canonicalQuery(query, queryPlus); canonicalQuery(q, queryPlus) != q {
 			t.Errorf("canonical query %q is not canonical", q)
 		}
 	})
@@ -558,7 +592,7 @@ func BenchmarkSignature(b *testing.B) {
 		"Content-Type": {"text/plain"}, "X-Amz-Date": {vectorTime}, "X-Amz-Content-Sha256": {hex.EncodeToString(digest[:])}, "Accept": {"*/*"},
 	}}
 	signed, sc := []string{"content-type", "host", "x-amz-content-sha256", "x-amz-date"}, scope{"20260115", "eu-west-3", "execute-api"}
-	canonical := appendCanonical(nil, r, r.Host, signed, hex.EncodeToString(digest[:]), false)
+	canonical := appendCanonical(nil, r, form{host: r.Host}, signed, hex.EncodeToString(digest[:]))
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+vectorKey+"/20260115/eu-west-3/execute-api/aws4_request, SignedHeaders="+strings.Join(signed, ";")+", Signature="+
 		hex.EncodeToString(sum(signingKey(vectorSecret, sc), appendToSign(nil, vectorTime, sc, canonical))))
 	b.ReportAllocs()

@@ -129,7 +129,7 @@ func writeLambdaError(w http.ResponseWriter, _ *http.Request, err error) {
 	f := lambdaFaultOf(err)
 	body := map[string]string{"Type": "User", "message": f.message}
 	switch f.name {
-	case "ResourceNotFoundException", "InvalidRuntimeException", "ServiceException", "ResourceInUseException": // these have it with a capital
+	case "AccessDeniedException", "ResourceNotFoundException", "InvalidRuntimeException", "ServiceException", "ResourceInUseException": // these have it with a capital
 		body = map[string]string{"Type": "User", "Message": f.message}
 	}
 	switch {
