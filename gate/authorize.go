@@ -272,8 +272,37 @@ func (a *Authority) prepare(ctx context.Context, q *question, l *law, c *Call) e
 	return nil
 }
 
-// judge decides everything that a call needs, and returns what is denied first.
+// judge decides everything that a call needs, and returns what is denied first. Where
+// records are meant for several partitions, each has to be allowed: what is said of one
+// must not be got around by a record for another.
 func (a *Authority) judge(q *question) *Denial {
+	records := q.call.Records
+	if len(records) == 0 {
+		return a.judgeOne(q)
+	}
+	q.partition = records[0].Partition
+	if d := a.judgeOne(q); d != nil {
+		return d
+	}
+	var seen map[int32]bool
+	for _, r := range records {
+		switch {
+		case r.Partition == records[0].Partition, seen[r.Partition]:
+			continue
+		case seen == nil:
+			seen = map[int32]bool{}
+		}
+		seen[r.Partition] = true
+		q.partition = r.Partition
+		if d := a.judgeOne(q); d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// judgeOne is judge for records of one partition.
+func (a *Authority) judgeOne(q *question) *Denial {
 	c := q.call
 	switch c.Action {
 	case Invoke:

@@ -46,6 +46,7 @@ type question struct {
 	identity  iam.Identity
 	request   iam.Request
 	asked     Resource // what request is about
+	partition int32    // of the records that are being decided about; negative: none in particular
 }
 
 // resource is a resource's name in policies.
@@ -229,7 +230,12 @@ func (q *question) own(name string) iam.Value {
 			return iam.One(strconv.Itoa(len(q.call.Records)))
 		}
 	case "partition":
-		return q.partition()
+		switch p := q.call.Partition; {
+		case p != nil:
+			return iam.One(strconv.Itoa(int(*p)))
+		case len(q.call.Records) > 0 && q.partition >= 0:
+			return iam.One(strconv.Itoa(int(q.partition)))
+		}
 	}
 	if r == nil {
 		return iam.Value{}
@@ -247,20 +253,6 @@ func (q *question) own(name string) iam.Value {
 		return text(formatOf(r.Header["Content-Type"]))
 	}
 	return iam.Value{}
-}
-
-// partition is the partition that all records are meant for.
-func (q *question) partition() iam.Value {
-	records := q.call.Records
-	if len(records) == 0 || records[0].Partition < 0 {
-		return iam.Value{}
-	}
-	for _, r := range records {
-		if r.Partition != records[0].Partition {
-			return iam.Value{}
-		}
-	}
-	return iam.One(strconv.Itoa(int(records[0].Partition)))
 }
 
 // formatOf is the embedded format that a media type of the REST dialects names, as

@@ -185,6 +185,48 @@ func TestPoliciesDecideByTheRequest(t *testing.T) {
 	}
 }
 
+// What is said of one partition is not got around by records for others beside it.
+func TestEachPartitionOfACallHasToBeAllowed(t *testing.T) {
+	const only = `{"Effect":"Allow","Action":["kafka-cluster:WriteData","kafka-cluster:ReadData"],"Resource":"*","Condition":{"NumericEquals":{"klamm:Partition":["0","2"]}}}`
+	const but = `{"Effect":"Allow","Action":["kafka-cluster:WriteData","kafka-cluster:ReadData"],"Resource":"*"},` +
+		`{"Effect":"Deny","Action":["kafka-cluster:WriteData","kafka-cluster:ReadData"],"Resource":"*","Condition":{"NumericEquals":{"klamm:Partition":"1"}}}`
+	for _, c := range []struct {
+		name, statements string
+		partitions       []int32
+		want             string
+	}{
+		{"all of them are", only, []int32{2, 0, 2, 0}, passes},
+		{"one of them is not", only, []int32{2, 0, 1}, refused},
+		{"none in particular", only, []int32{0, -1}, refused},
+		{"none is denied", but, []int32{0, 2, -1}, passes},
+		{"one is denied", but, []int32{0, 1}, refused},
+		{"the first is denied", but, []int32{1, 0}, refused},
+		{"all are denied", but, []int32{1, 1}, refused},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAuthority(t, Law{Policies: []PolicyConfig{policy("User:alice", see+","+c.statements)}})
+			write := &Call{Principal: Principal{Name: "User:alice"}, Action: WriteData, Resource: Resource{Kind: "topic", Name: "x"}}
+			reads := passes
+			for _, p := range c.partitions {
+				write.Records = append(write.Records, &kgo.Record{Partition: p})
+				read := &Call{Principal: write.Principal, Action: ReadData, Resource: write.Resource, Partition: &p}
+				if p < 0 {
+					read.Partition = nil
+				}
+				if err := a.Check(context.Background(), read); err != nil {
+					reads = outcomeOf(err)
+				}
+			}
+			if got := outcomeOf(a.Check(context.Background(), write)); got != c.want {
+				t.Errorf("writing %v: %s, want %s", c.partitions, got, c.want)
+			}
+			if reads != c.want {
+				t.Errorf("reading %v one by one: %s, want %s", c.partitions, reads, c.want)
+			}
+		})
+	}
+}
+
 func TestBothLayersAreAsked(t *testing.T) {
 	a := newAuthority(t, Law{Policies: []PolicyConfig{policy("User:a", `{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"arn:aws:execute-api:*:*:*/*/GET/topics/*"}`)}})
 	for _, c := range []struct{ name, in, want string }{

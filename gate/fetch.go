@@ -13,7 +13,7 @@ import (
 // kafka.Cluster.Fetch.
 func (g *Gate) Fetch(ctx context.Context, who Principal, topic kafka.Topic, partition int32, offset int64, lim kafka.Limits) ([]*kgo.Record, error) {
 	topic.Name = who.real(topic.Name)
-	if err := g.allow(ctx, who, ReadData, "topic", topic.Name); err != nil {
+	if err := g.mayRead(ctx, &who, topic.Name, partition); err != nil {
 		return nil, err
 	}
 	if err := who.visit.consume(ctx, topic.Name, "", partition, lim.Wait); err != nil {

@@ -51,6 +51,7 @@ type Call struct {
 	Resource  Resource
 	Records   []*kgo.Record // what is to be written; policies may look, not change
 	Group     string        // consumer group in which a topic is read; empty: none
+	Partition *int32        // that is read; nil: none in particular
 	Policies  []*iam.Policy // resource policies that the resource itself has
 
 	decision iam.Decision // of the policy that allowed it
@@ -147,6 +148,19 @@ func (g *Gate) allow(ctx context.Context, who Principal, action Action, kind, na
 		return nil
 	}
 	return g.checks(ctx, &who, action, Resource{Kind: kind, Name: name}, nil)
+}
+
+// mayRead is allow for reading a topic, or one of its partitions where partition is not
+// negative.
+func (g *Gate) mayRead(ctx context.Context, who *Principal, topic string, partition int32) error {
+	if !g.Guarded() {
+		return nil
+	}
+	c := &Call{Principal: *who, Action: ReadData, Resource: Resource{Kind: "topic", Name: topic}}
+	if partition >= 0 {
+		c.Partition = &partition
+	}
+	return g.check(ctx, c)
 }
 
 // A sight says of each name whether a caller may do something to it: for lists, which

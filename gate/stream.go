@@ -23,7 +23,7 @@ func NewStreams(g *Gate) *Streams {
 // negative; see kafka.Tails.Subscribe. The caller has to close the subscription,
 // and to ask MayFollow from time to time.
 func (s *Streams) Follow(ctx context.Context, who Principal, topic string, partition int32, from kafka.From) (*kafka.Subscription, error) {
-	if err := s.MayFollow(ctx, who, topic); err != nil {
+	if err := s.MayFollow(ctx, who, topic, partition); err != nil {
 		return nil, err
 	}
 	topic = who.real(topic)
@@ -37,11 +37,10 @@ func (s *Streams) Follow(ctx context.Context, who Principal, topic string, parti
 	return tails.Subscribe(ctx, topic, partition, from)
 }
 
-// MayFollow says whether a caller may still follow a topic: grants may end while
-// a stream is open.
-func (s *Streams) MayFollow(ctx context.Context, who Principal, topic string) error {
-	topic = who.real(topic)
-	return s.gate.allow(ctx, who, ReadData, "topic", topic)
+// MayFollow says whether a caller may still follow a topic, or one of its partitions
+// where partition is not negative: grants may end while a stream is open.
+func (s *Streams) MayFollow(ctx context.Context, who Principal, topic string, partition int32) error {
+	return s.gate.mayRead(ctx, &who, who.real(topic), partition)
 }
 
 // Join makes a caller a member of a consumer group that reads a topic; see
@@ -70,7 +69,7 @@ func (s *Streams) MayJoin(ctx context.Context, who Principal, group, topic strin
 	if err := s.gate.allowGroup(ctx, who, group); err != nil {
 		return err
 	}
-	return s.MayFollow(ctx, who, topic)
+	return s.MayFollow(ctx, who, topic, -1)
 }
 
 // Real returns the name by which Kafka knows a topic that a caller follows: what comes

@@ -32,7 +32,7 @@ func TestStreamsAskThePolicies(t *testing.T) {
 		}
 	}
 	policy.refused = append(policy.refused, "ReadData topic "+open)
-	if err := s.MayFollow(t.Context(), gate.Anonymous, open); gate.Classify(err) != gate.Denied {
+	if err := s.MayFollow(t.Context(), gate.Anonymous, open, -1); gate.Classify(err) != gate.Denied {
 		t.Errorf("a grant that has ended: %v", err)
 	}
 }

@@ -80,7 +80,7 @@ func (g *Gate) LocatedTopic(ctx context.Context, who Principal, name string) (ka
 // kafka.Cluster.Read.
 func (g *Gate) Read(ctx context.Context, who Principal, topic kafka.Topic, partition int32, offset int64, lim kafka.Limits) ([]*kgo.Record, int64, error) {
 	topic.Name = who.real(topic.Name)
-	if err := g.allow(ctx, who, ReadData, "topic", topic.Name); err != nil {
+	if err := g.mayRead(ctx, &who, topic.Name, partition); err != nil {
 		return nil, offset, err
 	}
 	if err := who.visit.consume(ctx, topic.Name, "", partition, lim.Wait); err != nil {

@@ -16,10 +16,11 @@ import (
 // A source is where the records of a stream come from: a subscription, or a
 // member of a group. It belongs to one goroutine.
 type source struct {
-	streams *gate.Streams
-	who     gate.Principal
-	topic   string
-	group   string
+	streams   *gate.Streams
+	who       gate.Principal
+	topic     string
+	group     string
+	partition int32 // that is followed; negative: all of them
 
 	subscription *kafka.Subscription // nil: member
 	member       *member
@@ -33,7 +34,7 @@ type source struct {
 // open opens what a client wants to start with. An id that it was resumed with
 // says to a group what has arrived.
 func (a *api) open(ctx context.Context, who gate.Principal, topic string, s start) (*source, error) {
-	src := &source{streams: a.streams, who: who, topic: topic, group: s.group}
+	src := &source{streams: a.streams, who: who, topic: topic, group: s.group, partition: s.partition}
 	if s.group == "" {
 		var err error
 		src.subscription, err = a.streams.Follow(ctx, who, topic, s.partition, s.from)
@@ -52,7 +53,7 @@ func (s *source) allowed(ctx context.Context) error {
 	if s.group != "" {
 		return s.streams.MayJoin(ctx, s.who, s.group, s.topic)
 	}
-	return s.streams.MayFollow(ctx, s.who, s.topic)
+	return s.streams.MayFollow(ctx, s.who, s.topic, s.partition)
 }
 
 // wake has something to be received when there may be more to take.
