@@ -382,6 +382,17 @@ func TestWAFRules(t *testing.T) {
 	}
 }
 
+// A broken escape in a query would be a parameter that is not there.
+func TestBrokenEscapesInQueries(t *testing.T) {
+	url, _, _ := serveEdge(t, func(*Config) {})
+	for query, want := range map[string]int{"x=%41": 200, "x=%25zz": 200, "x=%zz": 400, "x=100%": 400, "a=1&%2=x": 400, "a=1;%": 400} {
+		answer, body := fetch(t, "GET", url+"/small?"+query, nil, nil)
+		if answer.StatusCode != want || want == 400 && !strings.Contains(string(body), "%25") {
+			t.Errorf("%s: got %d %s, want %d", query, answer.StatusCode, body, want)
+		}
+	}
+}
+
 func TestWAFMethodsAndHosts(t *testing.T) {
 	url, _, _ := serveEdge(t, func(c *Config) {
 		c.Firewall = firewall(t, WAF{Methods: []string{"GET", "POST"}, Hosts: []string{"a.example.com", "*.b.example.com", "127.0.0.1"}, MethodOverride: true,

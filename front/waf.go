@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -504,6 +505,11 @@ func (s *Server) bounds(w http.ResponseWriter, r *http.Request) error {
 	if exchangeOf(w).conn.ambiguous() {
 		w.Header().Set("Connection", "close")
 		return &RepeatError{http.StatusBadRequest, "a request with a Transfer-Encoding must not have a Content-Length"}
+	}
+	if q := r.URL.RawQuery; strings.Contains(q, "%") { // the parameter would silently not be there
+		if _, err := url.QueryUnescape(q); err != nil {
+			return &RepeatError{http.StatusBadRequest, fmt.Sprintf("the query: %v; a %% that stands for itself is %%25", err)}
+		}
 	}
 	return s.cfg.Firewall.override(r)
 }
