@@ -47,6 +47,15 @@ func NewLimits(cfg LimitsConfig, cluster *kafka.Cluster, metrics prometheus.Regi
 	return l
 }
 
+// Settle writes what has been used of quotas until now, so that limits which are made
+// afterwards, to replace these, know of it. It waits up to twenty seconds for that.
+func (l *Limits) Settle(ctx context.Context) error {
+	if l == nil || l.plans == nil {
+		return nil
+	}
+	return l.plans.flush(ctx)
+}
+
 // Close writes the counters of quotas, within a few seconds, and ends all that runs.
 func (l *Limits) Close() {
 	if l != nil && l.plans != nil {

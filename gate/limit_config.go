@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/klamm-gateway/klamm/throttle"
@@ -167,6 +168,9 @@ func (q *Quota) fieldUnit() throttle.Unit {
 	}
 	return throttle.Requests
 }
+
+// kind tells periods apart that begin at different times.
+func (q *Quota) kind() string { return strings.TrimSpace(q.Period + " " + q.TZ) }
 
 // start returns when the period began that a time lies in.
 func (q *Quota) start(now time.Time) time.Time {

@@ -170,6 +170,25 @@ func (ex *exchange) await(ctx context.Context) error {
 // whoever has the lock.
 func (ex *exchange) next() <-chan struct{} { return ex.done }
 
+// flush waits until everything that was used before it is exchanged.
+func (p *plans) flush(ctx context.Context) error {
+	for range 2 { // one that is under way may have begun before
+		p.mu.Lock()
+		settled, done := true, p.ex.next()
+		for _, c := range p.counters {
+			settled = settled && c.waiting == 0 && c.sending == 0
+		}
+		p.mu.Unlock()
+		if settled {
+			break
+		}
+		if err := p.ex.ask(ctx, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ask has an exchange made and waits for it.
 func (ex *exchange) ask(ctx context.Context, done <-chan struct{}) error {
 	ex.kick()
@@ -326,7 +345,7 @@ func (p *plans) send(ctx context.Context, batch []*counter) error {
 				if ok {
 					u, ok = decodeUsage(e.Value)
 				}
-				u = u.plus(d.key, d.period.Unix(), d.n, ok).grant(d.plan.Quota, d.demands, passing)
+				u = u.plus(d.key, d.plan.Quota.kind(), d.period.Unix(), d.n, ok).grant(d.plan.Quota, d.demands, passing)
 				b, _ := json.Marshal(u) // of texts and numbers
 				tx.Put(d.name, b)
 			}

@@ -242,6 +242,7 @@ func (p *plans) roll(c *counter) {
 // read takes over what the table says of a counter, for whoever has the lock.
 func (p *plans) read(c *counter) {
 	u, ok := p.ex.get(c.name())
+	u = u.as(c.plan.Quota.kind(), c.period.Unix())
 	c.used, c.later = 0, ok && u.Later
 	switch {
 	case ok && u.Period == c.period.Unix():
@@ -383,6 +384,7 @@ type usage struct {
 	Period int64  `json:"period"` // its beginning, in Unix seconds
 	Used   int64  `json:"used"`
 	Later  bool   `json:"later,omitempty"` // it is not the key's first period
+	Kind   string `json:"kind,omitempty"`  // of period; empty: written by an older release
 }
 
 // usagePrefix begins the keys of counters in the table.
@@ -398,9 +400,21 @@ func (c *counter) name() string {
 	return usagePrefix + c.plan.Name + "/" + key
 }
 
+// as is a counter of the table for a quota whose periods are of a kind and which is in a
+// period now. Where the plan has had others when it was written, as days before there
+// were months, what was used since the period began counts in it. Without that, a period
+// that begins earlier than the one that is known would look as if it were over.
+func (u usage) as(kind string, period int64) usage {
+	if u.Kind != "" && u.Kind != kind && u.Period > period {
+		u.Period = period
+	}
+	return u
+}
+
 // plus is a counter of the table after n more units were used in a period. Nothing is
 // left of a period that is over.
-func (u usage) plus(key string, period, n int64, known bool) usage {
+func (u usage) plus(key, kind string, period, n int64, known bool) usage {
+	u = u.as(kind, period)
 	switch {
 	case !known:
 		u = usage{Key: key, Period: period}
@@ -409,7 +423,7 @@ func (u usage) plus(key string, period, n int64, known bool) usage {
 	case u.Period > period:
 		return u
 	}
-	u.Used = max(u.Used+n, 0)
+	u.Kind, u.Used = kind, max(u.Used+n, 0)
 	return u
 }
 

@@ -252,6 +252,74 @@ func TestQuotaOffsetAndPeriods(t *testing.T) {
 	}
 }
 
+// What a plan says may change while it counts; what was used still is.
+func TestQuotaOfChangedPeriods(t *testing.T) {
+	c := testCluster(t)
+	now := func() time.Time { return time.Date(2026, 11, 19, 12, 0, 0, 0, time.UTC) } // a Thursday
+	plan := fresh(10, "")
+	tests := []struct {
+		name   string
+		period string
+		tz     string
+		limit  int64
+		used   int64 // before anything
+		passes int64
+	}{
+		{"a day", "day", "", 4, 0, 4},
+		{"its week", "week", "", 7, 4, 3},
+		{"its month", "month", "", 9, 7, 2},
+		{"its month elsewhere, which began earlier", "month", "Asia/Tokyo", 9, 9, 0},
+		{"the day alone", "day", "", 2, 0, 2},
+		{"the day alone with more", "day", "", 3, 2, 1},
+	}
+	for _, tt := range tests {
+		quota := *plan.Quota
+		quota.Period, quota.TZ, quota.Limit = tt.period, tt.tz, tt.limit
+		l := process(t, c, UsagePlan{Name: plan.Name, Keys: plan.Keys, Quota: &quota})
+		l.plans.mu.Lock()
+		l.plans.now = now
+		l.plans.mu.Unlock()
+		if u := used(t, l); u.Used != tt.used {
+			t.Errorf("%s: %d used at first, want %d", tt.name, u.Used, tt.used)
+		}
+		passed := int64(0)
+		for {
+			if _, err := enter(t, l); err != nil {
+				break
+			}
+			passed++
+			if err := l.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if passed != tt.passes {
+			t.Errorf("%s: %d passed, want %d", tt.name, passed, tt.passes)
+		}
+		l.Close()
+	}
+}
+
+// Limits that replace others know what those have counted.
+func TestReplacedQuotaGoesOn(t *testing.T) {
+	c := testCluster(t)
+	plan := fresh(5, "")
+	first := process(t, c, plan)
+	for range 3 {
+		if _, err := enter(t, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if u := used(t, process(t, c, plan)); u.Used != 3 {
+		t.Errorf("the next one knows of %d, want 3", u.Used)
+	}
+	if err := (*Limits)(nil).Settle(t.Context()); err != nil {
+		t.Errorf("no limits: %v", err)
+	}
+}
+
 func TestRefusedRequestsAreRefunded(t *testing.T) {
 	c := testCluster(t)
 	l := process(t, c, fresh(10, ""))
