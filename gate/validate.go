@@ -317,6 +317,7 @@ func (e *Invalidity) add(record int, found []Violation) {
 		}
 		one.Record = record
 		e.Violations = append(e.Violations, one)
+		e.Truncated = e.Truncated || one.More
 	}
 }
 

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -126,6 +127,17 @@ func TestManyBadRecords(t *testing.T) {
 	all := v.check(v.of("t"), records, nil)
 	if len(all.Violations) != 20 || !all.Truncated || !strings.HasPrefix(all.Error(), "at least 20 problems in 21 of 1000 records: record 0, #: ") {
 		t.Errorf("%v", all)
+	}
+}
+
+// Twenty are told of one record, too, and that there are others.
+func TestManyViolationsOfOneRecord(t *testing.T) {
+	v, _ := validation(t, TopicRule{Match: "t", Value: &PartRule{Schema: json.RawMessage(`{"items":{"type":"integer"}}`)}})
+	for n, truncated := range map[int]bool{19: false, 20: false, 21: true} {
+		all := v.check(v.of("t"), []*kgo.Record{beat("[" + strings.Repeat(`"x",`, n-1) + `"x"]`)}, nil)
+		if len(all.Violations) != min(n, 20) || all.Truncated != truncated {
+			t.Errorf("of %d: %d, truncated %v", n, len(all.Violations), all.Truncated)
+		}
 	}
 }
 

@@ -71,6 +71,8 @@ type Violation struct {
 	// Actual is what stands there instead, as JSON; empty: it is not to be repeated,
 	// which only Echo changes.
 	Actual string `json:"-"`
+	// More says that there are others behind it that are not told.
+	More bool `json:"-"`
 }
 
 // CompileJSON compiles the text of a JSON Schema. The error says what is wrong
@@ -199,6 +201,7 @@ func (s *JSONSchema) checkDecoded(doc any) (violations []Violation, more bool) {
 		switch n := len(violations); {
 		case n > 0 && violations[n-1] == v:
 		case n == MaxViolations:
+			violations[n-1].More = true
 			return violations, true
 		default:
 			violations = append(violations, v)
@@ -248,7 +251,7 @@ func collect(err *jsonschema.ValidationError, all *[]finding) {
 			}
 		}
 		*all = append(*all, best[:min(len(best), nearest)]...)
-	case len(err.Causes) > 0:
+	case len(err.Causes) > 0 && !whole(err.ErrorKind):
 		for _, cause := range err.Causes {
 			collect(cause, all)
 		}
@@ -259,6 +262,17 @@ func collect(err *jsonschema.ValidationError, all *[]finding) {
 	default:
 		*all = append(*all, finding{err: err, keyword: keyword})
 	}
+}
+
+// whole says whether what is wrong is one thing, whatever is wrong with the parts that
+// were looked at for it: no element is of the kind that there must be, or a name is not
+// allowed, which has no place of its own in the value.
+func whole(k jsonschema.ErrorKind) bool {
+	switch k.(type) {
+	case *kind.Contains, *kind.MinContains, *kind.PropertyNames:
+		return true
+	}
+	return false
 }
 
 // keywordOf returns the keyword that a value breaks. "not" and schemas that are
@@ -303,6 +317,9 @@ func (f finding) violation() Violation {
 		v.Detail = shorten(f.missing) + " is missing"
 	}
 	_, at, _ := strings.Cut(f.err.SchemaURL, "#")
+	if _, ok := f.err.ErrorKind.(*kind.PropertyNames); ok { // here the library has the schema of the names
+		at = strings.TrimSuffix(at, "/propertyNames")
+	}
 	v.Schema = "#" + at + pointer(keywordPath(f.err))[1:]
 	return v
 }

@@ -29,30 +29,35 @@ func TestCheck(t *testing.T) {
 		want                []Violation
 	}{
 		{"fits", heartbeat, `{"deviceid":"d-1","heartrate":72}`, nil},
-		{"type", heartbeat, `{"deviceid":"d-1","heartrate":"72"}`, []Violation{{"#/heartrate", "type", "must be an integer, is a string", "#/properties/heartrate/type", ""}}},
-		{"maximum", heartbeat, `{"deviceid":"d-1","heartrate":301}`, []Violation{{"#/heartrate", "maximum", "must be at most 300", "#/properties/heartrate/maximum", ""}}},
-		{"pattern", heartbeat, `{"deviceid":"x1","heartrate":72}`, []Violation{{"#/deviceid", "pattern", "must match the pattern ^d-[0-9]+$", "#/properties/deviceid/pattern", ""}}},
+		{"type", heartbeat, `{"deviceid":"d-1","heartrate":"72"}`, []Violation{{"#/heartrate", "type", "must be an integer, is a string", "#/properties/heartrate/type", "", false}}},
+		{"maximum", heartbeat, `{"deviceid":"d-1","heartrate":301}`, []Violation{{"#/heartrate", "maximum", "must be at most 300", "#/properties/heartrate/maximum", "", false}}},
+		{"pattern", heartbeat, `{"deviceid":"x1","heartrate":72}`, []Violation{{"#/deviceid", "pattern", "must match the pattern ^d-[0-9]+$", "#/properties/deviceid/pattern", "", false}}},
 		{"missing", heartbeat, `{}`, []Violation{
-			{"#", "required", "deviceid is missing", "#/required", ""}, {"#", "required", "heartrate is missing", "#/required", ""},
+			{"#", "required", "deviceid is missing", "#/required", "", false}, {"#", "required", "heartrate is missing", "#/required", "", false},
 		}},
-		{"too much", heartbeat, `{"deviceid":"d-1","heartrate":72,"x":1}`, []Violation{{"#", "additionalProperties", "x is not allowed", "#/additionalProperties", ""}}},
-		{"not an object", heartbeat, `72`, []Violation{{"#", "type", "must be an object, is a number", "#/type", ""}}},
+		{"too much", heartbeat, `{"deviceid":"d-1","heartrate":72,"x":1}`, []Violation{{"#", "additionalProperties", "x is not allowed", "#/additionalProperties", "", false}}},
+		{"not an object", heartbeat, `72`, []Violation{{"#", "type", "must be an object, is a number", "#/type", "", false}}},
 		{"several places", `{"items":{"type":"integer"}}`, `["a",1,"b"]`, []Violation{
-			{"#/0", "type", "must be an integer, is a string", "#/items/type", ""}, {"#/2", "type", "must be an integer, is a string", "#/items/type", ""},
+			{"#/0", "type", "must be an integer, is a string", "#/items/type", "", false}, {"#/2", "type", "must be an integer, is a string", "#/items/type", "", false},
 		}},
-		{"pointer", `{"additionalProperties":{"type":"null"}}`, `{"a/b~ ü":1}`, []Violation{{"#/a~1b~0%20%C3%BC", "type", "must be null, is a number", "#/additionalProperties/type", ""}}},
+		{"pointer", `{"additionalProperties":{"type":"null"}}`, `{"a/b~ ü":1}`, []Violation{{"#/a~1b~0%20%C3%BC", "type", "must be null, is a number", "#/additionalProperties/type", "", false}}},
 		{"alternatives", `{"anyOf":[{"type":"string"},{"properties":{"a":{"type":"integer"}},"required":["a"]}]}`, `{"a":"x"}`, []Violation{
-			{"#", "anyOf", "fits none of the alternatives", "#/anyOf", ""}, {"#/a", "type", "must be an integer, is a string", "#/anyOf/1/properties/a/type", ""},
+			{"#", "anyOf", "fits none of the alternatives", "#/anyOf", "", false}, {"#/a", "type", "must be an integer, is a string", "#/anyOf/1/properties/a/type", "", false},
 		}},
-		{"more than one", `{"oneOf":[{"minimum":1},{"minimum":2}]}`, `3`, []Violation{{"#", "oneOf", "fits more than one of the alternatives", "#/oneOf", ""}}},
-		{"wide numbers", `{"maximum":9007199254740992}`, `9007199254740993`, []Violation{{"#", "maximum", "must be at most 9007199254740992", "#/maximum", ""}}},
-		{"fractions", `{"multipleOf":0.01,"exclusiveMinimum":0.1}`, `0.1`, []Violation{{"#", "exclusiveMinimum", "must be greater than 0.1", "#/exclusiveMinimum", ""}}},
-		{"one of", `{"enum":["a",1,null]}`, `"secret"`, []Violation{{"#", "enum", `must be one of "a", 1, null`, "#/enum", ""}}},
+		{"more than one", `{"oneOf":[{"minimum":1},{"minimum":2}]}`, `3`, []Violation{{"#", "oneOf", "fits more than one of the alternatives", "#/oneOf", "", false}}},
+		{"wide numbers", `{"maximum":9007199254740992}`, `9007199254740993`, []Violation{{"#", "maximum", "must be at most 9007199254740992", "#/maximum", "", false}}},
+		{"fractions", `{"multipleOf":0.01,"exclusiveMinimum":0.1}`, `0.1`, []Violation{{"#", "exclusiveMinimum", "must be greater than 0.1", "#/exclusiveMinimum", "", false}}},
+		{"one of", `{"enum":["a",1,null]}`, `"secret"`, []Violation{{"#", "enum", `must be one of "a", 1, null`, "#/enum", "", false}}},
 		{"nearest branch", `{"oneOf":[{"type":"string"},{"type":"object","required":["a"]}]}`, `{}`, []Violation{
-			{"#", "oneOf", "fits none of the alternatives", "#/oneOf", ""}, {"#", "required", "a is missing", "#/oneOf/1/required", ""},
+			{"#", "oneOf", "fits none of the alternatives", "#/oneOf", "", false}, {"#", "required", "a is missing", "#/oneOf/1/required", "", false},
 		}},
-		{"dependencies", `{"$schema":"http://json-schema.org/draft-04/schema#","dependencies":{"a":["b"]}}`, `{"a":1}`, []Violation{{"#", "dependencies", "with a, b is missing", "#/dependencies/a", ""}}},
-		{"const", `{"const":{"a":1}}`, `"secret"`, []Violation{{"#", "const", `must be {"a":1}`, "#/const", ""}}},
+		{"dependencies", `{"$schema":"http://json-schema.org/draft-04/schema#","dependencies":{"a":["b"]}}`, `{"a":1}`, []Violation{{"#", "dependencies", "with a, b is missing", "#/dependencies/a", "", false}}},
+		{"no element of a kind", `{"contains":{"type":"string"}}`, `[1,2]`, []Violation{{"#", "contains", "has no element of the kind that it must contain", "#/contains", "", false}}},
+		{"too few of a kind", `{"properties":{"l":{"contains":{"type":"string"},"minContains":2}}}`, `{"l":[1,"x",2]}`, []Violation{
+			{"#/l", "minContains", "must contain at least 2 elements of a kind, has 1", "#/properties/l/minContains", "", false},
+		}},
+		{"names", `{"properties":{"o":{"propertyNames":{"maxLength":2}}}}`, `{"o":{"abc":1}}`, []Violation{{"#/o", "propertyNames", "the name abc is not allowed", "#/properties/o/propertyNames", "", false}}},
+		{"const", `{"const":{"a":1}}`, `"secret"`, []Violation{{"#", "const", `must be {"a":1}`, "#/const", "", false}}},
 		{"not JSON", heartbeat, `{"deviceid":`, []Violation{{Pointer: "#", Keyword: "type", Detail: "the value is not JSON: it ends too early"}}},
 		{"syntax", heartbeat, `{secret}`, []Violation{{Pointer: "#", Keyword: "type", Detail: "the value is not JSON: error at byte 2"}}},
 		{"empty", heartbeat, ``, []Violation{{Pointer: "#", Keyword: "type", Detail: "the value is empty, which is not JSON"}}},
@@ -216,8 +221,11 @@ func TestHostileValues(t *testing.T) {
 func TestManyViolations(t *testing.T) {
 	s := compile(t, `{"items":{"type":"string"}}`, JSONOptions{})
 	got, more := s.Check([]byte("[" + strings.Repeat("1,", 100) + "1]"))
-	if len(got) != MaxViolations || !more {
-		t.Errorf("%d, %v", len(got), more)
+	if len(got) != MaxViolations || !more || !got[MaxViolations-1].More {
+		t.Errorf("%d, %v, %+v", len(got), more, got[len(got)-1])
+	}
+	if got, more = s.Check([]byte("[" + strings.Repeat("1,", MaxViolations-1) + "1]")); len(got) != MaxViolations || more || got[MaxViolations-1].More {
+		t.Errorf("no others: %d, %v, %+v", len(got), more, got[len(got)-1])
 	}
 }
 
