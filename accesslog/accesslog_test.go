@@ -44,7 +44,7 @@ func TestVariables(t *testing.T) {
 		"integration.status": "200", "identity.apiKey": "k1", "identity.user": "-", "identity.clientCert.clientCertPem": "PEM", "identity.clientCert.validity.notBefore": "May 28 12:30:02 2019 GMT",
 		"authorizer.principalId": "User:alice", "authorizer.claims.sub": "s-1", "authorizer.claims.n": "12", "authorizer.claims.list": `[\"x\"]`, "authorizer.claims.none": "-",
 		"authorizer.tier": "gold", "authorizer.none": "-", "xrayTraceId": "1-4bf92f35-77b34da6a3ce929d0e0e4736", "kafka.partition": "0", "kafka.offset": "0", "kafka.records": "2",
-		"error.messageString": "-", "waf.status": "-", "policy.decision": "allow", "limit.rule": "-", "tls.version": "-",
+		"error.messageString": `"-"`, "waf.status": "-", "policy.decision": "allow", "limit.rule": "-", "tls.version": "-",
 	} {
 		f, err := Compile("json", "[$context."+name+"].")
 		if err != nil {
@@ -54,6 +54,30 @@ func TestVariables(t *testing.T) {
 		if got := string(f.Append(nil, entry())); got != "["+want+"].\n" {
 			t.Errorf("$context.%s is %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestMessageStringIsAString checks that a template of JSON takes the message with its
+// own quotes and within others.
+func TestMessageStringIsAString(t *testing.T) {
+	f, err := Compile("json", `{"bare":$context.error.messageString,"within":"$context.error.messageString"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for message, want := range map[string][2]string{"": {"-", "-"}, `no "x"`: {`no "x"`, `"no \"x\""`}, strings.Repeat("a", longestValue): {"...", `"` + strings.Repeat("a", longestValue-1) + "..."}} {
+		e := entry()
+		e.Error.Message = message
+		var got struct{ Bare, Within string }
+		line := f.Append(nil, e)
+		if err := json.Unmarshal(line, &got); err != nil || got.Bare != want[0] || got.Within != want[1] {
+			t.Errorf("%.100q: %v %.300s", message, err, line)
+		}
+	}
+	e := entry()
+	e.Error.Message = hostile
+	var got struct{ Bare, Within string }
+	if line := f.Append(nil, e); json.Unmarshal(line, &got) != nil || bytes.Count(line, []byte("\n")) != 1 || got.Bare != strings.ToValidUTF8(hostile, "\ufffd") {
+		t.Errorf("%q", line)
 	}
 }
 

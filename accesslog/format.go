@@ -50,7 +50,12 @@ type Format struct {
 type part struct {
 	text  string
 	value variable // nil: the end of the template
+	whole bool     // the value is JSON itself
 }
+
+// messageString is the variable whose value has quotes of its own: where a template of
+// JSON has none around it, it is a string as it is.
+const messageString = "error.messageString"
 
 // Compile returns the format of a name (json, clf, csv, xml, emf or emf_detailed), or,
 // where template is not empty, of the template, whose values are escaped as in the format
@@ -97,7 +102,7 @@ func Compile(name, template string) (*Format, error) {
 		if !ok {
 			return nil, fmt.Errorf("there is no variable %s%s", prefix, variableName)
 		}
-		f.parts = append(f.parts, part{text, value})
+		f.parts = append(f.parts, part{text, value, variableName == messageString && name == "json" && !strings.HasSuffix(text, `"`)})
 		rest = after[len(variableName):]
 	}
 }
@@ -117,8 +122,18 @@ func (f *Format) Append(b []byte, e *Entry) []byte {
 			continue
 		}
 		from := len(b)
-		if b = p.value(b, e); len(b) == from {
+		b = p.value(b, e)
+		switch {
+		case len(b) == from && p.whole:
+			b = append(b, `"-"`...)
+			continue
+		case len(b) == from:
 			b = append(b, '-')
+			continue
+		case p.whole && len(b)-from <= longestValue:
+			continue
+		case p.whole:
+			b = append(b[:from], `"..."`...)
 			continue
 		}
 		if len(b)-from > longestValue {

@@ -51,8 +51,9 @@ type exchange struct {
 	stage     string // "": the default one
 	bodyLimit int64  // of a body of unknown length; 0: none but sizes.body
 	wafRule   string
-	cached    string // hit or miss; "": the answer may not be kept
-	canary    string // whether a stage's canary has it; "": there is none
+	cached    string  // hit or miss; "": the answer may not be kept
+	at        *staged // nil: in no stage
+	told      string  // the message of an answer in the form of API Gateway; "": it has another
 	auth      accesslog.Step
 	span      *trace.Span
 	context   trace.Context
@@ -201,11 +202,24 @@ func (x *exchange) serves(d *Dialect, route *Route) {
 	}
 }
 
-// within notes the stage of the request.
+// within notes the stage of the request. Answers of one that is as API Gateway's have its
+// ids (gateway-policies.md 5.8).
 func (x *exchange) within(r *http.Request) {
-	if x.stage = StageOf(r); x.stage != "" && stagedOf(r).stage.Canary != nil {
-		x.canary = strconv.FormatBool(IsCanary(r))
+	if x.stage = StageOf(r); x.stage == "" {
+		return
 	}
+	if x.at = stagedOf(r); x.at.Errors == profileAWS {
+		nameForAWS(x.Header())
+	}
+}
+
+// canary says whether a stage's canary has the request, once that is decided; empty: there
+// is none.
+func (x *exchange) canary() string {
+	if x.at == nil || x.at.stage.Canary == nil {
+		return ""
+	}
+	return strconv.FormatBool(x.at.canary)
 }
 
 // bound makes a body of unknown length end where a rule says.
@@ -358,7 +372,10 @@ func (x *exchange) entry() *accesslog.Entry {
 	if x.stage != "" {
 		e.Stage = x.stage
 	}
-	e.Canary, e.Cache = x.canary, x.cached
+	if named := x.Header().Get("X-Amz-Apigw-Id"); named != "" {
+		e.ExtendedID = named
+	}
+	e.Canary, e.Cache = x.canary(), x.cached
 	x.identity(e)
 	x.deed(e)
 	x.outcome(e)
@@ -423,11 +440,18 @@ func (x *exchange) outcome(e *accesslog.Entry) {
 		return
 	}
 	e.Error.Type = responseType(x.err, x.status)
-	if x.status < 500 {
-		e.Error.Message = reasonOf(x.err)
+	var refused *Refusal
+	switch {
+	case x.told != "":
+		e.Error.Message = x.told
+	case x.status >= 500:
+	case errors.As(x.err, &refused):
+		e.Error.Message = refused.Message
+	default:
+		e.Error.Message = x.err.Error()
 	}
-	if e.Error.Type == "BAD_REQUEST_BODY" {
-		e.Error.Validation = e.Error.Message
+	if e.Error.Type == "BAD_REQUEST_BODY" || e.Error.Type == "BAD_REQUEST_PARAMETERS" {
+		e.Error.Validation = x.err.Error()
 	}
 }
 

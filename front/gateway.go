@@ -340,6 +340,9 @@ func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool
 	if e == nil {
 		return false
 	}
+	if x := exchangeOf(w); x != nil && at.Errors == profileAWS && e.message != nil {
+		x.told = *e.message
+	}
 	custom := at.custom(e)
 	if custom == nil && (at.Errors == "" || at.Errors == profileNative) && e.kind != "MISSING_AUTHENTICATION_TOKEN" {
 		return false
@@ -352,7 +355,7 @@ func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool
 		e.status = http.StatusUnprocessableEntity // gateway-policies.md 4.5
 	}
 	media, body := "application/json", e.body
-	if body == nil {
+	if body == nil || at.Errors == profileConfluent || at.Errors == profileProblem {
 		media, body = at.errorBody(e)
 	}
 	if custom != nil {

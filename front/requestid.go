@@ -38,6 +38,9 @@ func requestID() string {
 // nameForAWS gives an answer the ids that those of API Gateway have
 // (gateway-policies.md 5.8): the request's own, and one that nobody can choose.
 func nameForAWS(h http.Header) {
+	if _, ok := h["X-Amz-Apigw-Id"]; ok {
+		return
+	}
 	if _, ok := h["X-Amzn-Requestid"]; !ok {
 		h["X-Amzn-Requestid"] = h["X-Request-Id"]
 	}

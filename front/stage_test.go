@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/schema"
@@ -22,7 +25,7 @@ import (
 
 // stagedServer serves a dialect that says in which stage and for which path it was
 // called, an own one beside it, and one by which klamm is operated.
-func stagedServer(t *testing.T, edge Edge) *Server {
+func stagedServer(t *testing.T, edge Edge, changes ...func(*Config)) *Server {
 	t.Helper()
 	said := func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 		data, release, err := ReadBody(r)
@@ -75,7 +78,11 @@ func stagedServer(t *testing.T, edge Edge) *Server {
 		{Name: "topic", Pattern: "GET /topics/{t}", Serve: said}, {Name: "produce", Pattern: "POST /topics/{t}", Serve: said}, {Name: "fail", Pattern: "GET /fail/{how}", Serve: failing},
 	}}
 	operation := Dialect{Name: "operation", Prefixes: []string{"/healthy"}, WriteError: write("operation"), Unstaged: true, Routes: []Route{{Name: "healthy", Pattern: "GET /healthy", Serve: said, Public: true}}}
-	s := New(Config{Dialects: []Dialect{main, operation}, Anonymous: true, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler)})
+	cfg := Config{Dialects: []Dialect{main, operation}, Anonymous: true, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler)}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	s := New(cfg)
 	if err := s.Reshape(edge); err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +181,8 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 		{"/walled/fail/blocked", nil, 418, `{"t":"WAF_FILTERED","r":"GET /fail/{how}"}`, "ForbiddenException"},
 		{"/walled/fail/big", nil, 413, `{"t":"WAF_FILTERED","r":"GET /fail/{how}"}`, "ForbiddenException"},
 		{"/confluent/fail/nobody", nil, 401, `{"error_code":40101,"message":"Unauthorized"}`, "UnauthorizedException"},
+		{"/confluent/fail/key", nil, 403, `{"error_code":40301,"message":"Forbidden"}`, "ForbiddenException"},
+		{"/problem/fail/key", nil, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Forbidden"}`, "ForbiddenException"},
 		{"/confluent/nope", nil, 404, `{"error_code":404,"message":"Not Found"}`, "ResourceNotFoundException"},
 		{"/problem/fail/throttled", nil, 429, `{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"Too Many Requests"}`, "TooManyRequestsException"},
 		{"/native/fail/throttled", nil, 418, `main native`, ""},
@@ -200,6 +209,42 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAnswersHaveTheIDsOfTheStage checks that answers of a stage that is as API Gateway's
+// have its ids, refused or not, and that the log knows them, what was told, and the canary.
+func TestAnswersHaveTheIDsOfTheStage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	log, err := accesslog.Open(accesslog.Config{File: file, Template: "$context.requestId|$context.extendedRequestId|$context.error.message|$context.canary"},
+		accesslog.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := &Canary{Percent: json.RawMessage("100")}
+	s := stagedServer(t, Edge{Stages: []Stage{{Name: "aws", Errors: "aws"}, {Name: "native"}, {Name: "new", Canary: all}}}, func(c *Config) { c.AccessLog = log })
+	var want []string
+	for _, tt := range []struct {
+		path, told, canary string
+		aws                bool
+	}{
+		{"/aws/topics/t", "-", "-", true}, {"/aws/fail/key", "Forbidden", "-", true}, {"/aws/fail/limited", "Too Many Requests", "-", true},
+		{"/native/topics/t", "-", "-", false}, {"/native/fail/nobody", "who", "-", false}, {"/new/topics/t", "-", "true", false},
+	} {
+		h := askStaged(s, "GET", "http://x"+tt.path, "").Header()
+		id, extended := h.Get("X-Request-Id"), h.Get("X-Amz-Apigw-Id")
+		if tt.aws != (extended != "") || tt.aws && h.Get("X-Amzn-Requestid") != id {
+			t.Errorf("%s: %v", tt.path, h)
+		}
+		if !tt.aws {
+			extended = id
+		}
+		want = append(want, strings.Join([]string{id, extended, tt.told, tt.canary}, "|"))
+	}
+	log.Close()
+	text, err := os.ReadFile(file)
+	if diff := cmp.Diff(want, strings.Split(strings.TrimSpace(string(text)), "\n")); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
 }
 
