@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -20,12 +21,13 @@ func (g generator) key() string { return g.one("a", "b", "c", "a.b", "d", "ab", 
 
 func (g generator) text() string {
 	return g.one("a", "b", "ab", "aba", "abab", "ba", "B", "aB", "", "é", "É", "ß", "SS", "ss", "straße", "STRASSE", "σ", "ς", "Σ", "ı", "I", "i", "K",
-		"10.0.0.1", "10.0.0.01", "10.1.2.3", "2001:db8::1", "2001:0DB8:0:0::1", "::", "5", "true", "null", `a\\b`, "a*b", `\"`, `a\u00e9`, `\ud83d\ude00`, "x y")
+		"10.0.0.1", "10.0.0.01", "10.1.2.3", "2001:db8::1", "2001:0DB8:0:0::1", "::", "fe80::1", "::ffff:a00:1", "::ffff:10.0.0.1", "10.0.0.256", "ẞ", "ſ", "\u212a", "İ", "µ", "Μ", "*", `a\\\\*b`, "5", "true", "null", `a\\b`, "a*b", `\"`, `a\u00e9`, `\ud83d\ude00`, "x y")
 }
 
 func (g generator) number() string {
 	return g.one("0", "-0", "-0.0", "1", "1.0", "10e-1", "2", "3", "3.5", "-1", "-1e0", "100", "1e2", "0.1", "1e-1", "9007199254740993", "9007199254740992", "1e400", "5e-324",
-		"37.807807921694092", "37.80780792169409", "1e22", "1e23", "123456789012345678")
+		"37.807807921694092", "37.80780792169409", "1e22", "1e23", "123456789012345678",
+		"1.7976931348623157e308", "-1.7976931348623157E+308", "1.8e308", "2.2250738585072014e-308", "4.9e-324", "2e-324", "0.30000000000000004", "0.1e1", "1e-400", "0e400")
 }
 
 func (g generator) scalar() string {
@@ -61,7 +63,7 @@ func (g generator) matcher() string {
 	case 4:
 		return `{"equals-ignore-case":` + g.quoted() + `}`
 	case 5:
-		return `{"wildcard":"` + g.one("*", "a*", "*a", "*b*", "a*b", `a\\*b`, "*a*b", "ab*", "*ab*", "a", "*S*", "*ba*b*") + `"}`
+		return `{"wildcard":"` + g.one("*", "a*", "*a", "*b*", "a*b", `a\\*b`, "*a*b", "ab*", "*ab*", "a", "*S*", "*ba*b*", `\\*`, `*\\*`, `\\\\*`, `*\\**`, `\\\\\\*`, "é*", "") + `"}`
 	case 6:
 		return `{"anything-but":` + g.list(1+g.IntN(3), g.quoted) + `}`
 	case 7:
@@ -73,7 +75,7 @@ func (g generator) matcher() string {
 			fmt.Sprintf(`%q,%s`, g.one("<", "<=", "=", ">", ">="), g.number()),
 			fmt.Sprintf(`%q,%s,%q,%s`, g.one(">", ">="), g.number(), g.one("<", "<="), g.number())) + `]}`
 	case 10:
-		return `{"cidr":"` + g.one("10.0.0.0/8", "10.0.0.0/30", "0.0.0.0/0", "2001:db8::/32", "::/0", "2001:db8::/127") + `"}`
+		return `{"cidr":"` + g.one("10.0.0.0/8", "10.0.0.0/30", "0.0.0.0/0", "2001:db8::/32", "::/0", "2001:db8::/127", "fe80::/10", "::ffff:0:0/96", "128.0.0.0/1", "10.0.0.0/31", "0::1/64") + `"}`
 	case 11:
 		return `{"exactly":` + g.quoted() + `}`
 	}
@@ -282,6 +284,9 @@ func (g generator) satisfying(m any) string {
 		bounds := operand.([]any)
 		n := bounds[1+2*g.IntN(len(bounds)/2)].(json.Number)
 		f, _ := n.Float64()
+		if math.IsInf(f*1.0000001, 0) {
+			return n.String()
+		}
 		return g.one(n.String(), strconv.FormatFloat(f+1, 'g', -1, 64), strconv.FormatFloat(f-1, 'g', -1, 64), strconv.FormatFloat(f*1.0000001, 'f', -1, 64))
 	case "cidr":
 		return jsonText(g.one("10.0.0.1", "10.0.0.01", "10.1.2.3", "11.0.0.1", "2001:db8::1", "2001:db8:1::", "2001:0DB8:0:0::1", "::"))
