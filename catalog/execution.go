@@ -24,6 +24,9 @@ type Execution struct {
 	EnrichmentTemplate string
 	// TargetTemplate makes what is delivered of each event; empty: the event.
 	TargetTemplate string
+	// TargetTakes is how many events the target takes at once (pipes.md 8); an enrichment
+	// that answers more fails. 0: 10,000.
+	TargetTakes int
 	// TargetRate and EnrichmentRate bound how often they are called.
 	TargetRate, EnrichmentRate Rate
 	// Queue is a topic that invocations of the function Function are put into instead of

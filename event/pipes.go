@@ -29,7 +29,8 @@ const (
 	// paths see.
 	Decoded
 	// Plain is the JSON of an object or array, UTF-8 as a string, and otherwise
-	// their base64: what filters see.
+	// their base64: what filters see. They do not see what is not the record's own: where
+	// it comes from (event-patterns.md 11).
 	Plain
 )
 
@@ -37,20 +38,24 @@ const (
 // (pipes.md 4), and returns the forms of its key and value. There only objects and
 // arrays count as JSON. A key or value that is null is left out.
 func AppendPipesRecord(dst []byte, r *kgo.Record, from Source, how Decoding) (doc []byte, key, value Form) {
-	dst = append(dst, `{"eventSource":`...)
-	dst = scan.AppendString(dst, from.EventSource)
-	if from.ARN != "" {
-		dst = append(dst, `,"eventSourceArn":`...)
-		dst = scan.AppendString(dst, from.ARN)
-	}
-	if from.Bootstrap != "" {
-		dst = append(dst, `,"bootstrapServers":`...)
-		dst = scan.AppendString(dst, from.Bootstrap)
-	}
-	dst = append(dst, `,"eventSourceKey":`...)
 	number := strconv.Itoa(int(r.Partition))
-	dst = scan.AppendString(dst, r.Topic+"-"+number)
-	dst = append(dst, `,"topic":`...)
+	dst = append(dst, '{')
+	if how != Plain {
+		dst = append(dst, `"eventSource":`...)
+		dst = scan.AppendString(dst, from.EventSource)
+		if from.ARN != "" {
+			dst = append(dst, `,"eventSourceArn":`...)
+			dst = scan.AppendString(dst, from.ARN)
+		}
+		if from.Bootstrap != "" {
+			dst = append(dst, `,"bootstrapServers":`...)
+			dst = scan.AppendString(dst, from.Bootstrap)
+		}
+		dst = append(dst, `,"eventSourceKey":`...)
+		dst = scan.AppendString(dst, r.Topic+"-"+number)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"topic":`...)
 	dst = scan.AppendString(dst, r.Topic)
 	dst = append(dst, `,"partition":"`...)
 	dst = append(dst, number...)

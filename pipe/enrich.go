@@ -88,15 +88,16 @@ func (e *transformError) Error() string { return "transform: " + e.err.Error() }
 func (e *transformError) Unwrap() error { return e.err }
 
 // answered takes an answer apart: an array is several events, "", {}, [] and
-// null are none, anything else, JSON or not, is one.
-func answered(answer []byte) ([]json.RawMessage, error) {
-	answer = bytes.TrimSpace(answer)
+// null are none, anything else, JSON or not, is one. What is not JSON keeps its white
+// space.
+func answered(text []byte) ([]json.RawMessage, error) {
+	answer := bytes.TrimSpace(text)
 	switch string(answer) {
 	case "", `""`, "null":
 		return nil, nil
 	}
 	if !scan.Valid(answer) {
-		return []json.RawMessage{answer}, nil
+		return []json.RawMessage{text}, nil
 	}
 	switch answer[0] {
 	case '{':

@@ -37,6 +37,8 @@ func TestTheAnswerTakesTheEventsPlace(t *testing.T) {
 		{answer: `{"a":1}`, want: []string{`{"a":1}`}},
 		{answer: `5`, want: []string{`5`}},
 		{answer: `not json`, want: []string{`not json`}},
+		{answer: " not json\n", want: []string{" not json\n"}},
+		{answer: " \r\n "}, {answer: " 5\n", want: []string{`5`}},
 		{answer: `[1,{"b":2}]`, want: []string{`1`, `{"b":2}`}},
 		{answer: `[1]`, want: []string{`1`}},
 		{answer: `[1,2,3]`, fails: true, final: true},

@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,8 +58,6 @@ const (
 	httpTime = 5 * time.Second
 	// mostEvents is how many events a target takes that has no limit of its own.
 	mostEvents = 10_000
-	// mostPut is how many a bus takes at once (pipes.md 8).
-	mostPut = 10
 )
 
 // openExecution makes the target of a pipe of EventBridge Pipes.
@@ -68,7 +67,7 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		return nil, fmt.Errorf("there is no cluster %q in kafka.clusters", def.SourceCluster)
 	}
 	env.Batch = "" // each event stands for itself, also where several are handed over
-	x := &execution{runner: r, series: &executionSeries{of: r.metrics.executions, pipe: def.Name}, lastings: lastings{after: e.StopAfter}, queue: e.Queue, function: e.Function, source: event.Source{EventSource: e.EventSource, Bootstrap: e.Bootstrap}, most: mostEvents, enrichTime: executionTime, targetTime: executionTime}
+	x := &execution{runner: r, series: &executionSeries{of: r.metrics.executions, pipe: def.Name}, lastings: lastings{after: e.StopAfter}, queue: e.Queue, function: e.Function, source: event.Source{EventSource: e.EventSource, Bootstrap: e.Bootstrap}, most: cmp.Or(e.TargetTakes, mostEvents), enrichTime: executionTime, targetTime: executionTime}
 	if e.Bootstrap == "" {
 		x.source.ARN = e.SourceARN
 	}
@@ -100,11 +99,8 @@ func (r *Runner) openExecution(def catalog.Pipe, env target.Env) (_ *execution, 
 		return nil, err
 	}
 	x.targetLooks = def.Target.Kind == "webhook" || def.Target.Kind == "bus"
-	switch def.Target.Kind {
-	case "webhook":
-		x.targetTime, x.most = httpTime, 1
-	case "bus":
-		x.most = mostPut
+	if def.Target.Kind == "webhook" {
+		x.targetTime = httpTime
 	}
 	x.enrichRate, x.targetRate = r.rates.of(e.EnrichmentRate), r.rates.of(e.TargetRate)
 	x.targetCall = spokenTo(def.Target)
@@ -447,10 +443,7 @@ func described(what map[string]any) string {
 
 // filters are the patterns of a pipe of EventBridge Pipes, of which one must match
 // (pipes.md 6).
-type filters struct {
-	source   event.Source
-	patterns []*rule.RecordPattern
-}
+type filters struct{ patterns []*rule.RecordPattern }
 
 // newFilters compiles the filters of a definition; nil: it has none.
 func newFilters(def catalog.Pipe) (*filters, error) {
@@ -458,7 +451,6 @@ func newFilters(def catalog.Pipe) (*filters, error) {
 	if e == nil || len(e.Filters) == 0 {
 		return nil, nil
 	}
-	// What the poller adds to a record cannot be filtered by (event-patterns.md 11).
 	fs := &filters{}
 	for i, pattern := range e.Filters {
 		p, err := rule.CompileRecord(pattern)
@@ -475,7 +467,7 @@ func (fs *filters) pass(f *flow, r *kgo.Record) bool {
 	if fs == nil {
 		return true
 	}
-	doc, key, value := event.AppendPipesRecord(nil, r, fs.source, event.Plain)
+	doc, key, value := event.AppendPipesRecord(nil, r, event.Source{}, event.Plain)
 	for _, p := range fs.patterns {
 		if f.matches(p, doc, key, value) {
 			return true

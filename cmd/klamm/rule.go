@@ -169,6 +169,10 @@ type ruleEvent struct {
 	key, value rule.Form
 }
 
+// notOfRecords are the fields that tell where a record comes from. Filters do not see them
+// (event-patterns.md 11).
+var notOfRecords = []string{"awsRegion", "bootstrapServers", "eventID", "eventName", "eventSource", "eventSourceARN", "eventSourceArn", "eventSourceKey", "eventVersion", "invokeIdentityArn"}
+
 // decodeRecord decodes the key and value of a record for a filter
 // (event-patterns.md 11): objects and arrays are JSON, and whatever else is UTF-8
 // is a string.
@@ -176,6 +180,9 @@ func decodeRecord(text []byte) (e ruleEvent, err error) {
 	var record map[string]json.RawMessage
 	if err := json.Unmarshal(text, &record); err != nil || record == nil {
 		return e, rule.ErrEvent
+	}
+	for _, name := range notOfRecords {
+		delete(record, name)
 	}
 	if e.key, err = decodeField(record, "key"); err == nil {
 		e.value, err = decodeField(record, "value")

@@ -81,6 +81,7 @@ func TestRule(t *testing.T) {
 		{name: "record whose data does not fit", args: []string{"test", "--kafka", "--pattern", `{"value":{"n":[7]}}`, "--event", kafkaRecord("7")}, stdout: "match\n"},
 		{name: "scalars are text in records", args: []string{"test", "--kafka", "--pattern", `{"value":["7"]}`, "--event", kafkaRecord("7")}, stdout: "match\n"},
 		{name: "binary record", args: []string{"test", "--kafka", "--pattern", `{"topic":["t2"],"value":["7"]}`, "--event", kafkaRecord("\xff")}, code: 1, stdout: "no match\n"},
+		{name: "filters see a record's own fields", args: []string{"test", "--kafka", "--pattern", `{"topic":["t1"],"timestampType":["CREATE_TIME"],"eventSource":[{"exists":false}],"eventSourceKey":[{"exists":false}]}`, "--event", `{"eventSource":"aws:kafka","eventSourceKey":"t1-0","topic":"t1","timestampType":"CREATE_TIME"}`}, stdout: "match\n"},
 		{name: "tombstone", args: []string{"test", "--kafka", "--pattern", `{"value":[{"exists":false}]}`, "--event", `{"topic":"t1"}`}, stdout: "match\n"},
 		{name: "record without base64", args: []string{"test", "--kafka", "--pattern", `{"value":["7"]}`, "--event", `{"value":"%"}`}, code: 2, stderr: "the record's value is not a string of base64"},
 		{

@@ -119,7 +119,7 @@ func (a *API) compile(ctx context.Context, name string, b *pipeBody) (catalog.Pi
 	if k.StartingPosition != nil && *k.StartingPosition == "LATEST" {
 		p.Start = "latest"
 	}
-	x := &catalog.Execution{PipeARN: a.pipeARN(name), SourceARN: *doc.Source, TargetARN: *doc.Target, EventSource: source.kind, Bootstrap: source.bootstrap, StopAfter: a.cfg.StopPipesAfter}
+	x := &catalog.Execution{PipeARN: a.pipeARN(name), SourceARN: *doc.Source, TargetARN: *doc.Target, TargetTakes: int(mostTaken(doc.Target)), EventSource: source.kind, Bootstrap: source.bootstrap, StopAfter: a.cfg.StopPipesAfter}
 	if f := doc.SourceParameters.FilterCriteria; f != nil {
 		for _, one := range f.Filters {
 			if one.Pattern != nil && *one.Pattern != "" {

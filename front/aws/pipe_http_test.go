@@ -246,3 +246,20 @@ func TestTheDefaultBatchFitsTheTarget(t *testing.T) {
 		return err == nil && n == 2
 	})
 }
+
+// TestAnEnrichmentWithMoreThanAQueueTakes first answers eleven events, of which a queue must
+// get none, and then ten.
+func TestAnEnrichmentWithMoreThanAQueueTakes(t *testing.T) {
+	s := start(t)
+	h := newTalker(t, func(_ string, nth int) string {
+		if nth == 1 {
+			return "[1" + strings.Repeat(",1", 10) + "]"
+		}
+		return "[2" + strings.Repeat(",2", 9) + "]"
+	})
+	out := s.topic()
+	s.produce(s.runs("arn:aws:sqs:us-east-1:000000000000:"+out, m{"Enrichment": s.destination("e"+out, h.URL+"/enrich")}), `{}`)
+	if got := s.first(out); got != "2" || len(h.taken("/enrich")) < 2 {
+		t.Errorf("the queue has %s, and the enrichment was asked %d times; want 2, and twice", got, len(h.taken("/enrich")))
+	}
+}
