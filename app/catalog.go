@@ -57,7 +57,7 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 		Metrics: metrics, Log: a.log,
 	})
 	d.aws = aws.New(aws.Config{
-		Gate: a.gate, Authority: a.roles, Store: d.store, Seal: seal, Pipes: a.runner, Buses: d.buses, Bus: bus, Version: a.opts.Version, Metrics: metrics, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, StopPipesAfter: a.cfg.AWS.StopPipesAfter,
+		Gate: a.gate, Authority: a.roles, Store: d.store, Seal: seal, Pipes: a.runner, Buses: d.buses, Bus: bus, Version: a.opts.Version, Metrics: metrics, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, StopPipesAfter: a.cfg.AWS.StopPipesAfter, StrictFilters: a.cfg.AWS.StrictFilters,
 		Brokers: a.Brokers, Clusters: clusters, Egress: egress, Transport: transport, Log: a.log, Mapping: a.cfg.ESM,
 		Function: func(ctx context.Context, name string) bool {
 			for _, f := range a.cfg.Functions {

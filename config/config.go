@@ -165,6 +165,11 @@ type AWS struct {
 	// <$.value>, deliver an object or array as it is, in all pipes. Otherwise it becomes a
 	// string without its quotes, as in EventBridge Pipes. It counts from the start on.
 	LenientTemplates bool `yaml:"lenient_templates"`
+	// StrictFilters refuses filters of pipes and event source mappings, made through the
+	// APIs of AWS, with operators that AWS does not have there: wildcard, and anything-but
+	// with prefix, suffix, equals-ignore-case or wildcard inside. Rules may have them, and
+	// what there is already stays. It counts from the start on.
+	StrictFilters bool `yaml:"strict_filters"`
 }
 
 // Validate reports numbers and regions that are none.

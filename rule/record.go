@@ -43,6 +43,24 @@ func CompileRecord(pattern []byte) (*RecordPattern, error) {
 // Fields is Pattern.Fields.
 func (r *RecordPattern) Fields() []string { return r.pattern.fields }
 
+// Unlisted names the first operator of the filter that AWS does not have in filters of
+// pipes and event source mappings (event-patterns.md 10): wildcard, or one within
+// anything-but; empty: there is none.
+func (r *RecordPattern) Unlisted() string {
+	for _, l := range r.pattern.leaves {
+		for _, m := range l.clause.matchers {
+			if inside, ok := strings.CutPrefix(m.source, `{"anything-but":{"`); ok {
+				name, _, _ := strings.Cut(inside, `"`)
+				return "anything-but with " + name
+			}
+			if strings.HasPrefix(m.source, `{"wildcard":`) {
+				return "wildcard"
+			}
+		}
+	}
+	return ""
+}
+
 // Match says whether a record passes. The document is the record as JSON, with
 // its key and value decoded as the forms say. The errors are those of
 // Pattern.Match.

@@ -22,7 +22,7 @@ import (
 func serveCommand() *cobra.Command {
 	var brokers []string
 	var listen, file, level string
-	var exact, lenient bool
+	var exact, lenient, strict bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve an Apache Kafka cluster",
@@ -41,6 +41,7 @@ func serveCommand() *cobra.Command {
 				}
 				cfg.Bus.HTTP.ExactHeaders = cfg.Bus.HTTP.ExactHeaders || exact
 				cfg.AWS.LenientTemplates = cfg.AWS.LenientTemplates || lenient
+				cfg.AWS.StrictFilters = cfg.AWS.StrictFilters || strict
 				if len(brokers) > 0 {
 					cfg.Kafka.Brokers = brokers
 				}
@@ -58,6 +59,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&listen, "listen", "", "HTTP address, HOST:PORT; port 0 takes a free one (KLAMM_LISTEN; default 127.0.0.1:8082)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error (KLAMM_LOG_LEVEL)")
 	flags.BoolVar(&exact, "aws-exact-headers", false, "call API destinations of rules with the headers of EventBridge, Connection: close included (KLAMM_AWS_EXACT_HEADERS)")
+	flags.BoolVar(&strict, "aws-strict-filters", false, "refuse filters of pipes and event source mappings with operators that AWS does not have there (KLAMM_AWS_STRICT_FILTERS)")
 	flags.BoolVar(&lenient, "lenient-templates", false, "let an input template that is one path alone, such as <$.value>, deliver JSON as it is (KLAMM_LENIENT_TEMPLATES)")
 	fromEnvironment(cmd)
 	return cmd
@@ -65,7 +67,7 @@ func serveCommand() *cobra.Command {
 
 func devCommand() *cobra.Command {
 	var listen, kafkaListen, data, file, level string
-	var exact, lenient bool
+	var exact, lenient, strict bool
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything in one process, with an embedded broker",
@@ -85,6 +87,7 @@ func devCommand() *cobra.Command {
 				}
 				cfg.Bus.HTTP.ExactHeaders = cfg.Bus.HTTP.ExactHeaders || exact
 				cfg.AWS.LenientTemplates = cfg.AWS.LenientTemplates || lenient
+				cfg.AWS.StrictFilters = cfg.AWS.StrictFilters || strict
 			}
 			adjust(cfg)
 			return serve(cmd, cfg, level, source(file, adjust), &broker.Config{Listen: kafkaListen, Dir: data})
@@ -97,6 +100,7 @@ func devCommand() *cobra.Command {
 	flags.StringVar(&file, "config", "", "configuration file (KLAMM_CONFIG)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error (KLAMM_LOG_LEVEL)")
 	flags.BoolVar(&exact, "aws-exact-headers", false, "call API destinations of rules with the headers of EventBridge, Connection: close included (KLAMM_AWS_EXACT_HEADERS)")
+	flags.BoolVar(&strict, "aws-strict-filters", false, "refuse filters of pipes and event source mappings with operators that AWS does not have there (KLAMM_AWS_STRICT_FILTERS)")
 	flags.BoolVar(&lenient, "lenient-templates", false, "let an input template that is one path alone, such as <$.value>, deliver JSON as it is (KLAMM_LENIENT_TEMPLATES)")
 	fromEnvironment(cmd)
 	return cmd

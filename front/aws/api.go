@@ -48,6 +48,9 @@ type Config struct {
 	Account, Region string
 	// StopPipesAfter is catalog.Execution.StopAfter of all pipes.
 	StopPipesAfter time.Duration
+	// StrictFilters refuses filters of pipes and event source mappings whose operators AWS
+	// does not have there.
+	StrictFilters bool
 	// Version is the program's, for the User-Agent of requests.
 	Version string
 	// Brokers returns the bootstrap servers of klamm's own cluster.

@@ -78,8 +78,9 @@ func start(t *testing.T) *server {
 	return startWith(t, map[string]string{"abc": "http://127.0.0.1:1/base/", "abc/test": "http://127.0.0.1:2"})
 }
 
-// startWith starts a server that has the URLs of APIs.
-func startWith(t *testing.T, apis map[string]string) *server {
+// startWith starts a server that has the URLs of APIs, and what else is changed of its
+// configuration.
+func startWith(t *testing.T, apis map[string]string, change ...func(*aws.Config)) *server {
 	t.Helper()
 	brokers := brokertest.Brokers(t)
 	log := slog.New(slog.DiscardHandler)
@@ -106,8 +107,12 @@ func startWith(t *testing.T, apis map[string]string) *server {
 	}
 	door, bus := gate.New(cluster), aws.BusConfig{Rules: 12, HTTP: aws.RuleHTTPConfig{ExecuteAPI: apis}}.WithDefaults()
 	buses := gate.NewBuses(gate.BusesConfig{Gate: door, Store: store, Cluster: cluster, Account: "000000000000", Region: "us-east-1", MaxEntries: bus.Entries, Log: log})
-	api := aws.New(aws.Config{Gate: door, Store: store, Seal: seal, Pipes: runner, Buses: buses, Bus: bus, Version: "test", Account: "000000000000", Region: "us-east-1",
-		Brokers: func() []string { return brokers }, Egress: egress, Transport: egress.Transport(), Log: log})
+	cfg := aws.Config{Gate: door, Store: store, Seal: seal, Pipes: runner, Buses: buses, Bus: bus, Version: "test", Account: "000000000000", Region: "us-east-1",
+		Brokers: func() []string { return brokers }, Egress: egress, Transport: egress.Transport(), Log: log}
+	for _, c := range change {
+		c(&cfg)
+	}
+	api := aws.New(cfg)
 	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Compile: catalog.One(api.Compile), Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Log: log})
 	var knows atomic.Int32
 	known := func() {
@@ -445,6 +450,9 @@ func TestRefusedPipes(t *testing.T) {
 		{"a number for a text", topicTarget, m{"TargetParameters": m{"SqsQueueParameters": m{"MessageGroupId": 7}}}, "sqsQueueParameters"},
 		{"no such destination", "arn:aws:events:us-east-1:000000000000:api-destination/none/1-2", source(m{"BatchSize": 1}), "does not exist"},
 		{"a header of its own", arn, m{"TargetParameters": m{"HttpParameters": m{"HeaderParameters": m{"Host": "x"}}}}, "Host"},
+		{"a wrong filter", topicTarget, m{"SourceParameters": m{"SelfManagedKafkaParameters": m{"TopicName": "in"}, "FilterCriteria": m{"Filters": []m{{"Pattern": `{"value":{"a":[{"prefix":5}]}}`}}}}},
+			"1 validation error detected: sourceParameters.filterCriteria.filters.1.member.pattern: Event pattern is not valid. Reason: prefix match pattern must be a string"},
+		{"a long template", topicTarget, m{"TargetParameters": m{"InputTemplate": `"` + strings.Repeat("é", 8191) + `"`}}, "1 validation error detected: Value '***' at 'targetParameters.inputTemplate'"},
 		{"a wrong template", topicTarget, m{"TargetParameters": m{"InputTemplate": "{\"a\": <$.value.id}"}}, "template"},
 		{"a wrong way to invoke", topicTarget, m{"TargetParameters": m{"LambdaFunctionParameters": m{"InvocationType": "LATER"}}}, "REQUEST_RESPONSE, FIRE_AND_FORGET"},
 		{"parameters of two kinds", topicTarget, m{"TargetParameters": m{"LambdaFunctionParameters": m{}, "SqsQueueParameters": m{"MessageGroupId": "g"}}}, "at most one structure"},

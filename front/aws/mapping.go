@@ -128,6 +128,11 @@ func (a *API) createMapping(l lambda) front.Handler {
 				return err
 			}
 		}
+		if a.cfg.StrictFilters {
+			if err := q.checkStrict(); err != nil {
+				return err
+			}
+		}
 		b := mappingBody{Mapping: q.mappingDocument, Tags: q.Tags, Change: mappingCreated}
 		var err error
 		if b.Function, b.FunctionARN, err = a.functionOfMapping(r.Context(), l, q.FunctionName); err != nil {
@@ -344,6 +349,11 @@ func (a *API) updateMapping(l lambda) front.Handler {
 		}
 		if err := b.Mapping.checkRules(a.cfg.Mapping.StrictAWS); err != nil {
 			return err
+		}
+		if a.cfg.StrictFilters {
+			if err := q.checkStrict(); err != nil {
+				return err
+			}
 		}
 		b.Mapping.tidy()
 		before := b.Function

@@ -405,6 +405,19 @@ func (d *mappingDocument) checkFilters(strict bool) error {
 	return nil
 }
 
+// checkStrict reports operators that AWS does not have in filters of mappings.
+func (d *mappingDocument) checkStrict() error {
+	if d.FilterCriteria == nil {
+		return nil
+	}
+	for _, f := range d.FilterCriteria.Filters {
+		if operator := unlisted(f.Pattern); operator != "" {
+			return invalidParameter("Invalid filter pattern definition. Filters of event source mappings do not have " + operator + ", and aws.strict_filters is on.")
+		}
+	}
+	return nil
+}
+
 // onFailure is where records go that are given up; empty: nowhere.
 func (d *mappingDocument) onFailure() string {
 	if c := d.DestinationConfig; c != nil && c.OnFailure != nil {

@@ -334,3 +334,22 @@ func FuzzMoment(f *testing.F) {
 		}
 	})
 }
+
+func TestStrictFiltersOfMappings(t *testing.T) {
+	t.Parallel()
+	for pattern, want := range map[string]string{
+		`{"value":{"a":[{"wildcard":"*a"}]}}`:                                   "wildcard",
+		`{"value":{"a":[1,{"anything-but":{"equals-ignore-case":"a"}}]}}`:       "anything-but with equals-ignore-case",
+		`{"value":{"a":[{"anything-but":[1]},{"suffix":"a"},{"exists":true}]}}`: "",
+	} {
+		filter, err := json.Marshal(map[string]any{"FilterCriteria": map[string]any{"Filters": []any{map[string]any{"Pattern": pattern}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = requestOf(t, string(filter)).checkStrict()
+		var f *lambdaFault
+		if errors.As(err, &f) != (want != "") || f != nil && (f.name != "InvalidParameterValueException" || !strings.Contains(f.message, " "+want+",")) {
+			t.Errorf("%s: %v, want %q", pattern, err, want)
+		}
+	}
+}

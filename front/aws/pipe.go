@@ -55,6 +55,9 @@ func (a *API) createPipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 	}
 	v.oneOf("desiredState", q.DesiredState, running, stopped)
 	q.check(v)
+	if a.cfg.StrictFilters {
+		q.SourceParameters.checkStrict(v)
+	}
 	if len(v.texts) == 0 {
 		a.checkLoop(v, &q.pipeDocument)
 	}
@@ -374,7 +377,11 @@ func (a *API) updatePipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err := b.Pipe.update(&q.pipeDocument); err != nil {
 		return err
 	}
-	if b.Pipe.check(v); len(v.texts) == 0 {
+	b.Pipe.check(v)
+	if a.cfg.StrictFilters {
+		q.SourceParameters.checkStrict(v)
+	}
+	if len(v.texts) == 0 {
 		a.checkLoop(v, &b.Pipe)
 	}
 	if err := v.fault(); err != nil {

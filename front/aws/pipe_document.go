@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/klamm-gateway/klamm/rule"
 	"github.com/klamm-gateway/klamm/transform"
@@ -339,20 +340,43 @@ func (s *sourceParameters) checkFilters(v *violations) {
 	for i, f := range s.FilterCriteria.Filters {
 		at := fmt.Sprintf("%s.%d.member.pattern", path, i+1)
 		v.text(at, f.Pattern, long(0, 4096).hidden())
-		if f.Pattern == nil || *f.Pattern == "" || len(*f.Pattern) > 4*4096 {
+		if f.Pattern == nil || *f.Pattern == "" || utf8.RuneCountInString(*f.Pattern) > 4096 {
 			continue
 		}
 		if _, err := rule.CompileRecord([]byte(*f.Pattern)); err != nil {
-			v.say(at, "the event pattern is not valid. Reason: "+err.Error())
+			v.say(at, err.Error())
 		}
 	}
+}
+
+// checkStrict reports operators that AWS does not have in filters of pipes. Of what is given
+// nothing else may be wrong.
+func (s *sourceParameters) checkStrict(v *violations) {
+	if s == nil || s.FilterCriteria == nil || len(v.texts) > 0 {
+		return
+	}
+	for i, f := range s.FilterCriteria.Filters {
+		if operator := unlisted(f.Pattern); operator != "" {
+			v.say(fmt.Sprintf("sourceParameters.filterCriteria.filters.%d.member.pattern", i+1), "filters of pipes do not have "+operator+", and aws.strict_filters is on")
+		}
+	}
+}
+
+// unlisted names an operator of a filter that AWS does not have in filters of pipes and
+// mappings (event-patterns.md 10); empty: there is none.
+func unlisted(pattern *string) string {
+	p, err := rule.CompileRecord([]byte(textOf(pattern)))
+	if err != nil {
+		return "" // an empty pattern, which filters nothing
+	}
+	return p.Unlisted()
 }
 
 // check reports what is wrong with the input of a target or an enrichment; named says
 // that the names of query parameters may be paths, too.
 func (p *inputParameters) check(v *violations, path string, named bool) {
 	v.text(path+".inputTemplate", p.InputTemplate, long(0, 8192).hidden())
-	if t := p.InputTemplate; t != nil && *t != "" && len(*t) <= 4*8192 {
+	if t := p.InputTemplate; t != nil && *t != "" && utf8.RuneCountInString(*t) <= 8192 {
 		if _, err := transform.Compile(transform.Spec{Template: *t, Encoded: true}, transform.Vars{}); err != nil {
 			v.say(path+".inputTemplate", "the template is not valid: "+err.Error())
 		}
