@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/catalog"
@@ -307,7 +308,14 @@ func TestTailFromBeforeTheFirstEntry(t *testing.T) {
 		done <- r.Tail(ctx, def.Name, func(l pipe.Logged) error { seen <- l; return nil })
 	}()
 	<-begun
-	time.Sleep(2 * time.Second) // it has looked for the log by now, also on a slow machine
+	// It begins with a look for the log, and nobody can see it do so: who has looked a
+	// hundred times meanwhile comes after it, however slow the machine is.
+	for range 100 {
+		if _, err := c.Topic(t.Context(), pipe.DeliveryTopic); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	fill(t, c, name, 3, 1, []byte("1"))
 	// Entries of several deliveries come in any order.
 	offsets := map[int64]bool{}
