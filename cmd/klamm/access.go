@@ -22,7 +22,7 @@ func accessCommand() *cobra.Command {
 		Short:   "Say who may do what",
 		Example: "  klamm access explain --as User:alice --action kafka-cluster:WriteData --resource topic:orders",
 		Args:    cobra.NoArgs,
-		RunE:    needSubcommand("access", "explain"),
+		RunE:    needSubcommand,
 	}
 	cmd.AddCommand(accessExplainCommand())
 	return cmd

@@ -264,12 +264,17 @@ func exportCommand() *cobra.Command {
 		}
 		return c.export(all, to)
 	})
-	cmd.Flags().StringVar(&to, "to", "", "directory to write into; it must exist")
+	cmd.Flags().StringVar(&to, "to", "", "directory to write into; it is made if it does not exist")
 	return cmd
 }
 
 // export writes definitions as documents of their own, or as one.
 func (c *client) export(all []definitionDoc, to string) error {
+	if to != "" {
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return err
+		}
+	}
 	type document struct {
 		Pipes []json.RawMessage `json:"pipes"`
 	}

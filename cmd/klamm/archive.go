@@ -14,7 +14,7 @@ func archiveCommand() *cobra.Command {
 		Use:   "archive",
 		Short: "List and show archives of event buses, and replay them",
 		Long:  "Archives are made with the AWS CLI or an AWS SDK (docs/archives-and-replays.md); these commands are for looking, and for replaying.",
-		RunE:  needSubcommand("klamm archive", "list, show or replay"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(archiveListCommand(), archiveShowCommand(), archiveReplayCommand())
 	return cmd

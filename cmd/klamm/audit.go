@@ -76,7 +76,7 @@ func auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Show the log of refusals and administrative acts",
 		Args:  cobra.NoArgs, Example: "  klamm audit list --from 1h",
-		RunE: needSubcommand("klamm audit", "list or tail"),
+		RunE: needSubcommand,
 	}
 	cmd.AddCommand(auditListCommand(), auditTailCommand())
 	return cmd

@@ -25,7 +25,7 @@ func busCommand() *cobra.Command {
 		Use:   "bus",
 		Short: "List and show event buses, put events on them and follow them",
 		Long:  "Event buses, their rules and targets are made with the AWS CLI or an AWS SDK (docs/event-bus.md); these commands are for looking and trying.",
-		RunE:  needSubcommand("klamm bus", "list, show, put, tail or explain"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(busListCommand(), busShowCommand(), busPutCommand(), busTailCommand(), busExplainCommand())
 	return cmd

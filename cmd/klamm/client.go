@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -193,10 +194,18 @@ func pipeFlag(cmd *cobra.Command, name *string, help string) {
 func (c *client) endedStream() error { return fmt.Errorf("%s has ended the stream", c.base.Redacted()) }
 
 // needSubcommand is what a command does that stands for a group of others.
-func needSubcommand(group, verbs string) func(*cobra.Command, []string) error {
-	return func(*cobra.Command, []string) error {
-		return usage("%s needs a subcommand: %s", group, verbs)
+func needSubcommand(group *cobra.Command, _ []string) error {
+	var verbs []string
+	for _, cmd := range group.Commands() {
+		if cmd.IsAvailableCommand() {
+			verbs = append(verbs, cmd.Name())
+		}
 	}
+	last := len(verbs) - 1
+	if last > 0 {
+		verbs = []string{strings.Join(verbs[:last], ", ") + " or " + verbs[last]}
+	}
+	return usage("%s needs a subcommand: %s", group.CommandPath(), verbs[0])
 }
 
 // oneOf checks that exactly one of --dry-run and --execute is given.

@@ -19,7 +19,7 @@ func completionCommand() *cobra.Command {
 			"come from the server that the command would ask; where it does not answer within a second, there are none.",
 		Example: "  . <(klamm completion bash)\n  klamm completion zsh > \"${fpath[1]}/_klamm\"\n  klamm completion fish > ~/.config/fish/completions/klamm.fish",
 		Args:    cobra.NoArgs,
-		RunE:    needSubcommand("completion", "bash, zsh or fish"),
+		RunE:    needSubcommand,
 	}
 	for shell, how := range map[string]struct {
 		example string

@@ -22,7 +22,7 @@ func connectorCommand() *cobra.Command {
 		Use:   "connector",
 		Short: "Sink connectors as Kafka Connect has them: list, show, apply, pause, resume, restart, delete",
 		Long:  "Sink connectors with the configuration of Kafka Connect (docs/sink-connector.md). The commands call Kafka Connect's REST API, which klamm serves.",
-		RunE:  needSubcommand("klamm connector", "list, show, apply, pause, resume, restart or delete"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(connectorListCommand(), connectorShowCommand(), connectorApplyCommand(),
 		connectorDoCommand("pause", http.MethodPut, "Pause a connector; its tasks keep their offsets", "pause"),

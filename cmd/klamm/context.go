@@ -269,7 +269,7 @@ func contextCommand() *cobra.Command {
 			"there is no such variable), a file that only you can read. Secrets stay where they are, in the environment or in a file, or are stored\n" +
 			"there too. What a flag says counts before the environment, the environment before the context, and the context before the default:\n" +
 			"--server or --context, KLAMM_SERVER, KLAMM_CONTEXT, the context in use, " + defaultServer + ". A context's secrets are sent to its own server only.",
-		RunE: needSubcommand("klamm context", "list, show, use, add or remove"),
+		RunE: needSubcommand,
 	}
 	cmd.AddCommand(contextListCommand(), contextShowCommand(), contextUseCommand(), contextAddCommand(), contextRemoveCommand())
 	return cmd

@@ -55,7 +55,7 @@ func deliveryCommand() *cobra.Command {
 		Use:   "delivery",
 		Short: "Look into the delivery log, and deliver once more",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("delivery", "list, show, retry or tail"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(deliveryListCommand(), deliveryShowCommand(), deliveryRetryCommand(), deliveryTailCommand())
 	return cmd

@@ -36,7 +36,7 @@ func dlqCommand() *cobra.Command {
 		Use:   "dlq",
 		Short: "List, redrive and discard dead letters",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("dlq", "list, redrive or discard"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(dlqListCommand(), dlqRedriveCommand(), dlqDiscardCommand())
 	return cmd

@@ -44,7 +44,7 @@ func doctorCommand() *cobra.Command {
 				printFinding(cmd, output, f)
 			})
 			if problems > 0 {
-				return &exitError{1, fmt.Errorf("found %d of them; each line PROBLEM says what to try", problems)}
+				return &exitError{1, fmt.Errorf("problems: %d; what to try stands below each", problems)}
 			}
 			return nil
 		},

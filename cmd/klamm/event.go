@@ -62,7 +62,7 @@ func eventCommand() *cobra.Command {
 		Use:   "event",
 		Short: "Tell the way of an event through the rules of a bus",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("klamm event", "show"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(eventShowCommand())
 	return cmd

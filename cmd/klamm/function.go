@@ -43,7 +43,7 @@ func functionCommand() *cobra.Command {
 		Use:   "function",
 		Short: "Deploy, list, invoke and delete functions, and show their logs",
 		Long:  "Functions are programs for the Lambda Runtime API, unmodified, that klamm runs beside itself; they serve as targets and enrichments of pipes.",
-		RunE:  needSubcommand("klamm function", "deploy, list, invoke, logs or delete"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(functionDeployCommand(), functionListCommand(), functionInvokeCommand(), functionLogsCommand(), functionDeleteCommand())
 	return cmd

@@ -69,7 +69,7 @@ func groupCommand() *cobra.Command {
 		Short:   "List and show consumer groups, and have them go on elsewhere",
 		Example: "  klamm group list\n  klamm group lag billing",
 		Args:    cobra.NoArgs,
-		RunE:    needSubcommand("klamm group", "list, show, lag, reset or delete"),
+		RunE:    needSubcommand,
 	}
 	cmd.AddCommand(groupListCommand(), groupShowCommand(), groupLagCommand(), groupResetCommand(), groupDeleteCommand())
 	return cmd

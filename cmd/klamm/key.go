@@ -40,7 +40,7 @@ func keyCommand() *cobra.Command {
 		Short:   "Make, rotate, revoke and list API keys",
 		Long: "Makes the API keys by which callers show who they are, in the header X-Api-Key. klamm keeps hashes: a key is shown once, when it\n" +
 			"is made. Keys of the configuration file are listed, and changed there.",
-		RunE: needSubcommand("key", "create, rotate, revoke, import or list"),
+		RunE: needSubcommand,
 	}
 	cmd.AddCommand(keyCreateCommand(), keyRotateCommand(), keyRevokeCommand(), keyImportCommand(), keyListCommand())
 	return cmd

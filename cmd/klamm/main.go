@@ -60,11 +60,13 @@ const (
 func run(args []string) int {
 	root := rootCommand()
 	root.SetArgs(args)
-	return finish(root.Execute(), os.Stderr)
+	cmd, err := root.ExecuteC()
+	return finish(cmd, err, os.Stderr)
 }
 
-// finish says what is wrong, in one line, and returns the exit status.
-func finish(err error, errs io.Writer) int {
+// finish says what is wrong with a call of a command, in one line, and returns the exit
+// status.
+func finish(cmd *cobra.Command, err error, errs io.Writer) int {
 	var exit *exitError
 	switch {
 	case err == nil || errors.Is(err, errPrinted):
@@ -75,7 +77,7 @@ func finish(err error, errs io.Writer) int {
 		}
 		return exit.code
 	default: // cobra's own: an unknown command or flag
-		fmt.Fprintf(errs, "klamm: %s; see klamm --help\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+		fmt.Fprintf(errs, "klamm: %s; see %s --help\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "), cmd.CommandPath())
 		return 2
 	}
 }

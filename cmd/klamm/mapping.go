@@ -41,7 +41,7 @@ func mappingCommand() *cobra.Command {
 		Use:   "mapping",
 		Short: "List, show and delete event source mappings, which feed functions with records",
 		Long:  "Event source mappings are made with the AWS CLI or an AWS SDK (docs/event-source-mappings.md); these commands are for looking and tidying.",
-		RunE:  needSubcommand("klamm mapping", "list, show or delete"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(mappingListCommand(), mappingShowCommand(), mappingDeleteCommand())
 	return cmd

@@ -20,7 +20,7 @@ func openapiCommand() *cobra.Command {
 		Use:   "openapi",
 		Short: "Move API Gateway definitions to klamm",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("openapi", "import"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(openapiImportCommand())
 	return cmd

@@ -59,7 +59,7 @@ func pipeCommand() *cobra.Command {
 		Short:   "Look at pipes, make, change, pause and move them",
 		Example: "  klamm pipe list\n  klamm pipe lag orders-to-hook --follow",
 		Args:    cobra.NoArgs,
-		RunE:    needSubcommand("pipe", "list, show, lag, tail, create, edit, delete, pause, resume or seek"),
+		RunE:    needSubcommand,
 	}
 	cmd.AddCommand(pipeListCommand(), pipeShowCommand(), pipeLagCommand(), pipeTailCommand(), pipeCreateCommand(), pipeEditCommand(), pipeDeleteCommand(), pipePauseCommand(), pipeResumeCommand(), pipeSeekCommand())
 	return cmd

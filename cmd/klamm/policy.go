@@ -26,7 +26,7 @@ func policyCommand() *cobra.Command {
 		Short:   "Change who may do what, while klamm runs",
 		Long: "Lists, makes, replaces and removes policies and rules, which are kept in Kafka and count in every klamm process within a second.\n" +
 			"Those of the configuration file are listed, and changed there; of two with the same name, the file's counts.",
-		RunE: needSubcommand("policy", "list, show, put or delete"),
+		RunE: needSubcommand,
 	}
 	cmd.AddCommand(policyListCommand(), completed(policyShowCommand(), policyNames), completed(policyPutCommand(), policyNames), completed(policyDeleteCommand(), policyNames))
 	return cmd

@@ -22,9 +22,7 @@ func ruleCommand() *cobra.Command {
 		Use:   "rule",
 		Short: "Try event patterns on events and on topics",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return &exitError{2, errors.New("rule needs a subcommand: test, explain or backtest")}
-		},
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(
 		ruleSubcommand("test", "Say whether a pattern matches an event", "Prints match or no match.", (*ruleCall).printVerdict),

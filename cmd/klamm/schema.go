@@ -15,7 +15,7 @@ func schemaCommand() *cobra.Command {
 		Use:   "schema",
 		Short: "Look into the schema registry, and try JSON Schemas on values",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("schema", "list, show, register, check, diff, delete or test"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(registryCommands()...)
 	cmd.AddCommand(schemaTestCommand())

@@ -61,7 +61,7 @@ func targetCommand() *cobra.Command {
 		Use:   "target",
 		Short: "Show what pipes deliver to, and how that is",
 		Args:  cobra.NoArgs, Example: "  klamm target list",
-		RunE: needSubcommand("klamm target", "list"),
+		RunE: needSubcommand,
 	}
 	cmd.AddCommand(targetListCommand())
 	return cmd

@@ -53,7 +53,7 @@ func topicCommand() *cobra.Command {
 		Short:   "List, show, make and delete topics, read and produce records",
 		Example: "  klamm topic list\n  klamm topic tail orders --follow",
 		Args:    cobra.NoArgs,
-		RunE:    needSubcommand("topic", "list, show, create, delete, tail or produce"),
+		RunE:    needSubcommand,
 	}
 	cmd.AddCommand(topicListCommand(), topicShowCommand(), topicCreateCommand(), topicDeleteCommand(), topicTailCommand(), topicProduceCommand())
 	return cmd

@@ -97,7 +97,8 @@ func typed(t *testing.T, in string, args ...string) (out, errs string, status in
 	root.SetOut(&o)
 	root.SetErr(&e)
 	root.SetArgs(args)
-	status = finish(root.ExecuteContext(t.Context()), &e)
+	cmd, err := root.ExecuteContextC(t.Context())
+	status = finish(cmd, err, &e)
 	return o.String(), e.String(), status
 }
 

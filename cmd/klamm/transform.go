@@ -26,7 +26,7 @@ func transformCommand() *cobra.Command {
 		Use:   "transform",
 		Short: "Try transforms without a server",
 		Args:  cobra.NoArgs,
-		RunE:  needSubcommand("transform", "test"),
+		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(transformTestCommand())
 	return cmd
