@@ -70,8 +70,8 @@ type PolicyConfig struct {
 	Kind string `yaml:"kind"`
 	// Attach lists callers, for identity and boundary: User:NAME, group:ID, role:NAME,
 	// scope:NAME, key:ID, anonymous, the ARN of an IAM user, role or session, or * for
-	// everybody. For resource it lists what is called: gateway, stage:NAME, cluster,
-	// topic:PATTERN, group:PATTERN, or an ARN.
+	// everybody. For resource it lists what is called: gateway, stage:NAME,
+	// execute-api:/STAGE/METHOD/PATH, cluster, topic:PATTERN, group:PATTERN, or an ARN.
 	Attach []string `yaml:"attach"`
 	// Document is the policy document: Version and Statement, in IAM's JSON.
 	Document json.RawMessage `yaml:"document"`

@@ -134,3 +134,45 @@ func TestDecisions(t *testing.T) {
 		})
 	}
 }
+
+func TestResourcePoliciesCountWhereTheyAreAttached(t *testing.T) {
+	everything, err := Parse([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}`), Resources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		attach, resource string
+		counts           bool
+	}{
+		{"gateway", gatewayARN + "/prod/GET/topics", true},
+		{"gateway", topicARN + "/a", false},
+		{"stage:prod", gatewayARN + "/prod/GET/topics", true},
+		{"stage:prod", gatewayARN + "/production/GET/topics", false},
+		{"execute-api:/prod/GET/topics", gatewayARN + "/prod/GET/topics", true},
+		{"execute-api:/prod/GET/topics", gatewayARN + "/prod/GET/topics/a", false},
+		{"execute-api:/*/POST/topics/*", gatewayARN + "/prod/POST/topics/a", true},
+		{"execute-api:/*/POST/topics/*", gatewayARN + "/prod/GET/topics/a", false},
+		{gatewayARN + "/prod/GET/topics", gatewayARN + "/prod/GET/topics", true},
+		{"cluster", topicARN + "/a", true},
+		{"cluster", gatewayARN + "/prod/GET/topics", false},
+		{"topic:a", topicARN + "/a", true},
+		{"topic:a", groupARN + "/a", false},
+		{"topic:a.*", topicARN + "/a.b", true},
+		{"group:a", groupARN + "/a", true},
+		{topicARN + "/*", topicARN + "/a", true},
+	} {
+		set, err := NewSet(ownAccount, []*Policy{{Name: "p", Kind: Resources, Attach: []string{c.attach}, Document: everything}})
+		if err != nil {
+			t.Errorf("%s: %v", c.attach, err)
+			continue
+		}
+		action := "kafka-cluster:ReadData"
+		if strings.HasPrefix(c.resource, gatewayARN) {
+			action = "execute-api:Invoke"
+		}
+		r := requestOf(t, []string{"ask", "alice", action, c.resource})
+		if got := set.Decide(&r).Effect == ExplicitDeny; got != c.counts {
+			t.Errorf("attached to %s, %s is denied: %t, want %t", c.attach, c.resource, got, c.counts)
+		}
+	}
+}

@@ -57,9 +57,9 @@ type attachment struct {
 // A policy of kind Identities or Boundaries is attached to User:NAME, group:ID,
 // role:NAME (of a token), scope:NAME, key:ID (of an API key), anonymous, * (for
 // everybody), or the ARN of an IAM user, role or session. One of kind Resources
-// is attached to gateway (every route, and klamm's own resources), stage:NAME,
-// cluster (everything in Kafka), topic:PATTERN, group:PATTERN, or an ARN, in which
-// wildcards may stand.
+// is attached to gateway (every route, and klamm's own resources), stage:NAME, a route
+// as execute-api:/STAGE/METHOD/PATH, cluster (everything in Kafka), topic:PATTERN,
+// group:PATTERN, or an ARN, in which wildcards may stand.
 func NewSet(account string, policies []*Policy) (*Set, error) {
 	s := &Set{account: account, callers: newAttached(), boundaries: newAttached(), named: map[[2]string][]*Policy{}}
 	for _, p := range policies {
@@ -138,7 +138,7 @@ func (s *Set) attachResource(p *Policy, to string) error {
 		to = "execute-api:/" + name + "/*"
 	case kind == "topic" || kind == "group" || kind == "arn" || strings.HasPrefix(to, routePrefix):
 	default:
-		return fmt.Errorf("%q: want gateway, stage:NAME, cluster, topic:PATTERN, group:PATTERN or an ARN", clip(to))
+		return fmt.Errorf("%q: want gateway, stage:NAME, execute-api:/STAGE/METHOD/PATH, cluster, topic:PATTERN, group:PATTERN or an ARN", clip(to))
 	}
 	if a.service == "" {
 		m, err := compileResource(to, false, false)
@@ -148,7 +148,7 @@ func (s *Set) attachResource(p *Policy, to string) error {
 		if m.never {
 			return fmt.Errorf("%q: want an ARN, which has six parts", clip(to))
 		}
-		if m.kind != "" && m.parts[5].shape == literal {
+		if m.kind != "" && m.kind != routePrefix && m.parts[5].shape == literal {
 			key := [2]string{m.kind, m.parts[5].text}
 			s.named[key] = append(s.named[key], p)
 			return nil
