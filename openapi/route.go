@@ -427,6 +427,9 @@ func (im *importer) produce(op *operation, in object, to string, templates objec
 		im.note(Unsupported, at+"/requestTemplates/"+escape(media), "a template: klamm makes a record of {\"records\": [{\"key\", \"value\"}]} for /topics/NAME, with $input.json, $input.params, $stageVariables and no loops")
 		return nil, false
 	}
+	for _, name := range undeclared(templates.text(media), op.where) {
+		im.note(Differs, at+"/requestTemplates/"+escape(media), "the parameter %s is not declared: it is taken from the query, where API Gateway looks at headers, too", name)
+	}
 	request := yaml.MapSlice{}
 	if key, isText := w.key.(string); isText {
 		request = append(request, yaml.MapItem{Key: "key", Value: key})

@@ -3,6 +3,7 @@ package openapi
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -10,6 +11,23 @@ import (
 var vtl = regexp.MustCompile(`\$util\.escapeJavaScript\(\$input\.(?:json|path|params)\(\s*['"][^'"]*['"]\s*\)\)|\$input\.(?:json|path|params)\(\s*['"][^'"]*['"]\s*\)|\$input\.body|\$stageVariables\.[A-Za-z0-9_]+|\$\{stageVariables\.[A-Za-z0-9_]+\}|\$context\.[A-Za-z0-9_.]+`)
 
 var vtlCall = regexp.MustCompile(`^\$input\.(json|path|params)\(\s*['"]([^'"]*)['"]\s*\)$`)
+
+// parameterName is what the name of a parameter may be in klamm's templates.
+var parameterName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// undeclared lists the parameters that a template names and the operation does not.
+func undeclared(template string, params map[string]string) (names []string) {
+	for _, one := range vtl.FindAllString(template, -1) {
+		inner := strings.TrimPrefix(one, "$util.escapeJavaScript(")
+		if inner != one {
+			inner = strings.TrimSuffix(inner, ")")
+		}
+		if m := vtlCall.FindStringSubmatch(inner); m != nil && m[1] == "params" && params[m[2]] == "" && !slices.Contains(names, m[2]) {
+			names = append(names, m[2])
+		}
+	}
+	return names
+}
 
 // contexts are variables that both have.
 var contexts = map[string]string{
@@ -19,7 +37,7 @@ var contexts = map[string]string{
 
 // translate makes a document of klamm's templates of a VTL template; ok is false where
 // it has something that klamm's templates cannot say. Params says where a parameter of
-// a name is: path, query or header.
+// a name is: path, query or header; others are taken from the query. Nil: there is none.
 func (im *importer) translate(template string, params map[string]string) (doc any, ok bool) {
 	var out strings.Builder
 	quoted := false // the text so far ends within a string
@@ -99,6 +117,9 @@ func (im *importer) expression(text string, params map[string]string) (string, b
 			return m[2], strings.HasPrefix(m[2], "$")
 		}
 		where := params[m[2]]
+		if where == "" && params != nil && parameterName.MatchString(m[2]) {
+			where = "query"
+		}
 		return "${" + where + "." + m[2] + "}", where != ""
 	}
 	for _, prefix := range []string{"$stageVariables.", "${stageVariables."} {
