@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -91,17 +92,11 @@ func each(archive []byte, do func(f *zip.File, content io.Reader) error) error {
 	if len(z.File) > maxFiles {
 		return fmt.Errorf("the zip holds more than %d files", maxFiles)
 	}
+	if err := places(z.File); err != nil {
+		return err
+	}
 	left := int64(MaxUnpacked)
-	seen := make(map[string]bool, len(z.File))
 	for _, f := range z.File {
-		if err := name(f.Name); err != nil {
-			return err
-		}
-		at := path.Clean(f.Name)
-		if seen[at] && !f.Mode().IsDir() {
-			return fmt.Errorf("the zip holds %q twice", f.Name)
-		}
-		seen[at] = true
 		content, err := f.Open()
 		if err != nil {
 			return fmt.Errorf("%q in the zip: %w", f.Name, err)
@@ -116,11 +111,49 @@ func each(archive []byte, do func(f *zip.File, content io.Reader) error) error {
 	return nil
 }
 
+// places refuses entries that are not plain paths, and two of which only one can be
+// there: of the same name, or one below a file, or below a link, which would lead it
+// elsewhere.
+func places(files []*zip.File) error {
+	type place struct {
+		key  string // the path; what separates its parts sorts before all else
+		leaf bool   // it is no directory
+		name string
+	}
+	all := make([]place, len(files))
+	for i, f := range files {
+		if err := name(f.Name); err != nil {
+			return err
+		}
+		all[i] = place{strings.ReplaceAll(path.Clean(f.Name), "/", "\x00"), !f.Mode().IsDir(), f.Name}
+	}
+	slices.SortStableFunc(all, func(a, b place) int { return strings.Compare(a.key, b.key) })
+	for i, p := range all[1:] {
+		before := all[i]
+		rest, within := strings.CutPrefix(p.key, before.key)
+		switch {
+		case within && rest == "" && (p.leaf || before.leaf):
+			return fmt.Errorf("the zip holds %q twice", p.name)
+		case within && strings.HasPrefix(rest, "\x00") && before.leaf:
+			return fmt.Errorf("the zip holds %q below %q, which is not a directory", p.name, before.name)
+		}
+	}
+	return nil
+}
+
+// longestName is how long a part of a path may be on common file systems, in bytes.
+const longestName = 255
+
 // name refuses what is not a plain path below the directory.
 func name(n string) error {
 	plain := strings.TrimSuffix(n, "/")
 	if plain == "" || strings.ContainsAny(plain, "\\\x00") || !fs.ValidPath(path.Clean(plain)) || path.Clean(plain) != strings.TrimPrefix(plain, "./") {
 		return fmt.Errorf("the zip holds %q, which is not a path below its top", n)
+	}
+	for part := range strings.SplitSeq(plain, "/") {
+		if len(part) > longestName {
+			return fmt.Errorf("the zip holds a name that begins with %q and is longer than %d bytes", part[:40], longestName)
+		}
 	}
 	return nil
 }
@@ -175,14 +208,20 @@ func unpackFile(root *os.Root, f *zip.File, content io.Reader) error {
 
 var errKind = errors.New("only files, directories and links are allowed")
 
-// linkOf returns where a link leads.
+// linkOf returns where a link leads. It goes up at its beginning only: behind the name
+// of another link, ".." would be above where that leads to.
 func linkOf(f *zip.File, content io.Reader) (string, error) {
 	target, err := io.ReadAll(io.LimitReader(content, 4096))
 	if err != nil {
 		return "", err
 	}
-	if path.IsAbs(string(target)) || !filepath.IsLocal(path.Join(path.Dir(path.Clean(f.Name)), string(target))) {
+	parts := strings.Split(string(target), "/")
+	down := slices.IndexFunc(parts, func(part string) bool { return part != ".." && part != "." })
+	switch {
+	case path.IsAbs(string(target)), !filepath.IsLocal(path.Join(path.Dir(path.Clean(f.Name)), string(target))):
 		return "", errors.New("a link must stay within the package")
+	case down >= 0 && slices.Contains(parts[down:], ".."):
+		return "", errors.New("a link may have .. at its beginning only, to stay within the package")
 	}
 	return string(target), nil
 }

@@ -56,7 +56,17 @@ func TestUnpack(t *testing.T) {
 		{"link out", []string{"out@", "/tmp"}, "must stay within"},
 		{"link up", []string{"a/out@", "../../x"}, "must stay within"},
 		{"through a link", []string{"d/x", "1", "l@", "d", "l/../../y", "2"}, "not a path below"},
+		{"link up within", []string{"a/b/l@", "./../../c", "c/d", "x", "e@", ".", "a/top@", ".."}, ""},
+		{"link through a link", []string{"a/b/top@", "../..", "out@", "a/b/top/../x"}, "at its beginning"},
+		{"below a link", []string{"a/l@", "../b", "a/l/out@", "../../x", "b/f", "1"}, "which is not a directory"},
+		{"below a link that comes later", []string{"l/f", "1", "l@", "d"}, "which is not a directory"},
+		{"below a file", []string{"a", "1", "a.b", "2", "a/b/c", "3"}, "which is not a directory"},
+		{"beside a file", []string{"a", "1", "a.b/c", "2", "a-b", "3", "ab/c", "4"}, ""},
 		{"twice", []string{"a", "1", "a", "2"}, "twice"},
+		{"file and directory", []string{"a", "1", "a/", ""}, "twice"},
+		{"directory twice", []string{"a/", "", "a/b", "1", "a/", ""}, ""},
+		{"longest name", []string{"d/" + strings.Repeat("n", 255), "1"}, ""},
+		{"long name", []string{strings.Repeat("n", 256) + "/f", "1"}, "longer than 255 bytes"},
 		{"empty", nil, "empty"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
