@@ -24,6 +24,8 @@ const (
 	stopGrace = 2 * time.Second
 	// tailGrace is how long an answer waits for log lines that are on their way.
 	tailGrace = 100 * time.Millisecond
+	// lineGrace is how long an event waits for those of the event before.
+	lineGrace = 50 * time.Millisecond
 )
 
 // A state says where an instance stands (function-targets.md 2.4).
@@ -215,6 +217,7 @@ func (i *instance) run(ctx context.Context, in Invocation) (Outcome, error) {
 	if i.reap != nil {
 		i.reap.Stop()
 	}
+	i.output.begin(in.ID, lineGrace)
 	now, d := time.Now(), i.pool.def
 	// What is left may be nothing, and the call ends at once then.
 	c := &call{in: in, began: now, end: now.Add(d.Timeout - i.spent), done: make(chan Outcome, 1), lost: make(chan struct{})}
@@ -225,7 +228,6 @@ func (i *instance) run(ctx context.Context, in Invocation) (Outcome, error) {
 		return Outcome{}, errUnreached
 	}
 	i.state, i.call, i.memory = running, c, 0
-	i.output.begin(in.ID)
 	c.timer = time.AfterFunc(min(c.end.Sub(now), memoryInterval), func() { i.watch(c) })
 	i.work <- c
 	i.mu.Unlock()

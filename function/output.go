@@ -2,10 +2,13 @@ package function
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,8 +25,8 @@ const (
 type output struct {
 	function string
 	emit     func(Line)
-	reading  *os.File // nil: nothing was started
-	busy     atomic.Bool
+	reading  *os.File    // nil: nothing was started
+	busy     atomic.Bool // from before bytes leave the pipe until they are kept
 	ended    chan struct{}
 
 	mu      sync.Mutex
@@ -44,13 +47,20 @@ func (o *output) pipe() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw, err := r.SyscallConn()
+	if err != nil {
+		_, _ = r.Close(), w.Close()
+		return nil, err
+	}
 	o.reading, o.ended = r, make(chan struct{})
-	go o.read(r)
+	go o.read(raw)
 	return w, nil
 }
 
-// begin says that what comes now belongs to an invocation.
-func (o *output) begin(id string) {
+// begin says that what comes now belongs to an invocation. What was written before
+// belongs to the one before, and is waited for, at most for the given time.
+func (o *output) begin(id string, most time.Duration) {
+	o.settle(most)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.id, o.ring = id, o.ring[:0]
@@ -64,13 +74,12 @@ func (o *output) tail() []byte {
 }
 
 // read takes in a pipe until its end.
-func (o *output) read(r *os.File) {
+func (o *output) read(raw syscall.RawConn) {
 	defer close(o.ended)
 	buf := make([]byte, 32<<10)
 	var line []byte
 	for {
-		n, err := r.Read(buf)
-		o.busy.Store(true)
+		n, err := o.take(raw, buf)
 		if n > 0 {
 			o.keep(buf[:n])
 			line = o.lines(line, buf[:n])
@@ -83,6 +92,32 @@ func (o *output) read(r *os.File) {
 			return
 		}
 	}
+}
+
+// take reads what there is in the pipe, and leaves the output busy.
+func (o *output) take(raw syscall.RawConn, buf []byte) (n int, err error) {
+	waited := raw.Read(func(fd uintptr) bool {
+		o.busy.Store(true)
+		for {
+			if n, err = syscall.Read(int(fd), buf); !errors.Is(err, syscall.EINTR) {
+				break
+			}
+		}
+		if errors.Is(err, syscall.EAGAIN) {
+			o.busy.Store(false)
+			return false
+		}
+		return true
+	})
+	switch {
+	case waited != nil:
+		return 0, waited
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // keep adds to the end that a caller may see.

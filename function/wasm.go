@@ -105,7 +105,7 @@ func (m *module) invoke(ctx context.Context, in Invocation) (Outcome, error) {
 	run, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	log := newOutput(m.def.Name, m.cfg.Output)
-	log.begin(in.ID)
+	log.begin(in.ID, 0)
 	var out bounded
 	config := wazero.NewModuleConfig().WithName("").WithArgs(m.def.Name).
 		WithStdin(bytes.NewReader(in.Payload)).WithStdout(&out).WithStderr(logWriter{log}).

@@ -3,10 +3,13 @@ package aws
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/front"
@@ -52,7 +55,8 @@ type lambdaFault struct {
 	name    string // "ResourceNotFoundException"
 	status  int
 	message string
-	reason  string // of what was throttled
+	reason  string        // of what was throttled
+	after   time.Duration // what was throttled may be tried again then; up to a second: after one
 }
 
 func (e *lambdaFault) Error() string { return e.message }
@@ -99,7 +103,7 @@ func lambdaFaultOf(err error) *lambdaFault {
 	case errors.Is(err, function.ErrTooLarge):
 		return &lambdaFault{name: "RequestTooLargeException", status: http.StatusRequestEntityTooLarge, message: message}
 	case errors.As(err, &unreached) && unreached.Status == http.StatusTooManyRequests:
-		return &lambdaFault{name: "TooManyRequestsException", status: http.StatusTooManyRequests, message: "Rate Exceeded.", reason: "ConcurrentInvocationLimitExceeded"}
+		return &lambdaFault{name: "TooManyRequestsException", status: http.StatusTooManyRequests, message: "Rate Exceeded.", reason: "ConcurrentInvocationLimitExceeded", after: unreached.After}
 	case errors.As(err, &unreached):
 		return &lambdaFault{name: "ResourceNotReadyException", status: http.StatusBadGateway, message: message}
 	case errors.As(err, &start):
@@ -144,7 +148,7 @@ func writeLambdaError(w http.ResponseWriter, _ *http.Request, err error) {
 	h := w.Header()
 	h.Set("X-Amzn-Errortype", f.name)
 	if f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(f.after.Seconds())))))
 	}
 	b, _ := json.Marshal(body)
 	h.Set("Content-Type", "application/json")
