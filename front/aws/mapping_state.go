@@ -73,8 +73,8 @@ func (a *API) mappingState(ctx context.Context, doc catalog.Document, b *mapping
 		return s
 	case local.Err != nil:
 		s.result = pipe.MappingTrouble(local.Err)
-		if b.Change == mappingCreated && !known {
-			s.state = mappingUnder[mappingCreated] // its start is not pinned yet
+		if !known {
+			s.state = mappingUnder[b.Change] // its start is not pinned yet
 		}
 		return s
 	case settled && known:
