@@ -149,7 +149,7 @@ func (a *API) Pipes() front.Dialect {
 		},
 		WriteError: pipes.writeError,
 	}
-	return d
+	return identified(d)
 }
 
 // Events returns a handler of POST / that serves the control plane of EventBridge, and

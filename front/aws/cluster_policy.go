@@ -36,7 +36,7 @@ func (a *API) ClusterPolicies() front.Dialect {
 			front.Route{Name: "kafka.DeleteClusterPolicy", Pattern: "DELETE" + at, Serve: a.deleteClusterPolicy},
 		)
 	}
-	return d
+	return identified(d)
 }
 
 // A ruledCluster is a cluster that may have a policy.

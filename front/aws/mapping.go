@@ -45,33 +45,8 @@ func (a *API) Lambda(f *gate.Functions) front.Dialect {
 		}
 	}
 	d.Routes = append(d.Routes, mappings...)
-	for i, route := range d.Routes {
-		d.Routes[i].Serve = identified(route.Serve)
-	}
-	refuse := d.WriteError
-	d.WriteError = func(w http.ResponseWriter, r *http.Request, err error) {
-		identify(w)
-		refuse(w, r, err)
-	}
-	return d
+	return identified(d)
 }
-
-// identified gives every answer an id, as the Lambda API does; an invocation has one
-// already.
-func identified(next front.Handler) front.Handler {
-	return func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-		identify(w)
-		return next(w, r, who)
-	}
-}
-
-func identify(w http.ResponseWriter) {
-	if w.Header().Get(requestIDHeader) == "" {
-		w.Header().Set(requestIDHeader, newID())
-	}
-}
-
-const requestIDHeader = "X-Amzn-Requestid"
 
 // mappingARN is the ARN of an event source mapping.
 func (a *API) mappingARN(uuid string) string {
@@ -440,7 +415,7 @@ func (a *API) listMappings(l lambda) front.Handler {
 		}
 		p, err := pageRequest{}.page(&violations{})
 		if marker := query.Get("Marker"); marker != "" {
-			p, err = pageRequest{NextToken: &marker}.page(v)
+			p, err = pageRequest{NextToken: &marker}.named(v, "marker")
 		}
 		if len(v.texts) > 0 || err != nil {
 			return v.validation()

@@ -23,19 +23,22 @@ type page struct {
 const tokenForm = "klamm1:"
 
 // page checks a request, with all that v has found before.
-func (q pageRequest) page(v *violations) (*page, error) {
+func (q pageRequest) page(v *violations) (*page, error) { return q.named(v, "nextToken") }
+
+// named is page where the token has another name.
+func (q pageRequest) named(v *violations, token string) (*page, error) {
 	v.number("limit", q.Limit.int(), 1, 100)
 	p := &page{limit: 100}
 	if q.Limit != nil {
 		p.limit = int(*q.Limit)
 	}
 	known := len(v.texts)
-	v.text("nextToken", q.NextToken, long(1, 2048).hidden())
+	v.text(token, q.NextToken, long(1, 2048).hidden())
 	if q.NextToken != nil && len(v.texts) == known {
 		raw, err := base64.RawURLEncoding.DecodeString(*q.NextToken)
 		after, ok := strings.CutPrefix(string(raw), tokenForm)
 		if err != nil || !ok {
-			v.say("nextToken", "the token is not one that this API has given")
+			v.say(token, "the token is not one that this API has given")
 		}
 		p.after = after
 	}

@@ -193,6 +193,30 @@ func (n *namesOf) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	_, _ = w.Write(b)
 }
 
+// identified gives every answer of a dialect an id; an invocation has one already.
+func identified(d front.Dialect) front.Dialect {
+	for i, route := range d.Routes {
+		d.Routes[i].Serve = func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+			identify(w)
+			return route.Serve(w, r, who)
+		}
+	}
+	refuse := d.WriteError
+	d.WriteError = func(w http.ResponseWriter, r *http.Request, err error) {
+		identify(w)
+		refuse(w, r, err)
+	}
+	return d
+}
+
+func identify(w http.ResponseWriter) {
+	if w.Header().Get(requestIDHeader) == "" {
+		w.Header().Set(requestIDHeader, newID())
+	}
+}
+
+const requestIDHeader = "X-Amzn-Requestid"
+
 // statusName is the name of an error that only its status tells of.
 func statusName(status int) string {
 	switch {
