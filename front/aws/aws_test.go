@@ -470,6 +470,10 @@ func TestRefusedPipes(t *testing.T) {
 	if status, _, answer := s.ask("POST", "/v1/pipes/no%20spaces", nil, s.create("in", topicTarget, nil)); status != 400 || !strings.Contains(fmt.Sprint(answer), "name") {
 		t.Errorf("a wrong name: %d %v", status, answer)
 	}
+	status, header, answer := s.ask("POST", "/tags/arn:aws:pipes:us-east-1:000000000000:pipe%2Fp", nil, m{"Tags": m{"a": "b"}})
+	if status != 400 || !strings.Contains(fmt.Sprint(answer["message"]), "Value null at 'tags' failed to satisfy constraint: Member must not be null") || len(header.Get("X-Amzn-Requestid")) != 36 {
+		t.Errorf("no tags: %d %v %v", status, header, answer)
+	}
 	for _, query := range []string{"Limit=0", "Limit=101", "Limit=x", "NextToken=nonsense", "CurrentState=ASLEEP"} {
 		if status, _, _ := s.ask("GET", "/v1/pipes?"+query, nil, nil); status != 400 {
 			t.Errorf("%s: %d", query, status)

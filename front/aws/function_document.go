@@ -160,7 +160,7 @@ func (q *functionRequest) applyEnvironment(f *catalog.Function) error {
 // tagProblem says what is wrong with tags; empty: nothing.
 func tagProblem(tags map[string]string) string {
 	if len(tags) > 50 {
-		return "a function may have at most 50 tags"
+		return "at most 50 tags are allowed"
 	}
 	for key, value := range tags {
 		if n := utf8.RuneCountInString(key); n < 1 || n > 128 || utf8.RuneCountInString(value) > 256 || strings.HasPrefix(strings.ToLower(key), "aws:") {

@@ -33,6 +33,8 @@ func (s *mappingSchemas) constrain(v *violations, at string) {
 	}
 	v.text(at+"schemaRegistryURI", s.SchemaRegistryURI, registryURIShape)
 	v.oneOf(at+"eventRecordFormat", s.EventRecordFormat, "JSON", "SOURCE")
+	v.count(at+"accessConfigs", len(s.AccessConfigs), 0, 2)
+	v.count(at+"schemaValidationConfigs", len(s.SchemaValidationConfigs), 0, 2)
 	for i, access := range s.AccessConfigs {
 		place := at + "accessConfigs." + strconv.Itoa(i+1) + ".member."
 		v.oneOf(place+"type", access.Type, "BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", rootCertificate)

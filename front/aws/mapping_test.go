@@ -124,6 +124,8 @@ func TestMappingRequests(t *testing.T) {
 		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"XML","SchemaValidationConfigs":[{"Attribute":"VALUE"}]`), want: validation, text: "schemaRegistryConfig.eventRecordFormat"},
 		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"HEADER"}]`), want: validation, text: "schemaValidationConfigs.1.member.attribute"},
 		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"},{"Attribute":"KEY"}]`), want: invalid, text: "at most once"},
+		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"VALUE"}],"AccessConfigs":[{"Type":"BASIC_AUTH",` + secret + `},{"Type":"CLIENT_CERTIFICATE_TLS_AUTH",` + secret + `},{"Type":"SERVER_ROOT_CA_CERTIFICATE",` + secret + `}]`), want: validation,
+			text: "1 validation error detected: Value '3 members' at 'selfManagedKafkaEventSourceConfig.schemaRegistryConfig.accessConfigs' failed to satisfy constraint: Member must have length less than or equal to 2"},
 		{in: registryOf(`"SchemaRegistryURI":"http://r:8081","EventRecordFormat":"JSON"`), want: invalid, text: "SchemaValidationConfigs"},
 		{in: registryOf(`"SchemaRegistryURI":"ftp://r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"}]`), want: invalid, text: "HTTP"},
 		{in: registryOf(`"SchemaRegistryURI":"arn:aws:glue:us-east-1:000000000000:registry/r","EventRecordFormat":"JSON","SchemaValidationConfigs":[{"Attribute":"KEY"}]`)},

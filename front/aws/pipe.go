@@ -68,9 +68,6 @@ func (a *API) createPipe(w http.ResponseWriter, r *http.Request, who gate.Princi
 		return err
 	}
 	b := pipeBody{Pipe: q.pipeDocument, Group: "klamm-pipe-" + name + "-" + newID(), Change: create}
-	if len(b.Pipe.Tags) == 0 {
-		b.Pipe.Tags = nil
-	}
 	if _, ok := a.cfg.Definitions.InFile(name); ok {
 		return a.taken(name)
 	}
@@ -308,7 +305,7 @@ func (a *API) current(ctx context.Context, doc catalog.Document, b *pipeBody) (s
 		return a.stopping(ctx, doc, b, local, "")
 	}
 	if held, why := a.cfg.Pipes.State(doc.Name); held != pipe.Running {
-		return a.stopping(ctx, doc, b, local, "The pipe is "+held+": "+why)
+		return a.stopping(ctx, doc, b, local, strings.TrimSuffix("The pipe is "+held+": "+why, ": "))
 	}
 	switch {
 	case local.Err != nil:

@@ -29,7 +29,7 @@ const busParametersPath = "targetParameters.eventBridgeEventBusParameters"
 // parseBus reads the parameters; nil stands for none.
 func parseBus(raw json.RawMessage) (p busParameters, err error) {
 	if len(raw) > 0 {
-		err = json.Unmarshal(raw, &p)
+		err = unmarshal(raw, &p)
 	}
 	return p, err
 }

@@ -190,7 +190,7 @@ func (a *API) logOf(l *logConfiguration) *catalog.ExecutionLog {
 // fireAndForget says whether nobody waits for a function.
 func fireAndForget(parameters json.RawMessage) bool {
 	var p struct{ InvocationType string }
-	return len(parameters) > 0 && json.Unmarshal(parameters, &p) == nil && p.InvocationType == "FIRE_AND_FORGET"
+	return len(parameters) > 0 && unmarshal(parameters, &p) == nil && p.InvocationType == "FIRE_AND_FORGET"
 }
 
 func textOf(s *string) string {

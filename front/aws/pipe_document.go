@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/klamm-gateway/klamm/rule"
 	"github.com/klamm-gateway/klamm/transform"
@@ -115,7 +114,7 @@ const (
 	hostForm = `(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\-]*[a-zA-Z0-9])\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\-]*[A-Za-z0-9]):[0-9]{1,5}`
 	arnForm  = `arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-]+):([a-z]{2,4}((-gov)|(-de)|(-iso([a-z]?)))?-[a-z]+(-\d{1})?)?:(\d{12})?:(.+)`
 	ownForm  = `arn:klamm:[a-z]+:::(.+)`
-	partForm = `arn:aws([a-z]|\-)*:secretsmanager:([a-z]{2,4}((-gov)|(-de)|(-iso([a-z]?)))?-[a-z]+(-\d{1})?):(\d{12}):secret:.+`
+	partForm = `([a-z]{2,4}((-gov)|(-de)|(-iso([a-z]?)))?-[a-z]+(-\d{1})?):(\d{12})` // region and account
 	pathForm = `(\$(\.[\w/_-]+(\[(\d+|\*)\])*)*)`
 )
 
@@ -130,7 +129,9 @@ var (
 	topicShape    = like(1, 249, `[^.]([a-zA-Z0-9\-_.]*)`).as(`[^.]([a-zA-Z0-9\-_.]+)`).hidden()
 	groupShape    = like(1, 200, `[a-zA-Z0-9-\/*:_+=.@-]*`).hidden()
 	serverShape   = like(1, 300, hostForm).hidden()
-	secretShape   = like(1, 1600, partForm)
+	secretShape   = like(1, 1600, `(^arn:aws([a-z]|\-)*:secretsmanager:`+partForm+`:secret:.+)`)
+	streamShape   = like(1, 1600, `(^arn:aws([a-z]|\-)*:firehose:`+partForm+`:deliverystream/[a-zA-Z0-9_.-]{1,64})`)
+	logGroupShape = like(1, 1600, `(^arn:aws([a-z]|\-)*:logs:`+partForm+`:log-group:[\.\-_/#A-Za-z0-9]{1,512}(:\*)?)`)
 	subnetShape   = like(1, 1024, `subnet-[0-9a-z]*`).hidden()
 	securityShape = like(1, 1024, `sg-[0-9a-zA-Z]*`).hidden()
 	headerName    = like(0, 512, `[!#$%&'*+-.^_`+"`"+`|~0-9a-zA-Z]+`)
@@ -166,7 +167,9 @@ func (p *pipeDocument) check(v *violations) {
 	v.required("roleArn", p.RoleArn, roleShape)
 	v.text("enrichment", p.Enrichment, enrichShape)
 	v.text("kmsKeyIdentifier", p.KmsKeyIdentifier, kmsShape)
-	checkTags(v, "tags", p.Tags, 0)
+	if p.Tags != nil {
+		checkTags(v, "tags", p.Tags, 1)
+	}
 	p.checkSource(v)
 	if e := p.EnrichmentParameters; e != nil {
 		e.check(v, "enrichmentParameters", true)
@@ -240,9 +243,9 @@ func read(v *violations, path string, raw json.RawMessage, into any) bool {
 
 func checkTags(v *violations, path string, tags map[string]*string, least int) {
 	v.count(path, len(tags), least, 50)
-	for key, value := range tags {
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		v.text(path+".key", &key, long(1, 128).hidden())
-		v.required(path+".value", value, long(0, 256).hidden())
+		v.required(path+".value", tags[key], long(0, 256).hidden())
 	}
 }
 
@@ -314,14 +317,13 @@ func (k *kafkaSource) check(v *violations, path string, msk bool) {
 	if msk {
 		ways = []string{"SaslScram512Auth", "ClientCertificateTlsAuth"}
 	}
-	if k.Credentials != nil && len(k.Credentials) != 1 {
+	given := slices.Sorted(maps.Keys(k.Credentials))
+	if k.Credentials != nil && (len(given) != 1 || !slices.Contains(ways, given[0])) {
 		v.say(path+".credentials", "want exactly one of "+strings.Join(ways, ", "))
+		given = nil
 	}
-	for way, secret := range k.Credentials {
-		if !slices.Contains(ways, way) {
-			v.say(path+".credentials", "want exactly one of "+strings.Join(ways, ", "))
-		}
-		v.required(path+".credentials."+way, secret, secretShape)
+	for _, way := range given {
+		v.required(path+".credentials."+way, k.Credentials[way], secretShape)
 	}
 	if k.Vpc != nil {
 		v.count(path+".vpc.subnets", len(k.Vpc.Subnets), 0, 16)
@@ -340,7 +342,7 @@ func (s *sourceParameters) checkFilters(v *violations) {
 	for i, f := range s.FilterCriteria.Filters {
 		at := fmt.Sprintf("%s.%d.member.pattern", path, i+1)
 		v.text(at, f.Pattern, long(0, 4096).hidden())
-		if f.Pattern == nil || *f.Pattern == "" || utf8.RuneCountInString(*f.Pattern) > 4096 {
+		if f.Pattern == nil || *f.Pattern == "" || v.has(at) {
 			continue
 		}
 		if _, err := rule.CompileRecord([]byte(*f.Pattern)); err != nil {
@@ -375,10 +377,11 @@ func unlisted(pattern *string) string {
 // check reports what is wrong with the input of a target or an enrichment; named says
 // that the names of query parameters may be paths, too.
 func (p *inputParameters) check(v *violations, path string, named bool) {
-	v.text(path+".inputTemplate", p.InputTemplate, long(0, 8192).hidden())
-	if t := p.InputTemplate; t != nil && *t != "" && utf8.RuneCountInString(*t) <= 8192 {
-		if _, err := transform.Compile(transform.Spec{Template: *t, Encoded: true}, transform.Vars{}); err != nil {
-			v.say(path+".inputTemplate", "the template is not valid: "+err.Error())
+	at := path + ".inputTemplate"
+	v.text(at, p.InputTemplate, long(0, 8192).hidden())
+	if t := textOf(p.InputTemplate); t != "" && !v.has(at) {
+		if _, err := transform.Compile(transform.Spec{Template: t, Encoded: true}, transform.Vars{}); err != nil {
+			v.say(at, "the template is not valid: "+err.Error())
 		}
 	}
 	h := p.HttpParameters
@@ -450,8 +453,8 @@ func (l *logConfiguration) check(v *violations) {
 	}
 	v.required("logConfiguration.level", l.Level, shape{})
 	v.oneOf("logConfiguration.level", l.Level, "OFF", "ERROR", "INFO", "TRACE")
-	for _, data := range l.IncludeExecutionData {
-		v.oneOf("logConfiguration.includeExecutionData", &data, "ALL")
+	for i, data := range l.IncludeExecutionData {
+		v.oneOf(fmt.Sprintf("logConfiguration.includeExecutionData.%d.member", i+1), &data, "ALL")
 	}
 	if d := l.S3LogDestination; d != nil {
 		v.required("logConfiguration.s3LogDestination.bucketName", d.BucketName, long(3, 63))
@@ -463,10 +466,10 @@ func (l *logConfiguration) check(v *violations) {
 		}
 	}
 	if d := l.FirehoseLogDestination; d != nil {
-		v.required("logConfiguration.firehoseLogDestination.deliveryStreamArn", d.DeliveryStreamArn, like(1, 1600, `arn:aws([a-z]|\-)*:firehose:[^:]*:(\d{12}):deliverystream/[a-zA-Z0-9_.-]{1,64}`))
+		v.required("logConfiguration.firehoseLogDestination.deliveryStreamArn", d.DeliveryStreamArn, streamShape)
 	}
 	if d := l.CloudwatchLogsLogDestination; d != nil {
-		v.required("logConfiguration.cloudwatchLogsLogDestination.logGroupArn", d.LogGroupArn, like(1, 1600, `arn:aws([a-z]|\-)*:logs:[^:]*:(\d{12}):log-group:[\.\-_/#A-Za-z0-9]{1,512}(:\*)?`))
+		v.required("logConfiguration.cloudwatchLogsLogDestination.logGroupArn", d.LogGroupArn, logGroupShape)
 	}
 }
 
@@ -474,7 +477,7 @@ func (l *logConfiguration) check(v *violations) {
 // (pipes.md 2).
 func (p *pipeDocument) checkBatches(v *violations) {
 	k := p.kafka()
-	if k == nil || k.BatchSize == nil {
+	if k == nil || k.BatchSize == nil || *k.BatchSize > mostBatched { // that is said already
 		return
 	}
 	for _, one := range []struct {

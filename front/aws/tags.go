@@ -53,7 +53,11 @@ func (a *API) tag(w http.ResponseWriter, r *http.Request, who gate.Principal) er
 		return err
 	}
 	v := &violations{}
-	checkTags(v, "tags", q.Tags, 1)
+	if q.Tags == nil {
+		v.add("tags", nil, "not be null")
+	} else {
+		checkTags(v, "tags", q.Tags, 1)
+	}
 	if err := v.fault(); err != nil {
 		return err
 	}
