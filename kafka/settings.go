@@ -155,13 +155,32 @@ func settingDetails(configs []kmsg.DescribeConfigsResponseResourceConfig) []Sett
 // A SettingChange sets one setting, or gives it back its default.
 type SettingChange struct {
 	Name   string
-	Value  *string
+	Value  *string // of no account with Delete, and otherwise there
 	Delete bool
+}
+
+// checkChanges refuses, as Apache Kafka does and not every broker, to set nothing and
+// to change a setting twice.
+func checkChanges(changes []SettingChange) error {
+	named := make(map[string]bool, len(changes))
+	for _, change := range changes {
+		switch {
+		case named[change.Name]:
+			return &explanation{"Error due to duplicate config keys", kerr.InvalidRequest}
+		case change.Value == nil && !change.Delete:
+			return &explanation{fmt.Sprintf("Null value not supported for : %.100s", change.Name), kerr.InvalidRequest}
+		}
+		named[change.Name] = true
+	}
+	return nil
 }
 
 // Alter changes settings of one topic or broker, all or none; with dry it only
 // checks whether it could. Settings that are not named stay as they are.
 func (c *Cluster) Alter(ctx context.Context, kind SettingsKind, name string, changes []SettingChange, dry bool) error {
+	if err := checkChanges(changes); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	rr := kmsg.NewIncrementalAlterConfigsRequestResource()

@@ -2,6 +2,7 @@ package confluent3
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func TestLatin1IsReadAsUTF8(t *testing.T) {
 			for {
 				n, err := l.Read(p)
 				got = append(got, p[:n]...)
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {

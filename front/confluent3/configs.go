@@ -202,7 +202,8 @@ func (a *api) getConfig(c *call) error {
 // nullInput is the detail for a body that is missing.
 const nullInput = "Null input provided. Data is required."
 
-// putConfig serves PUT .../configs/{name}.
+// putConfig serves PUT .../configs/{name}. Null gives a setting back its default: brokers
+// take it for no value.
 func (a *api) putConfig(c *call) error {
 	var body struct {
 		Value *string `json:"value"`
@@ -210,7 +211,7 @@ func (a *api) putConfig(c *call) error {
 	if err := c.decode(&body, nullInput); err != nil {
 		return err
 	}
-	return a.alter(c, []kafka.SettingChange{{Name: c.r.PathValue("name"), Value: body.Value}}, false)
+	return a.alter(c, []kafka.SettingChange{{Name: c.r.PathValue("name"), Value: body.Value, Delete: body.Value == nil}}, false)
 }
 
 // deleteConfig serves DELETE .../configs/{name}.

@@ -291,6 +291,42 @@ func TestBrokersAndTheirSettings(t *testing.T) {
 	c.want("DELETE", at+"/configs/log.retention.ms", "", 204, 0)
 }
 
+// A setting cannot be set to nothing, nor twice by one call; PUT alone takes null, for
+// the default.
+func TestSettingsWithoutAValue(t *testing.T) {
+	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
+	c := newClient(t, s)
+	name, _ := topic(t, s, 1)
+	at := "/topics/" + name + "/configs"
+	is := func(value, source string) {
+		t.Helper()
+		until(t, value+" of "+source, func() bool {
+			var one struct{ Value, Source string }
+			c.get(at+"/retention.ms", &one)
+			return one.Value == value && (one.Source == "DYNAMIC_TOPIC_CONFIG") == (source == "the topic")
+		})
+	}
+	for _, end := range []string{at + ":alter", "/topics/-/configs:alter"} {
+		c.want("PUT", at+"/retention.ms", `{"value":"7200001"}`, 204, 0)
+		is("7200001", "the topic")
+		for _, changes := range []string{
+			`[{"name":"retention.ms"}]`, `[{"name":"cleanup.policy","value":"compact"},{"name":"retention.ms","value":null,"operation":"SET"}]`,
+			`[{"name":"retention.ms","value":"1"},{"name":"retention.ms","value":"2"}]`, `[{"name":"retention.ms","value":"1"},{"name":"retention.ms","operation":"DELETE"}]`,
+		} {
+			if end == at+":alter" {
+				c.want("POST", end, `{"data":`+changes+`}`, 400, 40002)
+				continue
+			}
+			if status, _, body := c.do("POST", end, `{"data":[{"topic_name":"`+name+`","configs":`+changes+`}]}`); status != 207 || !bytes.Contains(body, []byte(`"error_code":40002`)) {
+				t.Errorf("%s: got %d %s", changes, status, body)
+			}
+		}
+		is("7200001", "the topic")
+		c.want("PUT", at+"/retention.ms", `{"value":null}`, 204, 0)
+		is("604800000", "nobody")
+	}
+}
+
 func TestSettingsOfAllBrokers(t *testing.T) {
 	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
 	if os.Getenv("KLAMM_TEST_BROKERS") == "" {
