@@ -173,7 +173,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	}
 	a.runner, err = pipe.New(pipe.Config{
 		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
-		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, LenientTemplates: cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry, Caught: a.caught,
+		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, LenientTemplates: cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, LoggedIn: a.loggedIn, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry, Caught: a.caught,
 	}, cfg.Pipes)
 	if err != nil {
 		return nil, err

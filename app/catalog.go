@@ -96,6 +96,11 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 	return a.openFunctions(d.store, metrics)
 }
 
+// loggedIn tells the control plane how a connection has logged in.
+func (a *App) loggedIn(ctx context.Context, connection string, err error) {
+	a.defined.aws.LoggedIn(ctx, connection, err)
+}
+
 // caught waits until all rules and archives run here that were stored before.
 func (a *App) caught(ctx context.Context) error {
 	if err := a.defined.rules.Sync(ctx); err != nil {

@@ -116,7 +116,7 @@ func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 			done()
 		}
 	}()
-	env := target.Env{Pipe: def.Name, Cluster: def.SourceCluster, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Invoke: r.cfg.Invoke, Enqueue: r.cfg.Enqueue, Secret: r.cfg.Secret, Log: f.log}
+	env := target.Env{Pipe: def.Name, Cluster: def.SourceCluster, Transport: r.cfg.Transport, Egress: r.cfg.Egress, Produce: f.produce, Clusters: r.clusters, Invoke: r.cfg.Invoke, Enqueue: r.cfg.Enqueue, Secret: r.cfg.Secret, LoggedIn: r.cfg.LoggedIn, Log: f.log}
 	if def.Delivery.Batch.Records > 1 {
 		env.Batch = def.Delivery.Batch.Format
 	}

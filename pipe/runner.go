@@ -47,6 +47,8 @@ type Config struct {
 	Invoke func(ctx context.Context, name string, in function.Invocation) (function.Outcome, error)
 	// Enqueue keeps an invocation that nobody waits for (target.Env); nil: there are none.
 	Enqueue func(ctx context.Context, name string, in function.Invocation) error
+	// LoggedIn is told how connections log in (target.Env); nil: nobody wants to know.
+	LoggedIn func(ctx context.Context, connection string, err error)
 	// PutObject writes an object into a bucket of the object store, in the place of
 	// one with the same key; nil: there is none.
 	PutObject func(ctx context.Context, bucket, key, mediaType string, body []byte) error

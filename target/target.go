@@ -91,6 +91,10 @@ type Env struct {
 	Egress *Egress
 	// Secret looks up what the configuration names by a secret.Ref.
 	Secret secret.Lookup
+	// LoggedIn is told of each exchange with an authorization server for a connection of
+	// the control plane: the error is nil, or why there is no token. It may block for as
+	// long as ctx; nil: nobody wants to know.
+	LoggedIn func(ctx context.Context, connection string, err error)
 	// Log receives what an operator must know.
 	Log *slog.Logger
 }

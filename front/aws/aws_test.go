@@ -96,7 +96,9 @@ func startWith(t *testing.T, apis map[string]string, change ...func(*aws.Config)
 	login := func(l catalog.Login) (*kafka.Cluster, error) {
 		return kafka.Open(kafka.Config{Brokers: strings.Split(l.Brokers, ",")}, log)
 	}
-	runner, err := pipe.New(pipe.Config{Cluster: cluster, Login: login, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
+	var api *aws.API
+	loggedIn := func(ctx context.Context, login string, err error) { api.LoggedIn(ctx, login, err) }
+	runner, err := pipe.New(pipe.Config{Cluster: cluster, Login: login, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local, LoggedIn: loggedIn, Metrics: pipe.NewMetrics(prometheus.NewRegistry()), Log: log, Grace: 5 * time.Second}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +114,7 @@ func startWith(t *testing.T, apis map[string]string, change ...func(*aws.Config)
 	for _, c := range change {
 		c(&cfg)
 	}
-	api := aws.New(cfg)
+	api = aws.New(cfg)
 	definitions := catalog.NewDefinitions(catalog.DefinitionsConfig{Store: store, Compile: catalog.One(api.Compile), Suspends: api.Suspends, Set: runner.Set, Remove: runner.Remove, Log: log})
 	var knows atomic.Int32
 	known := func() {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type connection struct {
 	StateReason       string    `json:",omitempty"`
 	Authorized        time.Time `json:",omitzero"`
 	Revoked           bool      `json:",omitempty"` // its secrets are gone
+	Round             int       `json:",omitempty"` // how often it has begun again
 
 	name string
 }
@@ -231,6 +233,7 @@ func (a *API) authorize(ctx context.Context, c *connection, config map[string]an
 	case oauth:
 		o := p.OAuthParameters
 		token := map[string]any{"token_url": *o.AuthorizationEndpoint, "method": *o.HttpMethod, "client_id": *o.ClientParameters.ClientID, "client_secret": secretOf(*o.ClientParameters.ClientSecret)}
+		token["connection"] = c.login()
 		o.OAuthHttpParameters.into(token)
 		config["auth"] = map[string]any{"oauth": token}
 	}
@@ -297,10 +300,15 @@ func (a *API) createConnection(r *http.Request, who gate.Principal, body []byte)
 // begin puts a connection into the state that a new or changed one has.
 func (c *connection) begin() {
 	c.State, c.StateReason, c.Authorized, c.Revoked = authorized, "", now(), false
+	c.Round++
 	if c.AuthorizationType == oauth {
 		c.State, c.Authorized = authorizing, time.Time{}
 	}
 }
+
+// login names how the connection logs in now: deliveries that still do it as it was
+// before a change are told apart.
+func (c *connection) login() string { return c.name + "/" + c.ID + "/" + strconv.Itoa(c.Round) }
 
 // connectionState is what calls that change a connection answer.
 func (a *API) connectionState(doc catalog.Document, c *connection) map[string]any {

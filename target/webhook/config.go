@@ -147,6 +147,10 @@ type OAuth struct {
 	Body map[string]secret.Ref `yaml:"body" json:"body,omitempty"`
 	// TLS is for the token endpoint.
 	TLS *TLS `yaml:"tls" json:"tls,omitempty"`
+	// Connection names the connection of the control plane that this is the login of:
+	// its targets share their tokens, and target.Env.LoggedIn is told what comes of each
+	// exchange. Empty: there is none.
+	Connection string `yaml:"-" json:"connection,omitempty"`
 }
 
 // A Connection is what a request has beside that of the target, each parameter

@@ -48,7 +48,10 @@ type tokens struct {
 	transport http.RoundTripper
 	egress    *target.Egress
 	now       func() time.Time
+	left      func() bool                          // says at close whether nobody else uses them; nil: nobody does
+	told      func(ctx context.Context, err error) // hears of each exchange; nil: nobody does
 
+	telling sync.Mutex // held while told is called: it hears the newest last
 	stop    context.CancelFunc
 	stopped context.Context // ends the exchange under way
 	running sync.WaitGroup
@@ -81,8 +84,11 @@ func newTokens(config *OAuth, env target.Env) (*tokens, error) {
 	return o, nil
 }
 
-// close ends the exchange under way.
+// close ends the exchange under way, unless others use the tokens as well.
 func (o *tokens) close() {
+	if o.left != nil && !o.left() {
+		return
+	}
 	o.stop()
 	o.running.Wait()
 }
@@ -146,18 +152,41 @@ func (o *tokens) begin() {
 		ctx, cancel := context.WithTimeout(o.stopped, exchangeTimeout)
 		defer cancel()
 		t, after, err := o.fetch(ctx)
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.exchange, o.err = nil, err
+		o.end(t, after, err)
 		close(done)
-		if err == nil {
-			o.current, o.failures, o.notUntil = t, 0, time.Time{}
-			return
-		}
-		wait := min(exchangeAgain<<min(o.failures, 10), exchangeAgainMost)
-		o.failures++
-		o.notUntil = o.now().Add(max(wait, min(after, exchangeAgainMost)))
+		o.tell()
 	})
+}
+
+// end notes what came of an exchange.
+func (o *tokens) end(t *token, after time.Duration, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.exchange, o.err = nil, err
+	if err == nil {
+		o.current, o.failures, o.notUntil = t, 0, time.Time{}
+		return
+	}
+	wait := min(exchangeAgain<<min(o.failures, 10), exchangeAgainMost)
+	o.failures++
+	o.notUntil = o.now().Add(max(wait, min(after, exchangeAgainMost)))
+}
+
+// tell says what came of the newest exchange. One that close has ended says nothing.
+func (o *tokens) tell() {
+	if o.told == nil {
+		return
+	}
+	o.telling.Lock()
+	defer o.telling.Unlock()
+	o.mu.Lock()
+	err := o.err
+	o.mu.Unlock()
+	if o.stopped.Err() == nil {
+		ctx, cancel := context.WithTimeout(o.stopped, exchangeTimeout)
+		defer cancel()
+		o.told(ctx, err)
+	}
 }
 
 // fetch makes one exchange. Its errors hold nothing of the request but the

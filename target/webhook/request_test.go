@@ -67,6 +67,9 @@ func (r *receiver) last(t testing.TB) seen {
 	return all[len(all)-1]
 }
 
+// open opens a target that shares nothing with another one.
+func open(raw json.RawMessage, env target.Env) (target.Target, error) { return Kind().Open(raw, env) }
+
 // opened opens a target in the given environment.
 func opened(t testing.TB, c Config, env target.Env) *webhook {
 	t.Helper()

@@ -33,7 +33,8 @@ import (
 
 // Kind returns the webhook kind. Its targets answer: each is a target.Invoker.
 func Kind() target.Kind {
-	return target.Kind{Name: "webhook", Config: func() target.Config { return &Config{} }, Open: open}
+	shared := &logins{tokens: map[string]*tokens{}, users: map[*tokens]int{}}
+	return target.Kind{Name: "webhook", Config: func() target.Config { return &Config{} }, Open: shared.open}
 }
 
 type webhook struct {
@@ -63,7 +64,7 @@ type webhook struct {
 // openTimeout bounds the first look-up of secrets.
 const openTimeout = 10 * time.Second
 
-func open(raw json.RawMessage, env target.Env) (target.Target, error) {
+func (l *logins) open(raw json.RawMessage, env target.Env) (target.Target, error) {
 	c, p, err := configOf(raw)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
@@ -118,14 +119,14 @@ func open(raw json.RawMessage, env target.Env) (target.Target, error) {
 		w.vault = v
 	}
 	if c.Auth != nil && c.Auth.OAuth != nil {
-		if w.tokens, err = newTokens(c.Auth.OAuth, env); err != nil {
+		if w.tokens, err = l.of(c.Auth.OAuth, raw, env); err != nil {
 			return nil, fmt.Errorf("webhook %s: %w", p.name, err)
 		}
 	}
 	return w, nil
 }
 
-// Close ends what is under way with the token endpoint. The transport is shared
+// Close ends what is under way with the token endpoint, unless others need it. The transport is shared
 // unless there are certificates.
 func (w *webhook) Close() error {
 	if w.tokens != nil {
