@@ -118,23 +118,24 @@ func TestPipesShareWhatTheyKnowOfAnEndpoint(t *testing.T) {
 // the others have their records at once.
 func TestAilingAddressesHoldUpNobody(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		ailing func(w http.ResponseWriter, req *http.Request)
+		name    string
+		timeout time.Duration
+		ailing  func(w http.ResponseWriter, req *http.Request)
 	}{
-		{"hang", func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() }},
-		{"slow", func(_ http.ResponseWriter, req *http.Request) {
+		{"hang", 3 * time.Second, func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() }},
+		{"slow", 30 * time.Second, func(_ http.ResponseWriter, req *http.Request) { // also beside what is usual on a busy machine
 			select {
 			case <-req.Context().Done():
-			case <-time.After(1500 * time.Millisecond):
+			case <-time.After(5 * time.Second):
 			}
 		}},
-		{"fail", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }},
+		{"fail", 30 * time.Second, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cl := cluster(t)
 			var mu sync.Mutex
-			ailing, ended, most := 0, 0, 0
+			ended := 0
 			healthy := map[string]bool{}
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 				if !strings.HasPrefix(req.URL.Path, "/ill") {
@@ -144,15 +145,8 @@ func TestAilingAddressesHoldUpNobody(t *testing.T) {
 					return
 				}
 				_, _ = io.Copy(io.Discard, req.Body) // so that the server sees the client go
-				mu.Lock()
-				ailing++
-				if ended >= 32 { // two for each connection: it is known by now
-					most = max(most, ailing)
-				}
-				mu.Unlock()
 				c.ailing(w, req)
 				mu.Lock()
-				ailing--
 				ended++
 				mu.Unlock()
 			}))
@@ -171,7 +165,7 @@ func TestAilingAddressesHoldUpNobody(t *testing.T) {
 				t.Fatal(err)
 			}
 			def := hookTo(t, from, s.URL+"/<$.key>", catalog.Delivery{
-				InFlight: 16, Order: catalog.OrderNone, Timeout: 3 * time.Second, Backoff: catalog.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
+				InFlight: 16, Order: catalog.OrderNone, Timeout: c.timeout, Backoff: catalog.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
 			})
 			runHooks(t, cl, def)
 			eventually(t, "all that are well have their records", func() bool {
@@ -181,9 +175,9 @@ func TestAilingAddressesHoldUpNobody(t *testing.T) {
 			})
 			mu.Lock()
 			defer mu.Unlock()
-			// Attempts that began before anything was known may still be under way.
-			if c.name != "fail" && most == 16 {
-				t.Errorf("all %d connections were held by addresses that are ailing", most)
+			// Without a share, the last that are well wait for most of those before them.
+			if c.name != "fail" && ended > records/10/2 {
+				t.Errorf("%d of %d that are ailing had an end before", ended, records/10)
 			}
 		})
 	}

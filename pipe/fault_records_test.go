@@ -85,7 +85,7 @@ func (d *desk) deliver(t *testing.T, spec *transform.Spec, letters int, records 
 		t.Fatal(err)
 	}
 	def := catalog.Pipe{Name: from, Topics: []string{from}, Start: "earliest", Transform: spec, Target: catalog.Target{Kind: "webhook", Config: hook},
-		Delivery: catalog.Delivery{Attempts: 2, Backoff: catalog.Backoff{Min: 20 * time.Millisecond, Max: 20 * time.Millisecond}, Log: "none"}}
+		Delivery: catalog.Delivery{Attempts: 2, Timeout: 5 * time.Minute, Backoff: catalog.Backoff{Min: 20 * time.Millisecond, Max: 20 * time.Millisecond}, Log: "none"}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
