@@ -101,9 +101,12 @@ func (q *permissionRequest) check(v *violations) {
 	v.text("principal", q.Principal, like(1, 12, `(\d{12}|\*)`))
 	v.text("statementId", q.StatementId, statementShape)
 	if c := q.Condition; c != nil {
-		for path, value := range map[string]*string{"condition.type": c.Type, "condition.key": c.Key, "condition.value": c.Value} {
-			if value == nil {
-				v.add(path, nil, "not be null")
+		for _, s := range []struct {
+			path  string
+			value *string
+		}{{"condition.type", c.Type}, {"condition.key", c.Key}, {"condition.value", c.Value}} {
+			if s.value == nil {
+				v.add(s.path, nil, "not be null")
 			}
 		}
 	}

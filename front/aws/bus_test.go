@@ -288,7 +288,7 @@ func TestTargetsAreKeptAsTheyWerePut(t *testing.T) {
 	s.events("PutRule", m{"Name": rule, "EventPattern": `{"source":["never"]}`, "State": "DISABLED"})
 	destination := s.destination(unique("d"), "http://127.0.0.1:9/x")
 	all := []m{
-		{"Id": "1", "Arn": destination, "RoleArn": role, "Input": `{"n": 1}`, "HttpParameters": m{"PathParameterValues": []any{}, "HeaderParameters": m{"X-A": "$.detail.a"}, "QueryStringParameters": m{"q": "<&>"}},
+		{"Id": "1", "Arn": destination, "RoleArn": role, "Input": `{"n": 1}`, "HttpParameters": m{"PathParameterValues": []any{}, "HeaderParameters": m{"X-A": "$.detail.a"}, "QueryStringParameters": m{"q": "<&>", "price": "$.50 off"}},
 			"RetryPolicy": m{"MaximumRetryAttempts": 0.0, "MaximumEventAgeInSeconds": 60.0}, "DeadLetterConfig": m{"Arn": "arn:aws:sqs:us-east-1:000000000000:q"}},
 		{"Id": "2", "Arn": "arn:aws:ecs:us-east-1:000000000000:cluster/c", "EcsParameters": m{"TaskDefinitionArn": "arn:aws:ecs:x", "TaskCount": 2.0, "Tags": []any{}}, "InputPath": "$.detail"},
 		{"Id": "3", "Arn": "arn:klamm:kafka:::topic/t", "InputTransformer": m{"InputPathsMap": m{"a": "$.detail.a"}, "InputTemplate": `{"x": <a>}`}},
@@ -325,6 +325,9 @@ func TestTargetsAreKeptAsTheyWerePut(t *testing.T) {
 		"no template":     {[]m{topic("1", m{"InputTransformer": m{"InputPathsMap": m{"a": "$.id"}}})}, notValid, "1 validation error detected: Value null at 'targets.1.member.inputTransformer.inputTemplate'"},
 		"input":           {[]m{topic("1", m{"Input": "{"})}, notValid, "JSON syntax error in input for target 1."},
 		"long input":      {[]m{topic("1", m{"Input": `"` + strings.Repeat("x", 8192) + `"`})}, notValid, "1 validation error detected: Value '"},
+		"header name":     {[]m{topic("1", m{"HttpParameters": m{"HeaderParameters": m{"a b": "c"}}})}, notValid, "1 validation error detected: Value 'a b' at 'targets.1.member.httpParameters.headerParameters' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[!#$%&'*+-.^_`|~0-9a-zA-Z]+$"},
+		"header value":    {[]m{topic("1", m{"HttpParameters": m{"HeaderParameters": m{"A": "\u00e9"}}})}, notValid, `1 validation error detected: Value '***' at 'targets.1.member.httpParameters.headerParameters.A' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*$`},
+		"query value":     {[]m{topic("1", m{"HttpParameters": m{"QueryStringParameters": m{"a": "\x01"}}})}, notValid, `1 validation error detected: Value '***' at 'targets.1.member.httpParameters.queryStringParameters.a' failed to satisfy constraint: Member must satisfy regular expression pattern: [^\x00-\x09\x0B\x0C\x0E-\x1F\x7F]+`},
 		"input of a bus":  {[]m{{"Id": "1", "Arn": eventsARN + "event-bus/b", "Input": "{}"}}, notValid, "Input, InputPath and InputTransformer are not supported for target 1"},
 		"attempts":        {[]m{topic("1", m{"RetryPolicy": m{"MaximumRetryAttempts": 186}})}, notValid, "1 validation error detected: Value '186' at 'targets.1.member.retryPolicy.maximumRetryAttempts' failed to satisfy constraint: Member must have value less than or equal to 185"},
 		"age":             {[]m{topic("1", m{"RetryPolicy": m{"MaximumEventAgeInSeconds": 59}})}, notValid, "1 validation error detected: Value '59' at 'targets.1.member.retryPolicy.maximumEventAgeInSeconds' failed to satisfy constraint: Member must have value greater than or equal to 60"},

@@ -134,11 +134,23 @@ var (
 	logGroupShape = like(1, 1600, `(^arn:aws([a-z]|\-)*:logs:`+partForm+`:log-group:[\.\-_/#A-Za-z0-9]{1,512}(:\*)?)`)
 	subnetShape   = like(1, 1024, `subnet-[0-9a-z]*`).hidden()
 	securityShape = like(1, 1024, `sg-[0-9a-zA-Z]*`).hidden()
-	headerName    = like(0, 512, `[!#$%&'*+-.^_`+"`"+`|~0-9a-zA-Z]+`)
-	headerValue   = like(0, 512, `[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*|`+pathForm).hidden()
-	queryName     = like(0, 512, `[^\x00-\x1F\x7F]+|`+pathForm)
-	queryValue    = like(0, 512, `[^\x00-\x09\x0B\x0C\x0E-\x1F\x7F]+|`+pathForm).hidden()
 	pathValue     = regexp.MustCompile(`\S`)
+)
+
+// httpShapes are what the parameters of an HTTP call must look like.
+type httpShapes struct {
+	headerName, headerValue, queryName, queryValue shape
+	paths                                          bool // what begins like a path must be one, and names may be paths
+}
+
+var (
+	pipeHTTP = httpShapes{
+		like(0, 512, `[!#$%&'*+-.^_`+"`"+`|~0-9a-zA-Z]+`), like(0, 512, `[ \t]*[\x20-\x7E]+([ \t]+[\x20-\x7E]+)*[ \t]*|`+pathForm).hidden(),
+		like(0, 512, `[^\x00-\x1F\x7F]+|`+pathForm), like(0, 512, `[^\x00-\x09\x0B\x0C\x0E-\x1F\x7F]+|`+pathForm).hidden(), true,
+	}
+	// ruleHTTP is the same in the words of rules (event-bus.md 14): any value that is not a
+	// path as a whole is what it is.
+	ruleHTTP = httpShapes{headerName: keyShape, headerValue: headerShape, queryName: queryKeyShape, queryValue: queryShape}
 )
 
 // destinationArn is the ARN of an API destination.
@@ -172,10 +184,10 @@ func (p *pipeDocument) check(v *violations) {
 	}
 	p.checkSource(v)
 	if e := p.EnrichmentParameters; e != nil {
-		e.check(v, "enrichmentParameters", true)
+		e.check(v, "enrichmentParameters")
 	}
 	if t := p.TargetParameters; t != nil {
-		t.check(v, "targetParameters", true)
+		t.check(v, "targetParameters")
 		t.checkKinds(v)
 		t.checkOthers(v)
 		checkBus(v, t.EventBridgeEventBusParameters)
@@ -374,9 +386,8 @@ func unlisted(pattern *string) string {
 	return p.Unlisted()
 }
 
-// check reports what is wrong with the input of a target or an enrichment; named says
-// that the names of query parameters may be paths, too.
-func (p *inputParameters) check(v *violations, path string, named bool) {
+// check reports what is wrong with the input of a target or an enrichment.
+func (p *inputParameters) check(v *violations, path string) {
 	at := path + ".inputTemplate"
 	v.text(at, p.InputTemplate, long(0, 8192).hidden())
 	if t := textOf(p.InputTemplate); t != "" && !v.has(at) {
@@ -384,47 +395,50 @@ func (p *inputParameters) check(v *violations, path string, named bool) {
 			v.say(at, "the template is not valid: "+err.Error())
 		}
 	}
-	h := p.HttpParameters
-	if h == nil {
-		return
+	if p.HttpParameters != nil {
+		p.HttpParameters.check(v, path+".httpParameters", &pipeHTTP)
 	}
-	path += ".httpParameters"
+}
+
+// check reports what is wrong with the parameters of an HTTP call, which must look like s.
+func (h *httpParameters) check(v *violations, path string, s *httpShapes) {
 	for i, value := range h.PathParameterValues {
 		at := fmt.Sprintf("%s.pathParameterValues.%d.member", path, i+1)
 		if !pathValue.MatchString(value) {
 			v.add(at, "***", "satisfy regular expression pattern: ^(?!\\s*$).+")
 		}
-		checkDynamic(v, at, value)
+		s.dynamic(v, at, value)
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.HeaderParameters)) {
 		value := h.HeaderParameters[name]
-		v.text(path+".headerParameters", &name, headerName)
-		v.text(path+".headerParameters."+clip(name), &value, headerValue)
+		v.text(path+".headerParameters", &name, s.headerName)
+		v.text(path+".headerParameters."+clip(name), &value, s.headerValue)
 		if refusedHeader(name) {
 			v.say(path+".headerParameters", "the header "+clip(name)+" cannot be set")
 		}
-		checkDynamic(v, path+".headerParameters", value)
+		s.dynamic(v, path+".headerParameters", value)
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.QueryStringParameters)) {
 		value := h.QueryStringParameters[name]
-		v.text(path+".queryStringParameters", &name, queryName)
-		v.text(path+".queryStringParameters."+clip(name), &value, queryValue)
-		checkDynamic(v, path+".queryStringParameters", value)
-		if named {
-			checkDynamic(v, path+".queryStringParameters", name)
+		v.text(path+".queryStringParameters", &name, s.queryName)
+		v.text(path+".queryStringParameters."+clip(name), &value, s.queryValue)
+		s.dynamic(v, path+".queryStringParameters", value)
+		if s.paths {
+			s.dynamic(v, path+".queryStringParameters", name)
 		}
 	}
 }
 
-// checkDynamic reports values that look like paths and are none.
-func checkDynamic(v *violations, path, value string) {
+// dynamic reports values that look like placeholders, and in pipes those that look like
+// paths and are none.
+func (s *httpShapes) dynamic(v *violations, path, value string) {
 	if !isDynamic(value) {
 		if strings.Contains(value, "<$") {
 			v.say(path, "a value is either a path such as $.value.id, or a constant without <$")
 		}
 		return
 	}
-	if rest, behind, err := transform.CutPath(value); err != nil || behind != "" || rest == "" {
+	if rest, behind, err := transform.CutPath(value); s.paths && (err != nil || behind != "" || rest == "") {
 		v.say(path, "a value that begins with $. is a path, and this is none")
 	}
 }

@@ -72,8 +72,8 @@ func (t *targetRequest) check(v *violations, at string) {
 		}
 	}
 	if h := t.HttpParameters; h != nil {
-		same := &inputParameters{HttpParameters: &httpParameters{h.PathParameterValues, h.HeaderParameters, h.QueryStringParameters}}
-		same.check(v, strings.TrimSuffix(at, "."), false)
+		same := httpParameters{h.PathParameterValues, h.HeaderParameters, h.QueryStringParameters}
+		same.check(v, at+"httpParameters", &ruleHTTP)
 	}
 	if s := t.SqsParameters; s != nil {
 		v.text(at+"sqsParameters.messageGroupId", s.MessageGroupId, long(0, 100))
