@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -52,7 +53,7 @@ func definitionsOf(path string) (map[string]json.RawMessage, error) {
 		var doc struct{ Pipes []json.RawMessage }
 		d2 := json.NewDecoder(bytes.NewReader(raw))
 		d2.DisallowUnknownFields()
-		if err := d2.Decode(&doc); err != nil || len(doc.Pipes) == 0 {
+		if err := d2.Decode(&doc); err != nil || doc.Pipes == nil {
 			return fmt.Errorf("%s: want {pipes: [...]} and nothing else, as in a configuration file", file)
 		}
 		for _, p := range doc.Pipes {
@@ -238,14 +239,36 @@ func (c *client) showDiff(plans []planDoc) error {
 // indented are the lines of a document, its members in order.
 func indented(raw json.RawMessage) []string {
 	var v any
-	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if d.Decode(&v) != nil {
 		return nil
 	}
-	text, err := json.MarshalIndent(v, "", "  ")
+	text, err := readable(v)
 	if err != nil {
 		return nil
 	}
 	return strings.Split(string(text), "\n")
+}
+
+// escapes are those of JSON.
+var escapes = regexp.MustCompile(`(?s)\\(u003c|u003e|u0026|.)`)
+
+// readable is JSON for people, indented: the three characters that encoding/json
+// escapes for the sake of HTML stand for themselves.
+func readable(v any) ([]byte, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return escapes.ReplaceAllFunc(text, func(escape []byte) []byte {
+		switch string(escape) {
+		case `\u003c`:
+			return []byte("<")
+		case `\u003e`:
+			return []byte(">")
+		case `\u0026`:
+			return []byte("&")
+		}
+		return escape
+	}), err
 }
 
 func exportCommand() *cobra.Command {
@@ -290,7 +313,7 @@ func (c *client) export(all []definitionDoc, to string) error {
 		if _, err := needPipe(d.Pipe, nil); err != nil {
 			return err
 		}
-		text, err := json.MarshalIndent(document{[]json.RawMessage{d.Definition}}, "", "  ")
+		text, err := readable(document{[]json.RawMessage{d.Definition}})
 		if err != nil {
 			return err
 		}
@@ -301,7 +324,7 @@ func (c *client) export(all []definitionDoc, to string) error {
 	if to != "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(one, "", "  ")
+	text, err := readable(one)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -24,5 +25,29 @@ func TestExportIntoADirectoryThatThereIsNot(t *testing.T) {
 	all, err := definitionsOf(to)
 	if err != nil || len(all) != 1 || all["p"] == nil {
 		t.Errorf("got %v, %v; want the definition of p", all, err)
+	}
+}
+
+func TestExportIsForPeopleAndForApply(t *testing.T) {
+	for name, c := range map[string]struct{ definitions, want string }{
+		"none":       {"", "{\n  \"pipes\": []\n}\n"},
+		"characters": {`{"pipe":"p","origin":"catalog","definition":{"name":"p","filter":"\u003e5 \u0026 \\u003c","n":12345678901234567890}}`, "{\n  \"pipes\": [\n    {\n      \"name\": \"p\",\n      \"filter\": \">5 & \\\\u003c\",\n      \"n\": 12345678901234567890\n    }\n  ]\n}\n"},
+	} {
+		s := serveAPI(t, http.StatusOK, "application/json", `{"definitions":[`+c.definitions+`]}`)
+		out, errs, status := operate(t, "export", "--server", s.url)
+		if status != 0 || out != c.want || errs != "" {
+			t.Fatalf("%s: exit %d, output %s, %q", name, status, out, errs)
+		}
+		file := filepath.Join(t.TempDir(), "pipes.json")
+		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := definitionsOf(file); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		lines := indented([]byte(out))
+		if got := strings.Join(lines, "\n"); name == "characters" && (!strings.Contains(got, `">5 & \\u003c"`) || !strings.Contains(got, "12345678901234567890")) {
+			t.Errorf("%s: %s", name, got)
+		}
 	}
 }

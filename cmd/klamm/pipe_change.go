@@ -150,8 +150,8 @@ func pipeEditCommand() *cobra.Command {
 
 // edit lets the user change a definition until it can be stored, or is left as it is.
 func (c *client) edit(ctx context.Context, d definitionDoc) error {
-	var text bytes.Buffer
-	if err := json.Indent(&text, d.Definition, "", "  "); err != nil {
+	text, err := readable(d.Definition)
+	if err != nil {
 		return err
 	}
 	file, err := os.CreateTemp("", "klamm-*.json")
@@ -159,7 +159,7 @@ func (c *client) edit(ctx context.Context, d definitionDoc) error {
 		return err
 	}
 	defer func() { _ = os.Remove(file.Name()) }()
-	before := append(text.Bytes(), '\n')
+	before := append(text, '\n')
 	_, err = file.Write(before)
 	if closing := file.Close(); err == nil {
 		err = closing
