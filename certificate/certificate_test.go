@@ -242,6 +242,7 @@ func TestStores(t *testing.T) {
 		{"PEM", both, "", "", "", ""},
 		{"PEM, locked key", locked, "", "", "key", ""},
 		{"PEM, wrong password", locked, "", "", "x", errPassword.Error()},
+		{"PEM, no password", locked, "", "", "", errNoPassword.Error()},
 		{"PKCS#12", p12, "", "store", "", ""},
 		{"PKCS#12, wrong password", p12, "", "x", "", errPassword.Error()},
 		{"JKS", jks, "", "store", "key", ""},

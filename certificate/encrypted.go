@@ -47,13 +47,19 @@ var (
 	oidAES128CBC     = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 2}
 	oidAES192CBC     = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 22}
 	oidAES256CBC     = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
+	errNoPassword    = errors.New("the key is encrypted, and there is no password for it")
 	errKeyDamaged    = errors.New("the encrypted key is damaged")
 	errKeyTooCostly  = errors.New("the encrypted key asks for more work than is allowed")
 	errKeyEncryption = errors.New("the key is encrypted in a way that is not supported; convert it with openssl pkcs8 -topk8 -v2 aes256")
 )
 
-// parseEncrypted opens an encrypted PKCS#8 key. A wrong password is errPassword.
+// parseEncrypted opens an encrypted PKCS#8 key. A wrong password is errPassword, and none
+// errNoPassword.
 func parseEncrypted(der []byte, password string) (any, error) {
+	wrong := errPassword
+	if password == "" {
+		wrong = errNoPassword
+	}
 	var outer struct {
 		Algorithm pkix.AlgorithmIdentifier
 		Data      []byte
@@ -72,11 +78,11 @@ func parseEncrypted(der []byte, password string) (any, error) {
 	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, outer.Data)
 	plain, ok := unpad(plain, block.BlockSize())
 	if !ok {
-		return nil, errPassword
+		return nil, wrong
 	}
 	key, err := x509.ParsePKCS8PrivateKey(plain)
 	if err != nil { // one of 256 wrong passwords leaves something that looks padded
-		return nil, errPassword
+		return nil, wrong
 	}
 	return key, nil
 }
