@@ -111,6 +111,16 @@ func (p PolicyConfig) compile() (*iam.Policy, error) {
 	return &iam.Policy{Name: p.Name, Kind: iam.Kind(p.Kind), Attach: p.Attach, Document: d}, nil
 }
 
+// Warnings says what in the document is allowed but probably not meant, each with its
+// statement; nothing about a document that is not valid.
+func (p PolicyConfig) Warnings() []string {
+	one, err := p.compile()
+	if err != nil {
+		return nil
+	}
+	return one.Document.Warnings()
+}
+
 // A warning is what is odd about a policy.
 type warning struct{ policy, text string }
 

@@ -20,7 +20,7 @@ func checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Report every problem of a configuration file",
 		Long: "Loads a configuration file exactly as serve does and prints every problem with its line and column on standard error.\n" +
-			"The exit status is 1 if there is one.",
+			"The exit status is 1 if there is one. What is allowed but probably not meant is a warning, and changes nothing.",
 		Example: "  klamm check --config klamm.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,6 +37,11 @@ func checkCommand() *cobra.Command {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", file, err)
 				}
 				return &exitError{code: 1}
+			}
+			for _, p := range cfg.Policies {
+				for _, text := range p.Warnings() {
+					fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s: policy %q: %s\n", file, p.Name, text)
+				}
 			}
 			pipes := "pipes"
 			if len(cfg.Pipes) == 1 {

@@ -48,6 +48,7 @@ func TestCheck(t *testing.T) {
 		"one.yaml":   "pipes: [{name: a, topics: [t], " + target + "}]",
 		"three.yaml": "pipes:\n- {name: a, topics: [t], " + target + "}\n- {name: b, topics: [t], " + target + "}\n- {name: c, topics: [t], " + target + "}\n",
 		"many.yaml":  many,
+		"odd.yaml":   `policies: [{name: "all-but", kind: resource, attach: [cluster], document: {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "NotPrincipal": {"AWS": "arn:aws:iam::000000000000:user/x"}, "Action": "*", "Resource": "*"}]}}]`,
 		"wrong.yaml": "listen: 127.0.0.1:0\npipes:\n  - name: p\n    topcs: [a]\n    target:\n      webhook: {ulr: 'http://x'}\n",
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -63,6 +64,10 @@ func TestCheck(t *testing.T) {
 		{name: "the default file", out: "ok: klamm.yaml, 0 pipes\n"},
 		{name: "one pipe", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
 		{name: "three pipes", args: []string{"--config=three.yaml"}, out: "ok: three.yaml, 3 pipes\nread-only at run time, and win over definitions of the same name: a, b, c\n"},
+		{
+			name: "an odd policy", args: []string{"--config=odd.yaml"}, out: "ok: odd.yaml, 0 pipes\n",
+			errs: "warning: odd.yaml: policy \"all-but\": statement 1: NotPrincipal: with Allow it grants nothing to anybody; name the principals\n",
+		},
 		{name: "many pipes", args: []string{"--config=many.yaml"}, out: "ok: many.yaml, 22 pipes\nread-only at run time, and win over definitions of the same name: p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15, p16, p17, p18, p19, and 2 more\n"},
 		{name: "the environment names the file", environment: "one.yaml", out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
 		{name: "a flag wins over the environment", environment: "wrong.yaml", args: []string{"--config", "one.yaml"}, out: "ok: one.yaml, 1 pipe\nread-only at run time, and win over definitions of the same name: a\n"},
