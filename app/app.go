@@ -234,7 +234,7 @@ func (a *App) dialects(g generation) []front.Dialect {
 		azure1.Dialect(a.gate, g.cfg.Rest.V1),
 		light.Dialect(a.gate, a.connections),
 		klamm.Dialect(klamm.Config{
-			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, History: a.history(), Policies: a.policies, Buses: a.defined.buses,
+			Ready: a.ready, Metrics: promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{DisableCompression: true}), Gate: a.gate, Pipes: a.runner, Catalog: a.catalogOf(), Limits: g.limits, Keys: keysOf(g.auth), Configuration: a.reloads.told, History: a.history(), Policies: a.policies, Buses: a.defined.buses,
 			Version: a.opts.Version, Brokers: a.Brokers, Stopping: a.stop, Log: a.log, Explain: a.explain, Started: a.started, Peers: a.peers,
 			Functions: a.tallies, Trends: a.trends, Recent: &a.recent, Console: g.cfg.Console.On(), Auth: g.auth, Account: g.cfg.AWS.Account,
 		}),
