@@ -36,12 +36,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 }
 
 // route returns what observes the requests of one route. Looking a series up by
-// its labels costs more than counting, so that is done once for each status.
+// its labels costs more than counting, so that is done once for each status; and
+// not before the first request, since most processes are asked for few of the
+// routes that there are.
 func (m *Metrics) route(dialect, route string) func(status int, took time.Duration) {
-	seconds := m.seconds.WithLabelValues(dialect, route)
+	seconds := sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(dialect, route) })
 	var counters sync.Map
 	return func(status int, took time.Duration) {
-		seconds.Observe(took.Seconds())
+		seconds().Observe(took.Seconds())
 		c, ok := counters.Load(status)
 		if !ok {
 			c, _ = counters.LoadOrStore(status, m.requests.WithLabelValues(dialect, route, strconv.Itoa(status)))
