@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -212,6 +213,8 @@ type Cluster struct {
 	pauses   pauses
 	large    *kgo.Client
 	alone    chan struct{} // held while a large record is written
+
+	instances atomic.Int64 // that are open
 
 	ready struct {
 		sync.Mutex

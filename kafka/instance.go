@@ -57,7 +57,10 @@ const (
 	// instanceWait is how long the broker keeps a fetch of an instance that has
 	// nothing to bring. The broker answers one fetch of a connection after the other:
 	// the first one after a seek or a new assignment waits behind the one before.
-	instanceWait = 500 * time.Millisecond
+	// Beyond a hundred instances each waits longer, up to mostInstanceWait, so that a
+	// thousand idle ones make no more than 200 fetches a second.
+	instanceWait     = 500 * time.Millisecond
+	mostInstanceWait = 5 * time.Second
 	// polled is how many records one poll hands over at most.
 	polled = 2000
 	// settleTimeout bounds the wait for offsets that a new assignment is still
@@ -173,7 +176,7 @@ func (i *Instance) open(options ...kgo.Opt) error {
 		kgo.FetchIsolationLevel(isolation),
 		kgo.FetchMaxBytes(instanceBytes),
 		kgo.FetchMaxPartitionBytes(instanceBytes),
-		kgo.FetchMaxWait(instanceWait),
+		kgo.FetchMaxWait(i.cluster.instanceWait()),
 		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
 		kgo.ConnIdleTimeout(time.Minute),
 	)...)
@@ -181,7 +184,13 @@ func (i *Instance) open(options ...kgo.Opt) error {
 		return fmt.Errorf("consume as %s of group %q: %w", i.cfg.ClientID, i.cfg.Group, err)
 	}
 	i.client = client
+	i.cluster.instances.Add(1)
 	return nil
+}
+
+// instanceWait is how long the broker keeps a fetch of the next instance.
+func (c *Cluster) instanceWait() time.Duration {
+	return min(max(time.Duration(c.instances.Load())*(instanceWait/100), instanceWait), mostInstanceWait)
 }
 
 func (r Reset) offset() kgo.Offset {
@@ -526,6 +535,7 @@ func (i *Instance) Close() {
 			_ = i.CommitMoved(ctx)
 		}
 		i.client.CloseAllowingRebalance()
+		i.cluster.instances.Add(-1)
 	})
 }
 
