@@ -138,6 +138,8 @@ type Store struct {
 	lost   atomic.Pointer[error]
 	broken prometheus.Gauge
 
+	telling sync.Mutex // held while watchers are told, before mu
+
 	mu      sync.Mutex // guards what follows
 	known   map[string]Document
 	strange map[string]Strange // by key
@@ -165,7 +167,8 @@ func NewStore(cfg StoreConfig) *Store {
 
 // Watch has see called with the keys (KIND/NAME) of documents that may have changed,
 // the first time with all that there are, also if there are none. It must be called
-// before Run, and see must return soon and not write.
+// before Run, and see must return soon, and neither Put, Delete nor Get. When Put or Delete
+// returns, what they have stored was told.
 func (s *Store) Watch(see func(keys []string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,8 +255,11 @@ func (s *Store) inspect(ctx context.Context) {
 	s.broken.Set(0)
 }
 
-// take looks again at the documents of keys that have changed.
+// take looks again at the documents of keys that have changed, and returns when
+// everybody knows of it who watches, also where another take has found the news.
 func (s *Store) take(keys []string, first bool) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
 	changed := make([]string, 0, len(keys))
 	s.mu.Lock()
 	for _, key := range keys {
