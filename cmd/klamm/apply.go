@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -249,26 +248,6 @@ func indented(raw json.RawMessage) []string {
 		return nil
 	}
 	return strings.Split(string(text), "\n")
-}
-
-// escapes are those of JSON.
-var escapes = regexp.MustCompile(`(?s)\\(u003c|u003e|u0026|.)`)
-
-// readable is JSON for people, indented: the three characters that encoding/json
-// escapes for the sake of HTML stand for themselves.
-func readable(v any) ([]byte, error) {
-	text, err := json.MarshalIndent(v, "", "  ")
-	return escapes.ReplaceAllFunc(text, func(escape []byte) []byte {
-		switch string(escape) {
-		case `\u003c`:
-			return []byte("<")
-		case `\u003e`:
-			return []byte(">")
-		case `\u0026`:
-			return []byte("&")
-		}
-		return escape
-	}), err
 }
 
 func exportCommand() *cobra.Command {

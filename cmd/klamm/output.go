@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,26 @@ func (f *clientFlags) shape(c *client) error {
 		c.output = "table"
 	}
 	return nil
+}
+
+// escapes are those of JSON.
+var escapes = regexp.MustCompile(`(?s)\\(u003c|u003e|u0026|.)`)
+
+// readable is JSON for people, indented: the three characters that encoding/json
+// escapes for the sake of HTML stand for themselves.
+func readable(v any) ([]byte, error) {
+	text, err := json.MarshalIndent(v, "", "  ")
+	return escapes.ReplaceAllFunc(text, func(escape []byte) []byte {
+		switch string(escape) {
+		case `\u003c`:
+			return []byte("<")
+		case `\u003e`:
+			return []byte(">")
+		case `\u0026`:
+			return []byte("&")
+		}
+		return escape
+	}), err
 }
 
 // asYAML turns JSON into YAML whose members keep their order and whose numbers, times
