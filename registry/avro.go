@@ -383,8 +383,13 @@ type avroPrinter struct {
 // print returns the canonical text of a schema. Types that its references define are
 // printed as names.
 func (s *avroSchema) print(sorted bool) string {
-	return string((&avroPrinter{known: maps.Clone(s.borrowed), sorted: sorted}).append(nil, s.root, ""))
+	known := map[*avroType]bool{}
+	maps.Copy(known, s.borrowed)
+	return string((&avroPrinter{known: known, sorted: sorted}).append(nil, s.root, ""))
 }
+
+// whole is the same schema with what it refers to in it.
+func (s *avroSchema) whole() *avroSchema { return &avroSchema{root: s.root} }
 
 func (p *avroPrinter) append(b []byte, t *avroType, space string) []byte {
 	switch t.kind {

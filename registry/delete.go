@@ -73,7 +73,8 @@ func (r *Registry) forgotten(subject string) []write {
 }
 
 // DeleteVersion deletes a version of a subject, or schema.Latest, and returns its
-// number. The rules of DeleteSubject hold; the refusals are 40402, 40406 and 40407.
+// number. With the last one the settings and the mode of the subject go. The rules of
+// DeleteSubject hold; the refusals are 40402, 40406 and 40407.
 func (r *Registry) DeleteVersion(ctx context.Context, subject string, number int, permanent bool) (int, error) {
 	subject, err := canonical(subject)
 	if err != nil {
@@ -111,7 +112,11 @@ func (r *Registry) DeleteVersion(ctx context.Context, subject string, number int
 		if stored.Type == schema.Avro {
 			stored.Type = ""
 		}
-		return []write{{schemaKey(subject, v.Version), encode(stored)}}, nil
+		writes := []write{{schemaKey(subject, v.Version), encode(stored)}}
+		if len(r.index.versions(subject, active)) == 1 {
+			writes = append(writes, r.forgotten(subject)...)
+		}
+		return writes, nil
 	})
 	return gone, err
 }

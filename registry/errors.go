@@ -28,7 +28,6 @@ const (
 	codeInvalidMode       = 42204
 	codeNotPermitted      = 42205
 	codeReferenceExists   = 42206
-	codeOtherID           = 42207
 	codeTooLarge          = 42209
 	codeStore             = 50001
 )
@@ -46,10 +45,8 @@ func noSubject(subject string) error {
 	return refuse(codeSubjectNotFound, "Subject '%s' not found.", clip(subject))
 }
 
+// noVersion names the latest version by its number, -1.
 func noVersion(version int) error {
-	if version == schema.Latest {
-		return refuse(codeVersionNotFound, "Version latest not found.")
-	}
 	return refuse(codeVersionNotFound, "Version %d not found.", version)
 }
 

@@ -106,26 +106,27 @@ func (r *Registry) List(ctx context.Context, prefix string, w Which, latest bool
 	return out, nil
 }
 
-// SubjectVersions returns the numbers of a subject's versions.
+// SubjectVersions returns the numbers of a subject's versions; none, if the subject is
+// there and such versions of it are not.
 func (r *Registry) SubjectVersions(ctx context.Context, subject string, w Which) ([]int, error) {
 	subject, err := canonical(subject)
 	if err != nil {
 		return nil, err
 	}
 	return read(ctx, r, func() ([]int, error) {
+		if len(r.index.versions(subject, whether(w.Deleted || w.DeletedOnly))) == 0 {
+			return nil, noSubject(subject)
+		}
 		out := []int{}
 		for _, v := range r.index.versions(subject, w.which()) {
 			out = append(out, v.Version)
-		}
-		if len(out) == 0 {
-			return nil, noSubject(subject)
 		}
 		return out, nil
 	})
 }
 
 // Version returns a version of a subject, or schema.Latest; deleted says that it may be
-// a deleted one.
+// a deleted one, which the latest never is.
 func (r *Registry) Version(ctx context.Context, subject string, number int, deleted bool) (Schema, error) {
 	subject, err := canonical(subject)
 	if err != nil {
@@ -133,7 +134,11 @@ func (r *Registry) Version(ctx context.Context, subject string, number int, dele
 	}
 	w := whether(deleted)
 	return read(ctx, r, func() (Schema, error) {
-		v := r.index.version(subject, number, w)
+		of := w
+		if number == schema.Latest {
+			of = active
+		}
+		v := r.index.version(subject, number, of)
 		switch {
 		case v != nil:
 			return r.index.shown(v), nil
@@ -301,8 +306,7 @@ func (r *Registry) Resolved(ctx context.Context, s Schema) (string, error) {
 		if err != nil {
 			return "", refuse(codeInvalidSchema, "Invalid schema: %s", clipLong(err.Error()))
 		}
-		whole := avroSchema{root: p.avro.root, borrowed: map[*avroType]bool{}}
-		return whole.print(false), nil
+		return p.avro.whole().print(false), nil
 	})
 }
 

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/klamm-gateway/klamm/schema"
 )
@@ -22,6 +24,9 @@ type Request struct {
 	Metadata, RuleSet json.RawMessage
 }
 
+// blank says whether a request has no schema.
+func (q Request) blank() bool { return strings.TrimSpace(q.Text) == "" }
+
 // A draft is a request that has been read.
 type draft struct {
 	schemaValue
@@ -35,13 +40,17 @@ func (r *Registry) read(subject string, q Request) (d draft, err error) {
 	if len(q.Text) > longestText {
 		return d, refuse(codeTooLarge, "The schema has %d bytes, more than %d.", len(q.Text), longestText)
 	}
-	if q.Text == "" {
+	if q.blank() {
 		return d, refuse(codeInvalidSchema, "Empty schema")
 	}
 	switch q.Format {
 	case "", schema.Avro, schema.JSON, schema.Protobuf:
 	default:
 		return d, refuse(codeInvalidSchema, "Invalid schema type %s", clip(string(q.Format)))
+	}
+	normalize := q.Normalize || r.normalizes(subject)
+	if normalize {
+		q.References = sortedReferences(q.References)
 	}
 	for i, ref := range q.References {
 		if ref.Version == schema.Latest {
@@ -60,7 +69,7 @@ func (r *Registry) read(subject string, q Request) (d draft, err error) {
 	if err != nil {
 		return d, refuse(codeInvalidSchema, "Invalid schema of type %s: %s", s.format, clipLong(err.Error()))
 	}
-	if text := d.parsed.text(s, q.Normalize || r.normalizes(subject)); text != q.Text {
+	if text := d.parsed.text(s, normalize); text != q.Text {
 		s.text = text
 		if d.parsed, err = r.parsed(s); err != nil {
 			return d, refuse(codeInvalidSchema, "Invalid schema of type %s: %s", s.format, clipLong(err.Error()))
@@ -88,7 +97,18 @@ func clipLong(s string) string {
 	return s
 }
 
-// find returns the version of a subject that is this schema, or nil: the latest one.
+// sortedReferences are references in the order of their names, each once.
+func sortedReferences(list []schema.Reference) []schema.Reference {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b schema.Reference) int {
+		return cmp.Or(compareText(a.Name, b.Name), compareText(a.Subject, b.Subject), cmp.Compare(a.Version, b.Version))
+	})
+	return slices.Compact(list)
+}
+
+// find returns the version of a subject that is this schema, or nil: the latest one. A
+// schema that has within it what a version refers to is that version, too: some
+// serializers send it so.
 func (r *Registry) find(subject string, d draft, w which) *version {
 	list := r.index.versions(subject, w)
 	for _, v := range slices.Backward(list) {
@@ -96,13 +116,77 @@ func (r *Registry) find(subject string, d draft, w which) *version {
 			return v
 		}
 	}
+	if d.parsed.avro == nil || len(d.References) > 0 {
+		return nil
+	}
+	for _, v := range slices.Backward(list) {
+		if v.Type != schema.Avro || len(v.References) == 0 {
+			continue
+		}
+		if p, err := r.stored(v); err == nil && (parsed{avro: p.avro.whole()}).identity(nil, v.Metadata, v.RuleSet) == d.identity {
+			return v
+		}
+	}
 	return nil
 }
 
+// filled is a request with what it leaves out as the latest version of the subject has
+// it: metadata, rules and, outside of the mode Import, the schema. An empty object leaves
+// nothing out.
+func (r *Registry) filled(subject string, q Request) (_ Request, changed bool) {
+	v := r.index.version(subject, schema.Latest, active)
+	if v == nil {
+		return q, false
+	}
+	if q.blank() && r.index.modeFor(subject) != Import {
+		q.Definition, changed = schema.Definition{Format: v.Type, Text: v.Text, References: v.References}, true
+	}
+	for _, part := range []struct {
+		is  *json.RawMessage
+		was json.RawMessage
+	}{{&q.Metadata, v.Metadata}, {&q.RuleSet, v.RuleSet}} {
+		if text := strings.TrimSpace(string(*part.is)); (text == "" || text == "null") && len(part.was) > 0 {
+			*part.is, changed = part.was, true
+		}
+	}
+	return q, changed
+}
+
+// known reads a request and returns the version of a subject that it is, or nil: as it
+// came, or with what it leaves out taken from the latest version. What it leaves out is
+// in the draft, unless it is imported.
+func (r *Registry) known(subject string, q Request, w which, fits func(*version) bool) (d draft, same *version, err error) {
+	filled, changed := r.filled(subject, q)
+	if !changed || !q.blank() {
+		if d, err = r.read(subject, q); err != nil {
+			return d, nil, err
+		}
+		if same = r.find(subject, d, w); same != nil && fits(same) {
+			return d, same, nil
+		}
+	}
+	if !changed {
+		return d, nil, nil
+	}
+	whole, err := r.read(subject, filled)
+	if err != nil {
+		return d, nil, err
+	}
+	if same = r.find(subject, whole, w); same != nil && fits(same) {
+		return whole, same, nil
+	}
+	if r.index.modeFor(subject) == Import {
+		return d, nil, nil
+	}
+	return whole, nil, nil
+}
+
 // RegisterSchema makes a schema the latest version of a subject, unless the subject has
-// it already, and returns the version that is it. The refusals are 42201 for what is no
-// schema, 409 for one that does not get along with earlier versions, 42205 where the
-// mode does not allow it and 42207 for an id that is another schema's.
+// it already, whatever the mode, and returns the version that is it. Metadata and rules
+// that are left out are those of the latest version, and so is a schema that is. The
+// refusals are 42201 for what is no schema, 409 for one that does not get along with
+// earlier versions, and 42205 where the mode does not allow it, or for an id that is
+// another schema's.
 func (r *Registry) RegisterSchema(ctx context.Context, subject string, q Request) (Schema, error) {
 	subject, err := named(subject)
 	if err != nil {
@@ -110,17 +194,17 @@ func (r *Registry) RegisterSchema(ctx context.Context, subject string, q Request
 	}
 	var out Schema
 	err = r.change(ctx, func() ([]write, error) {
-		if r.index.modeFor(subject).readOnly() {
-			context, name := split(subject)
-			return nil, refuse(codeNotPermitted, "Subject %s in context %s is in read-only mode", clip(name), clip(context))
-		}
-		d, err := r.read(subject, q)
-		if err != nil {
+		d, same, err := r.known(subject, q, active, func(v *version) bool {
+			return (q.ID == 0 || q.ID == v.ID) && (q.Version == 0 || q.Version == v.Version)
+		})
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if same := r.find(subject, d, active); same != nil && (q.ID == 0 || q.ID == same.ID) && (q.Version == 0 || q.Version == same.Version) {
+		case same != nil:
 			out = r.index.shown(same)
 			return nil, nil
+		case r.index.modeFor(subject).readOnly():
+			return nil, readOnly(subject)
 		}
 		if q.ID != 0 {
 			err = r.imported(&d, q)
@@ -155,13 +239,13 @@ func (r *Registry) replaced(by schemaValue) (writes []write) {
 // next gives a new version its number and its id, if it gets along with the others. The
 // number is that which is asked for, or zero.
 func (r *Registry) next(d *draft, asked int) error {
-	context, name := split(d.Subject)
+	context, _ := split(d.Subject)
 	if mode := r.index.modeFor(d.Subject); mode != ReadWrite {
-		return refuse(codeNotPermitted, "Subject %s in context %s is not in read-write mode", clip(name), clip(context))
+		return notInMode(d.Subject, "not in read-write mode")
 	}
 	config := r.index.configFor(d.Subject)
 	if problems := r.against(*d, config.Level, r.index.versions(d.Subject, active)); len(problems) > 0 {
-		return refuse(codeIncompatible, "Schema being registered is incompatible with an earlier schema for subject %q, details: [%s]", name, listed(problems))
+		return refuse(codeIncompatible, "Schema being registered is incompatible with an earlier schema for subject %q, details: [%s]", d.Subject, listed(problems))
 	}
 	d.Version = 1
 	if list := r.index.versions(d.Subject, all); len(list) > 0 {
@@ -184,17 +268,12 @@ func (r *Registry) next(d *draft, asked int) error {
 
 // imported takes over the number and id that a schema has elsewhere.
 func (r *Registry) imported(d *draft, q Request) error {
-	context, name := split(d.Subject)
+	context, _ := split(d.Subject)
 	if r.index.modeFor(d.Subject) != Import {
-		return refuse(codeNotPermitted, "Subject %s in context %s is not in import mode", clip(name), clip(context))
+		return notInMode(d.Subject, "not in import mode")
 	}
 	if q.ID < 1 || q.Version < 0 {
 		return refuse(codeInvalidSchema, "An id and a version are above zero.")
-	}
-	for _, v := range r.index.withID(context, q.ID, all) {
-		if v.Type != d.Type || r.identityOf(v) != d.identity {
-			return refuse(codeOtherID, "Overwrite new schema with id %d is not permitted.", q.ID)
-		}
 	}
 	d.ID, d.Version = q.ID, q.Version
 	list := r.index.versions(d.Subject, all)
@@ -204,9 +283,16 @@ func (r *Registry) imported(d *draft, q Request) error {
 			d.Version = list[len(list)-1].Version + 1
 		}
 	}
+	// A deleted version may come again as something else: it was deleted to be imported.
+	again := r.index.version(d.Subject, d.Version, deletedOnly)
+	for _, v := range r.index.withID(context, q.ID, all) {
+		if v != again && (v.Type != d.Type || r.identityOf(v) != d.identity) {
+			return refuse(codeNotPermitted, "Overwrite new schema with id %d in context %s is not permitted.", q.ID, clip(qualifiedContext(context)))
+		}
+	}
 	for _, v := range list {
-		if v.Version == d.Version && v.ID != d.ID {
-			return refuse(codeOtherID, "Overwrite version %d of the subject, which has the id %d, is not permitted.", d.Version, v.ID)
+		if v != again && v.Version == d.Version && v.ID != d.ID {
+			return refuse(codeNotPermitted, "Overwrite version %d of the subject, which has the id %d, is not permitted.", d.Version, v.ID)
 		}
 	}
 	return nil
@@ -253,7 +339,8 @@ func (r *Registry) pair(d draft, level Level, v *version) []string {
 }
 
 // LookUp returns the version of a subject that is this schema; deleted says that it may
-// be a deleted one. The refusals are 40401, 40403 and 42201.
+// be a deleted one. Metadata and rules that are left out may be those of the latest
+// version. The refusals are 40401, 40403 and 42201.
 func (r *Registry) LookUp(ctx context.Context, subject string, q Request, deleted bool) (Schema, error) {
 	subject, err := named(subject)
 	if err != nil {
@@ -264,11 +351,14 @@ func (r *Registry) LookUp(ctx context.Context, subject string, q Request, delete
 		if len(r.index.versions(subject, w)) == 0 {
 			return Schema{}, noSubject(subject)
 		}
-		d, err := r.read(subject, q)
-		if err != nil {
-			return Schema{}, err
+		if q.blank() {
+			return Schema{}, refuse(codeInvalidSchema, "Empty schema")
 		}
-		if v := r.find(subject, d, w); v != nil {
+		_, v, err := r.known(subject, q, w, func(*version) bool { return true })
+		switch {
+		case err != nil:
+			return Schema{}, err
+		case v != nil:
 			return r.index.shown(v), nil
 		}
 		return Schema{}, refuse(codeSchemaNotFound, "Schema not found")

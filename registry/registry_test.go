@@ -281,8 +281,11 @@ func TestLevelsAndModes(t *testing.T) {
 	if err := r.SetMode(ctx, s, ReadOnly, false); err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Register(ctx, s, schema.Definition{Text: v1})
+	_, err = r.Register(ctx, s, schema.Definition{Text: unlike(t, fieldB)})
 	wantCode(t, err, 42205)
+	if got := mustRegister(t, r, s, v1); got.Version != 1 {
+		t.Errorf("what is there already is registered in any mode: %+v", got)
+	}
 	_, err = r.DeleteSubject(ctx, s, false)
 	wantCode(t, err, 42205)
 	wantCode(t, r.SetMode(ctx, s, Import, false), 42205)
@@ -305,7 +308,7 @@ func TestLevelsAndModes(t *testing.T) {
 	}
 	q.Text = v2
 	_, err = r.RegisterSchema(ctx, in, q)
-	wantCode(t, err, 42207)
+	wantCode(t, err, 42205)
 	_, err = r.RegisterSchema(ctx, s, Request{Definition: schema.Definition{Text: v2}, ID: 100})
 	if code(err) != 0 && code(err) != 42205 {
 		t.Error(err)
@@ -538,6 +541,110 @@ func TestNormalize(t *testing.T) {
 	two, err := r.RegisterSchema(t.Context(), s, b)
 	if err != nil || one.ID != two.ID {
 		t.Errorf("got %+v, %+v, %v", one, two, err)
+	}
+}
+
+// References have no order of their own, and what they lead to may stand in the schema
+// instead.
+func TestSchemasThatDifferInReferences(t *testing.T) {
+	r := start(t, brokertest.Brokers(t))
+	ctx := t.Context()
+	s := own(t, "")
+	left, right := own(t, "-left"), own(t, "-right")
+	define := func(name string) string { return fmt.Sprintf(`{"type":"record","name":%q,"fields":[]}`, name) }
+	mustRegister(t, r, left, define("Left"))
+	mustRegister(t, r, right, define("Right"))
+	doc := fmt.Sprintf(`"doc":%q`, s)
+	text := `{"type":"record","name":"Both",` + doc + `,"fields":[{"name":"l","type":"Left"},{"name":"r","type":"Right"}]}`
+	both := []schema.Reference{{Name: "Left", Subject: left, Version: 1}, {Name: "Right", Subject: right, Version: 1}}
+	q := Request{Definition: schema.Definition{Text: text, References: both}, Normalize: true}
+	one, err := r.RegisterSchema(ctx, s, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.References = []schema.Reference{both[1], both[0], both[1]}
+	if two, err := r.RegisterSchema(ctx, s, q); err != nil || two.ID != one.ID || two.Version != 1 {
+		t.Errorf("in another order: got %+v, %v, want %+v", two, err, one)
+	}
+	whole := `{"type":"record","name":"Both",` + doc + `,"fields":[{"name":"l","type":` + define("Left") + `},{"name":"r","type":` + define("Right") + `}]}`
+	if got, err := r.LookUp(ctx, s, Request{Definition: schema.Definition{Text: whole}}, false); err != nil || got.ID != one.ID {
+		t.Errorf("with all within: got %+v, %v, want %+v", got, err, one)
+	}
+	if got := mustRegister(t, r, s, whole); got.ID != one.ID || got.Version != 1 {
+		t.Errorf("registered with all within: got %+v, want %+v", got, one)
+	}
+	_, err = r.LookUp(ctx, s, Request{Definition: schema.Definition{Text: strings.Replace(whole, `"name":"r"`, `"name":"x"`, 1)}}, false)
+	wantCode(t, err, 40403)
+}
+
+// What was deleted before a subject is opened for import does not keep its id.
+func TestImportAfterDeletion(t *testing.T) {
+	r := start(t, brokertest.Brokers(t))
+	ctx := t.Context()
+	in := ":." + own(t, "") + ":s"
+	was := mustRegister(t, r, in, unlike(t, fieldA))
+	if _, err := r.DeleteSubject(ctx, in, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetMode(ctx, in, Import, false); err != nil {
+		t.Fatal(err)
+	}
+	q := Request{Definition: schema.Definition{Text: unlike(t, fieldA)}, ID: was.ID, Version: 1, Metadata: []byte(`{"properties":{"owner":"a"}}`)}
+	if _, err := r.RegisterSchema(ctx, in, q); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Version(ctx, in, 1, false); err != nil || got.ID != was.ID || len(got.Metadata) == 0 || got.Deleted {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	q.Text, q.Version = unlike(t, fieldA, fieldB), 2
+	_, err := r.RegisterSchema(ctx, in, q)
+	wantCode(t, err, 42205)
+	q.ID, q.Metadata = was.ID+5, nil
+	if _, err := r.RegisterSchema(ctx, in, q); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Version(ctx, in, 2, false); err != nil || len(got.Metadata) > 0 {
+		t.Errorf("what is imported is taken as it is: got %+v, %v", got, err)
+	}
+}
+
+// The mode and level of all contexts count where none is nearer.
+func TestSettingsOfAllContexts(t *testing.T) {
+	x := newIndex()
+	x.configs[everywhere], x.modes[everywhere] = Config{Level: Full}, ReadOnly
+	x.configs[":.near:"], x.modes[":.near:own"] = Config{Level: None}, ReadWrite
+	for _, c := range []struct {
+		subject string
+		level   Level
+		mode    Mode
+	}{{"", Full, ReadOnly}, {"s", Full, ReadOnly}, {":.far:s", Full, ReadOnly}, {":.near:s", None, ReadOnly}, {":.near:own", None, ReadWrite}} {
+		if level, mode := x.configFor(c.subject).Level, x.modeFor(c.subject); level != c.level || mode != c.mode {
+			t.Errorf("%q: got %s and %s, want %s and %s", c.subject, level, mode, c.level, c.mode)
+		}
+	}
+	if _, err := named(everywhere + "s"); code(err) != 42208 {
+		t.Errorf("it has no subjects: %v", err)
+	}
+}
+
+// READONLY_OVERRIDE for all is the mode of every subject, whatever its own is.
+func TestReadOnlyOverride(t *testing.T) {
+	r := start(t, brokertest.Brokers(t))
+	ctx := t.Context()
+	s := own(t, "")
+	if err := r.SetMode(ctx, s, ReadWrite, false); err != nil {
+		t.Fatal(err)
+	}
+	// Not by SetMode: others may use the same brokers.
+	r.index.mu.Lock()
+	r.index.modes[""] = ReadOnlyOverride
+	r.index.mu.Unlock()
+	for _, subject := range []string{s, s + "-without"} {
+		if m, err := r.Mode(ctx, subject, false); err != nil || m != ReadOnlyOverride {
+			t.Errorf("%s: got %s, %v", subject, m, err)
+		}
+		_, err := r.Register(ctx, subject, schema.Definition{Text: `"int"`})
+		wantCode(t, err, 42205)
 	}
 }
 

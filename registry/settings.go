@@ -22,8 +22,12 @@ type configValue struct {
 	Config
 }
 
+// everywhere stands for all contexts: its settings count where neither a subject nor its
+// context has any.
+const everywhere = ":.__GLOBAL:"
+
 // chain are the subjects whose settings count for a subject, the nearest first: its
-// own, then those of its context.
+// own, those of its context, and those of all contexts.
 func chain(subject string) []string {
 	context, name := split(subject)
 	around := ""
@@ -31,9 +35,9 @@ func chain(subject string) []string {
 		around = qualify(context, "")
 	}
 	if name == "" {
-		return []string{around}
+		return []string{around, everywhere}
 	}
-	return []string{subject, around}
+	return []string{subject, around, everywhere}
 }
 
 // configFor returns what counts for a subject.
@@ -164,9 +168,12 @@ func (r *Registry) SetConfig(ctx context.Context, subject string, c Config) erro
 	})
 }
 
-func readOnly(subject string) error {
-	context, name := split(subject)
-	return refuse(codeNotPermitted, "Subject %s in context %s is in read-only mode", clip(name), clip(context))
+func readOnly(subject string) error { return notInMode(subject, "in read-only mode") }
+
+// notInMode refuses what the mode of a subject does not allow; is says what it is in.
+func notInMode(subject, is string) error {
+	context, _ := split(subject)
+	return refuse(codeNotPermitted, "Subject %s in context %s is %s", clip(subject), clip(qualifiedContext(context)), is)
 }
 
 // DeleteConfig takes back the settings of a subject, or of all, and returns them.
@@ -194,14 +201,15 @@ func (r *Registry) DeleteConfig(ctx context.Context, subject string) (Config, er
 }
 
 // Mode returns the mode of a subject; the rules of Config hold, and the refusal is 40409.
+// ReadOnlyOverride, set for all, is the mode of every subject.
 func (r *Registry) Mode(ctx context.Context, subject string, inherit bool) (Mode, error) {
 	subject, err := canonical(subject)
 	if err != nil {
 		return "", err
 	}
 	return read(ctx, r, func() (Mode, error) {
-		if inherit || subject == "" {
-			return r.index.modeFor(subject), nil
+		if is := r.index.modeFor(subject); inherit || subject == "" || is == ReadOnlyOverride {
+			return is, nil
 		}
 		if m, ok := r.index.mode(subject); ok {
 			return m, nil

@@ -33,6 +33,14 @@ func qualify(context, name string) string {
 	return ":" + context + ":" + name
 }
 
+// qualifiedContext is how messages name a context.
+func qualifiedContext(context string) string {
+	if context == DefaultContext {
+		return context
+	}
+	return qualify(context, "")
+}
+
 // canonical returns a subject in the one form in which it is stored, or refuses it.
 func canonical(subject string) (string, error) {
 	if !utf8.ValidString(subject) || len(subject) > longestSubject || strings.ContainsFunc(subject, unicode.IsControl) {
@@ -51,7 +59,7 @@ func named(subject string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, name := split(subject); name == "" {
+	if _, name := split(subject); name == "" || strings.HasPrefix(subject, everywhere) {
 		return "", invalidSubject(subject)
 	}
 	return subject, nil

@@ -77,10 +77,10 @@ func page[T any](r *http.Request, list []T) ([]T, error) {
 	return list, nil
 }
 
-// version reads the version of a path: a number, latest, or -1 for the same.
+// version reads the version of a path: a number, latest in any case, or -1 for the same.
 func version(r *http.Request) (int, error) {
-	text := r.PathValue("version")
-	if text == "latest" || text == "-1" {
+	text := strings.TrimSpace(r.PathValue("version"))
+	if strings.EqualFold(text, "latest") || text == "-1" {
 		return schema.Latest, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 32)

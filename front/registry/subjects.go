@@ -1,10 +1,15 @@
 package registry
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/schema"
 )
+
+// invalidSchema is the code of what is no schema.
+const invalidSchema = 42201
 
 // listSubjects serves GET /subjects with subjectPrefix, deleted, deletedOnly, offset and
 // limit.
@@ -192,7 +197,8 @@ func (a *api) deleteVersion(w http.ResponseWriter, r *http.Request, who gate.Pri
 }
 
 // compatible serves POST /compatibility/subjects/{subject}/versions and .../{version}:
-// could this schema be the next one? With verbose the answer says why not.
+// could this schema be the next one? With verbose the answer says why not, also of what
+// is no schema.
 func (a *api) compatible(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	number := 0
 	if r.PathValue("version") != "" {
@@ -210,7 +216,12 @@ func (a *api) compatible(w http.ResponseWriter, r *http.Request, who gate.Princi
 		return err
 	}
 	problems, err := a.schemas.Try(r.Context(), who, of, number, q)
-	if err != nil {
+	var refused *schema.RegistryError
+	switch {
+	case err == nil:
+	case flag(r, "verbose") && errors.As(err, &refused) && refused.Code == invalidSchema:
+		problems = []string{refused.Message}
+	default:
 		return err
 	}
 	answer := map[string]any{"is_compatible": len(problems) == 0}
