@@ -25,6 +25,9 @@ const (
 	// fetchWait is how long the broker keeps a fetch that has nothing to bring.
 	fetchWait   = 5 * time.Second
 	longestWait = 30 * time.Second
+	// A member asks so often which partitions its topics have.
+	shortestMetadataAge = time.Minute
+	longestMetadataAge  = 5 * time.Minute
 	// rebalanceTimeout is how long a group waits for a member to let go of
 	// partitions; deliveries that are under way end within it.
 	rebalanceTimeout = 60 * time.Second
@@ -48,9 +51,10 @@ type Membership struct {
 	// means 8 MiB.
 	FetchBytes int
 	// Memberships is how many there are in this process, about. The more, the
-	// less often each heartbeats and asks for records that are not there, so that
-	// a thousand idle ones cost little: with up to 200 a killed process is missed
-	// after 10 s, with 1,000 and more after 45 s, Kafka's default. Zero is few.
+	// less often each heartbeats and asks for records and partitions that are not
+	// there, so that a thousand idle ones cost little: with up to 200 a killed
+	// process is missed after 10 s and a new partition read after a minute at the
+	// latest, with 1,000 and more after 45 s and 5 min, Kafka's defaults. Zero is few.
 	Memberships int
 	// Most says how many members of klamm's may have partitions; the others stand
 	// by, to take over from one that is gone. 0 is no limit, and so is nil. After
@@ -149,6 +153,8 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
 		// A fetch is answered as soon as there is something.
 		kgo.FetchMaxWait(m.fetchWait()),
+		kgo.MetadataMaxAge(m.metadataAge()),
+		kgo.ConnIdleTimeout(time.Minute),
 		kgo.AdjustFetchOffsetsFn(consumer.skipGone),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
 			<-consumer.begun
@@ -190,6 +196,10 @@ func (m *Membership) session() time.Duration {
 
 func (m *Membership) fetchWait() time.Duration {
 	return min(max(time.Duration(m.Memberships)*(fetchWait/150), fetchWait), longestWait)
+}
+
+func (m *Membership) metadataAge() time.Duration {
+	return min(max(time.Duration(m.Memberships)*(longestMetadataAge/1000), shortestMetadataAge), longestMetadataAge)
 }
 
 // patiently tries again while a broker says that it is only a matter of time: on

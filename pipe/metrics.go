@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,7 +72,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 type series struct {
 	delivered, filtered, dead, gone, commitFailures, letterFailures, ok, failed prometheus.Counter
 	waiting, partitions, open, limit, halted, disabled, consumers, wanted       prometheus.Gauge
-	seconds                                                                     prometheus.Observer
+	// seconds makes the histogram, whose many series a pipe that waits for its first
+	// record does without.
+	seconds func() prometheus.Observer
 }
 
 func (m *Metrics) of(pipe string) *series {
@@ -92,13 +95,13 @@ func (m *Metrics) of(pipe string) *series {
 		gone:           m.gone.WithLabelValues(pipe),
 		commitFailures: m.commitFailures.WithLabelValues(pipe),
 		letterFailures: m.letterFailures.WithLabelValues(pipe),
-		seconds:        m.seconds.WithLabelValues(pipe),
+		seconds:        sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(pipe) }),
 	}
 }
 
 // attempt counts one attempt.
 func (s *series) attempt(err error, took time.Duration) {
-	s.seconds.Observe(took.Seconds())
+	s.seconds().Observe(took.Seconds())
 	if err != nil {
 		s.failed.Inc()
 		return
