@@ -17,22 +17,27 @@ import (
 )
 
 const (
-	tokenTimeout  = 10 * time.Second
+	tokenTimeout = 10 * time.Second
+	// refreshPause comes before the next attempt at renewing a token that is still good.
+	refreshPause  = 5 * time.Second
 	mostTokenBody = 1 << 20
 	// longestToken bounds a token, in bytes: brokers bound the message too.
 	longestToken = 64 << 10
 )
 
 // tokens are those that OAUTHBEARER shows. One is asked for when there is none, and
-// again when four fifths of its time are over; the old one serves as long as there is
-// no new one.
+// again in the background when four fifths of its time are over, if it has been shown;
+// the old one serves as long as there is no new one (kafka-auth.md A3.3).
 type tokens struct {
 	cfg OAuth
 
-	mu      sync.Mutex // held while one is asked for; guards what follows
+	asking sync.Mutex // held while one is asked for
+
+	mu      sync.Mutex // guards what follows
 	token   string
 	renew   time.Time
 	expires time.Time
+	shown   bool
 }
 
 var tokenClient = &http.Client{
@@ -64,21 +69,72 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		}
 		return checked(strings.TrimSpace(token))
 	}
+	if token := t.show((*tokens).fresh); token != "" {
+		return token, nil
+	}
+	err := t.replace(ctx)
+	if token := t.show((*tokens).good); token != "" {
+		return token, nil
+	}
+	if err == nil {
+		err = errors.New("token endpoint: the token had expired when it came")
+	}
+	return "", err
+}
+
+func (t *tokens) fresh() bool { return time.Now().Before(t.renew) }
+func (t *tokens) good() bool  { return time.Now().Before(t.expires) }
+
+// show returns the token, if it is as wanted.
+func (t *tokens) show(wanted func(*tokens) bool) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	if t.token != "" && now.Before(t.renew) {
-		return t.token, nil
+	if t.token == "" || !wanted(t) {
+		return ""
 	}
+	t.shown = true
+	return t.token
+}
+
+// replace asks for a token, unless somebody else has got a fresh one meanwhile.
+func (t *tokens) replace(ctx context.Context) error {
+	t.asking.Lock()
+	defer t.asking.Unlock()
+	t.mu.Lock()
+	fresh := t.fresh()
+	t.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	asked := time.Now()
 	token, lasts, err := t.ask(ctx)
 	if err != nil {
-		if t.token != "" && now.Before(t.expires) {
-			return t.token, nil
-		}
-		return "", err
+		return err
 	}
-	t.token, t.renew, t.expires = token, now.Add(lasts*4/5), now.Add(lasts)
-	return token, nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.token, t.renew, t.expires, t.shown = token, asked.Add(lasts*4/5), asked.Add(lasts), false
+	time.AfterFunc(time.Until(t.renew), t.refresh)
+	return nil
+}
+
+// refresh asks for the next token while the one before is good, so that no login waits
+// for it. A token that nobody was shown is the last: a login that is not used any more
+// asks no longer.
+func (t *tokens) refresh() {
+	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
+	defer cancel()
+	t.mu.Lock()
+	shown := t.shown
+	t.mu.Unlock()
+	if !shown || t.replace(ctx) == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.good() {
+		time.AfterFunc(refreshPause, t.refresh)
+	}
 }
 
 func checked(token string) (string, error) {

@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -391,6 +392,34 @@ func TestLoginByToken(t *testing.T) {
 	}
 	place(t, file, "good.token")
 	eventually(t, func() error { return c.Ready(t.Context()) })
+}
+
+// A token that was shown is renewed before it ends, though nobody logs in.
+func TestTokenIsRenewedInTheBackground(t *testing.T) {
+	var asked atomic.Int32
+	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"access_token":"token%d","expires_in":%d}`, asked.Add(1), []int{3, 3600}[min(asked.Load()-1, 1)])
+	}))
+	t.Cleanup(idp.Close)
+	var last atomic.Value
+	d := &doors{}
+	_, brokers := fake(t, "OAUTHBEARER", func(message []byte) *kmsg.SASLAuthenticateResponse {
+		last.Store(string(message))
+		return accepted("")
+	}, kfake.ListenFn(d.listen))
+	c := openWith(t, kafka.Config{Brokers: brokers, Auth: "oauth", AllowInsecure: true, OAuth: &kafka.OAuth{TokenEndpoint: idp.URL, ClientID: "klamm", ClientSecret: secret.Ref{Value: "s"}}})
+	works(t, c)
+	eventually(t, func() error {
+		if n := asked.Load(); n != 2 {
+			return fmt.Errorf("asked %d times for a token", n)
+		}
+		return nil
+	})
+	d.cut()
+	works(t, c)
+	if got := last.Load(); !strings.Contains(got.(string), "token2") {
+		t.Errorf("logged in by %q, want the second token", got)
+	}
 }
 
 // verifyIAM checks a message of AWS_MSK_IAM as a server does (kafka-auth.md A3.4, C).
