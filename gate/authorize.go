@@ -98,6 +98,7 @@ type law struct {
 	home     place           // of klamm's own cluster
 	known    func(ctx context.Context, name string) (Principal, bool)
 	whole    atomic.Pointer[wholeCluster] // the cluster that was asked about last
+	passed   *passed
 }
 
 // NewAuthority returns an authority that decides by cfg. It asks the cluster for
@@ -202,9 +203,14 @@ func (a *Authority) Check(ctx context.Context, c *Call) error {
 	if err := a.prepare(ctx, q, l, c); err != nil {
 		return err
 	}
+	if d := l.passed.of(q); d != nil {
+		c.decision = *d
+		return nil
+	}
 	d := a.judge(q)
 	switch {
 	case d == nil:
+		l.passed.keep(q)
 		return nil
 	case c.Principal.GroupsFailed:
 		return ErrGroups

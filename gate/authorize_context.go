@@ -47,6 +47,7 @@ type question struct {
 	request   iam.Request
 	asked     Resource // what request is about
 	partition int32    // of the records that are being decided about; negative: none in particular
+	consulted bool     // the decision depends on more than who calls and what for
 }
 
 // resource is a resource's name in policies.
@@ -107,6 +108,7 @@ func (n names) identityOf(p *Principal) iam.Identity {
 
 // Value returns the value of a condition key (gateway-policies.md 2.4).
 func (q *question) Value(k iam.Key) iam.Value {
+	q.consulted = true
 	p := &q.call.Principal
 	if family, rest, ok := strings.Cut(k.Name, "/"); ok {
 		return q.member(family, rest, k)

@@ -1,0 +1,89 @@
+package gate
+
+import (
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klamm-gateway/klamm/iam"
+)
+
+const (
+	// passedSlots is how many calls a law remembers at most, some 25 MB of them.
+	passedSlots = 1 << 16
+	// What is longer or more is decided each time: callers choose names of routes.
+	mostPassedName, mostPassedGroups = 300, 32
+)
+
+// passed are calls that a law has let pass, for which it asked nothing but who calls
+// and what for: no condition, no variable, no policy that came with the call. The same
+// call passes again for as long as the law holds; a new law remembers nothing. Only
+// that somebody may do something is remembered, never that they may not.
+//
+// A call has one slot. Who comes later takes it.
+type passed struct {
+	seed  maphash.Seed
+	slots [passedSlots]atomic.Pointer[pass]
+}
+
+// A pass is a call that may be made, with what allowed it.
+type pass struct {
+	who      iam.Identity
+	scheme   string
+	stage    string
+	action   Action
+	resource Resource
+	group    string
+	cluster  string // its id, where the action is one of Kafka's
+	decision iam.Decision
+}
+
+func newPassed() *passed { return &passed{seed: maphash.MakeSeed()} }
+
+func (p *passed) slot(q *question) *atomic.Pointer[pass] {
+	var h maphash.Hash
+	h.SetSeed(p.seed)
+	for _, s := range []string{q.identity.Name, q.identity.Key, string(q.call.Action), q.call.Resource.Name} {
+		_, _ = h.WriteString(s)
+		_ = h.WriteByte(0)
+	}
+	return &p.slots[h.Sum64()%passedSlots]
+}
+
+// of returns the decision on the same call before; nil: it is to be decided.
+func (p *passed) of(q *question) *iam.Decision {
+	if !q.lasting() {
+		return nil
+	}
+	if known := p.slot(q).Load(); known != nil && known.is(q) {
+		return &known.decision
+	}
+	return nil
+}
+
+// keep remembers a call that has been let pass.
+func (p *passed) keep(q *question) {
+	if q.consulted || !q.lasting() {
+		return
+	}
+	c := q.call
+	p.slot(q).Store(&pass{
+		who: q.identity, scheme: c.Principal.Scheme, stage: strings.Clone(q.stage()), action: c.Action,
+		resource: Resource{c.Resource.Kind, strings.Clone(c.Resource.Name)}, group: strings.Clone(c.Group), cluster: q.cluster, decision: c.decision,
+	})
+}
+
+// lasting says whether a question is one that may be asked again, and is small.
+func (q *question) lasting() bool {
+	return len(q.request.Policies) == 0 && len(q.identity.Policies) == 0 && len(q.call.Resource.Name) <= mostPassedName && len(q.call.Group) <= mostPassedName &&
+		len(q.identity.Groups) <= mostPassedGroups && len(q.identity.Roles) <= mostPassedGroups && len(q.identity.Scopes) <= mostPassedGroups
+}
+
+// is says whether a question is about the same call.
+func (p *pass) is(q *question) bool {
+	a, b, c := &p.who, &q.identity, q.call
+	return p.action == c.Action && p.resource == c.Resource && p.group == c.Group && p.scheme == c.Principal.Scheme && p.cluster == q.cluster && p.stage == q.stage() &&
+		a.Name == b.Name && a.Key == b.Key && a.ARN == b.ARN && a.RoleARN == b.RoleARN && a.AccountID == b.AccountID && a.Anonymous == b.Anonymous && a.GroupsUnknown == b.GroupsUnknown &&
+		slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Scopes, b.Scopes)
+}
