@@ -150,7 +150,8 @@ func (e wireEntry) size() int {
 }
 
 // put sends entries in as many calls as their number and sizes ask for, in order. When a
-// call as a whole fails, the ones after it are not made.
+// call as a whole fails, the ones after it are not made, unless it is one that will never
+// do: that says nothing about the others.
 func (r *remote) put(ctx context.Context, entries []entry) ([]error, error) {
 	wire := make([]wireEntry, len(entries))
 	for i, e := range entries {
@@ -164,10 +165,12 @@ func (r *remote) put(ctx context.Context, entries []entry) ([]error, error) {
 			to++
 		}
 		if err := r.send(ctx, wire[from:to], errs[from:to]); err != nil {
-			for i := from; i < len(errs); i++ {
+			if !target.FailureOf(err).Final {
+				to = len(wire)
+			}
+			for i := from; i < to; i++ {
 				errs[i] = err
 			}
-			return errs, nil
 		}
 		from = to
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -250,6 +251,52 @@ func TestRemote(t *testing.T) {
 	status = http.StatusInternalServerError
 	if err := tg.Deliver(t.Context(), events[:1]); err == nil || target.FailureOf(err).Final {
 		t.Errorf("500: %v", err)
+	}
+}
+
+// A call that is too large concerns its own entries: those of the other calls are put.
+func TestTooLargeACallLeavesTheOthersAlone(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	var calls, status atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct{ Entries []wireEntry }
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		if calls.Add(1) == 2 {
+			w.WriteHeader(int(status.Load()))
+			return
+		}
+		_, _ = io.WriteString(w, `{"FailedEntryCount":0,"Entries":[`+strings.Repeat(`{"EventId":"1"},`, len(in.Entries)-1)+`{"EventId":"1"}]}`)
+	}))
+	defer server.Close()
+	tg := opened(t, Config{Remote: &Remote{BusARN: "arn:aws:events:eu-west-1:123456789012:event-bus/b", Region: "eu-west-1", Endpoint: server.URL}}, nil)
+	var events []*event.Event
+	for range 35 {
+		events = append(events, record(nil, []byte("1")))
+	}
+	for _, c := range []struct {
+		status, calls, failed int
+		final                 bool
+	}{
+		{http.StatusRequestEntityTooLarge, 4, 10, true},
+		{http.StatusServiceUnavailable, 2, 25, false}, // those behind it must not overtake it
+	} {
+		calls.Store(0)
+		status.Store(int32(c.status))
+		var partial *target.PartialError
+		if err := tg.Deliver(t.Context(), events); !errors.As(err, &partial) {
+			t.Fatalf("%d: got %v, want some to fail", c.status, err)
+		}
+		if got := int(calls.Load()); got != c.calls || len(partial.Failed) != c.failed {
+			t.Errorf("%d: got %d calls and %d failures, want %d and %d", c.status, got, len(partial.Failed), c.calls, c.failed)
+		}
+		for i, err := range partial.Failed {
+			if i < 10 || target.FailureOf(err).Final != c.final {
+				t.Errorf("%d: entry %d failed with %v", c.status, i, err)
+			}
+		}
 	}
 }
 
