@@ -28,7 +28,7 @@ func (a *App) openConnect() {
 		Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Environment: os.LookupEnv, Worker: a.Addr, Check: a.runner.Check, Topics: a.topicNames, Log: a.log,
 	})
 	c.definitions = catalog.NewDefinitions(catalog.DefinitionsConfig{
-		Store: d.store, Kind: catalog.KindConnector, Compile: catalog.One(c.api.Compile), Suspends: func(error) bool { return false }, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
+		Store: d.store, Kind: catalog.KindConnector, Compile: c.api.Compile, Suspends: func(error) bool { return false }, Set: a.runner.Set, Remove: a.runner.Remove, Log: a.log,
 	})
 }
 

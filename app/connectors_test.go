@@ -239,6 +239,18 @@ func TestEveryEndpointOfKafkaConnect(t *testing.T) {
 	c.want(202, "PUT", at+"/resume", "")
 	eventually(t, "the record is put again", func() bool { return slices.Equal(bus.has(), []int64{0}) })
 	c.want(204, "PUT", at+"/stop", "")
+	eventually(t, "the offset is committed again", func() bool {
+		_, text := c.ask("GET", at+"/offsets", "")
+		return strings.Contains(text, `"kafka_offset":1`)
+	})
+	none := fmt.Sprintf(`{"offsets":[{"partition":{"kafka_topic":%q,"kafka_partition":%d},"offset":null}]}`, topic, partitionOf(t, c, at))
+	eventually(t, "an offset can be taken away", func() bool {
+		status, _ := c.ask("PATCH", at+"/offsets", none)
+		return status == 200
+	})
+	if text := c.want(200, "GET", at+"/offsets", ""); strings.Contains(text, `"kafka_offset":1`) {
+		t.Errorf("the offset is still there: %s", text)
+	}
 	eventually(t, "the offsets can be reset", func() bool {
 		status, _ := c.ask("DELETE", at+"/offsets", "")
 		return status == 200
@@ -248,6 +260,38 @@ func TestEveryEndpointOfKafkaConnect(t *testing.T) {
 	c.want(404, "GET", "/connectors/none/none", "", `"error_code":404`)
 	c.want(201, "PUT", at+"/config", sinkTo(bus, topic, ""), `"name":"`+name+`"`)
 	c.want(204, "DELETE", at, "")
+}
+
+// A pattern may name topics that are yet to come: a connector is taken, has no tasks, and
+// reads them when they are there.
+func TestAConnectorWaitsForTopicsOfItsPattern(t *testing.T) {
+	r, c, bus, topic := connecting(t)
+	name, at := topic, "/connectors/"+topic
+	config := strings.Replace(sinkTo(bus, topic+".*", ""), `"topics"`, `"topics.regex"`, 1)
+	resp, err := http.Post(c.url+"/connectors", "application/json", strings.NewReader(`{"name":"`+name+`","config":`+config+`}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != 201 || resp.Header.Get("Location") != at {
+		t.Fatalf("got %d at %q, want 201 at %s", resp.StatusCode, resp.Header.Get("Location"), at)
+	}
+	c.want(200, "GET", at+"/status", "", `"state":"RUNNING"`, `"tasks":[]`)
+	c.want(200, "GET", at+"/offsets", "", `{"offsets":[]}`)
+	r.produce(topic+".eu", "k", "0")
+	c.want(200, "PUT", at+"/config", config) // it is looked for topics, which happens now and then by itself
+	c.until(name, "RUNNING", "RUNNING")
+	eventually(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
+	c.want(200, "GET", at+"/topics", "", topic+".eu")
+	c.want(204, "DELETE", at, "")
+}
+
+func TestConnectorsOfBusesThatAreNotThere(t *testing.T) {
+	_, c, bus, topic := connecting(t)
+	own := strings.NewReplacer("123456789012", "000000000000", `"aws.eventbridge.endpoint.uri":"`+bus.URL+`"`, `"x":"y"`).Replace(sinkTo(bus, topic, ""))
+	c.want(400, "POST", "/connectors", `{"name":"`+topic+`","config":`+own+`}`, `"error_code":400`, "the event bus far does not exist")
+	c.want(400, "PUT", "/connectors/"+topic+"/config", own, "the event bus far does not exist")
+	c.want(404, "GET", "/connectors/"+topic, "")
 }
 
 // partitionOf is the partition that the connector has an offset of.

@@ -66,31 +66,38 @@ func (c configuration) converter(of string) string {
 	return sink.String
 }
 
-// Compile makes the pipe of a connector.
-func (a *API) Compile(ctx context.Context, d catalog.Document) (catalog.Pipe, error) {
+// Compile makes the pipe of a connector; there is none while no topic matches its
+// topics.regex.
+func (a *API) Compile(ctx context.Context, d catalog.Document) ([]catalog.Pipe, error) {
 	var b body
 	if err := json.Unmarshal(d.Body, &b); err != nil {
-		return catalog.Pipe{}, fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
 	}
 	p, err := a.compile(ctx, d.Name, b.Config)
+	if err != nil || len(p.Topics) == 0 {
+		return nil, err
+	}
 	p.Version, p.Paused = d.Version, d.Stopped
-	return p, err
+	return []catalog.Pipe{p}, nil
 }
 
+// compile checks a configuration and makes its pipe, which has no topics as long as none
+// matches topics.regex.
 func (a *API) compile(ctx context.Context, name string, c configuration) (catalog.Pipe, error) {
 	if found := c.check(); len(found) > 0 {
-		return catalog.Pipe{}, fmt.Errorf("%w: %s", catalog.ErrInvalid, found[0].text)
+		return catalog.Pipe{}, fmt.Errorf("%w: %w", catalog.ErrInvalid, found[0])
 	}
 	class, _ := classOf(c["connector.class"])
 	p := catalog.Pipe{
-		Name: catalog.ConnectorPipe(name), Topics: c.list("topics"), Group: "connect-" + name, Start: c.get("consumer.override.auto.offset.reset"),
+		Name: catalog.ConnectorPipe(name), Topics: c.list("topics"), Group: "connect-" + name, Start: c.get(startAt),
 		Connector: &catalog.Connector{
 			Name: name, Key: c.converter("key") == sink.Registry, Value: c.converter("value") == sink.Registry,
 			Headers: strings.EqualFold(c.get("errors.deadletterqueue.context.headers.enable"), "true"),
 		},
 	}
 	if pattern := c["topics.regex"]; pattern != "" {
-		if err := a.matching(ctx, pattern, &p); err != nil {
+		var err error
+		if p.Topics, err = a.matching(ctx, pattern); err != nil {
 			return p, err
 		}
 	}
@@ -99,6 +106,9 @@ func (a *API) compile(ctx context.Context, name string, c configuration) (catalo
 	}
 	if p.Delivery.DeadLetter == "" {
 		p.Delivery.DeadLetter = "klamm.dlq." + legal(p.Name)
+	}
+	if slices.Contains(p.Topics, p.Delivery.DeadLetter) {
+		return p, fmt.Errorf("%w: %w", catalog.ErrInvalid, problem{"topics", fmt.Sprintf("topic %s is where the connector's own dead letters go", p.Delivery.DeadLetter)})
 	}
 	p.Delivery.Order = catalog.OrderPartition
 	p.Delivery.Batch.Records = min(c.number("consumer.override.max.poll.records"), 500)
@@ -126,26 +136,25 @@ func legal(name string) string {
 	return name[:min(len(name), 230)]
 }
 
-// matching finds the topics that a pattern names; Connect's own and klamm's are none.
-func (a *API) matching(ctx context.Context, pattern string, p *catalog.Pipe) error {
-	whole, err := regexp.Compile("^(?:" + pattern + ")$")
+// matching finds the topics that a pattern names, in the order of their names. Kafka's own
+// and klamm's are none: they would be read by every pattern that is wide enough, dead
+// letters of the connector included.
+func (a *API) matching(ctx context.Context, pattern string) (topics []string, err error) {
+	whole, err := wholly(pattern)
 	if err != nil {
-		return fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
 	}
 	all, err := a.cfg.Topics(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, name := range all {
-		if whole.MatchString(name) && !strings.HasPrefix(name, "__") {
-			p.Topics = append(p.Topics, name)
+		if whole.MatchString(name) && !strings.HasPrefix(name, "__") && !strings.HasPrefix(name, "klamm.") {
+			topics = append(topics, name)
 		}
 	}
-	if len(p.Topics) == 0 {
-		return fmt.Errorf("%w: no topic matches topics.regex yet", catalog.ErrInvalid)
-	}
-	slices.Sort(p.Topics)
-	return nil
+	slices.Sort(topics)
+	return topics, nil
 }
 
 // compileSink makes the target of an EventBridge sink.
@@ -154,18 +163,16 @@ func (a *API) compileSink(c configuration, p *catalog.Pipe) error {
 		Connector: c.get("aws.eventbridge.connector.id"), Account: a.cfg.Account, Region: a.cfg.Region, Resources: c.list("aws.eventbridge.eventbus.resources"),
 		Key: c.converter("key"), Value: c.converter("value"), Header: c.converter("header"),
 	}
-	if strings.HasSuffix(c.get("aws.eventbridge.detail.types.mapper.class"), ".JsonPathDetailTypeMapper") {
-		if config.DetailPath = c.get("aws.eventbridge.detail.types.jsonpathmapper.fieldref"); config.DetailPath == "" {
-			return fmt.Errorf("%w: aws.eventbridge.detail.types.jsonpathmapper.fieldref is needed by the JSON path mapper", catalog.ErrInvalid)
-		}
+	if c.mapsByPath() {
+		config.DetailPath = c.get(detailPath)
 	} else {
-		config.DetailTypes = c.list("aws.eventbridge.detail.types")
+		config.DetailTypes = c.list(detailTypes)
 	}
 	arn := c.get("aws.eventbridge.eventbus.arn")
-	login := sink.Login{Profile: c.get("aws.eventbridge.iam.profile.name"), Role: c.get("aws.eventbridge.iam.role.arn"), ExternalID: c.get("aws.eventbridge.iam.external.id"), Session: session(config.Connector)}
+	login := sink.Login{Profile: c.get(profile), Role: c.get("aws.eventbridge.iam.role.arn"), ExternalID: c.get("aws.eventbridge.iam.external.id"), Session: session(config.Connector)}
 	for _, name := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
 		if _, set := a.cfg.Environment(name); set && login.Profile != "" {
-			return fmt.Errorf("%w: aws.eventbridge.iam.profile.name cannot be used while the environment variable %s is set", catalog.ErrInvalid, name)
+			return fmt.Errorf("%w: %w", catalog.ErrInvalid, problem{profile, fmt.Sprintf("%s cannot be used while the environment variable %s is set", profile, name)})
 		}
 	}
 	if bus, own := a.ownBus(c); own {
@@ -176,13 +183,10 @@ func (a *API) compileSink(c configuration, p *catalog.Pipe) error {
 		p.Delivery.Batch.Records = min(p.Delivery.Batch.Records, 100)
 		p.Connector.Attempts = c.number("aws.eventbridge.retries.max") + 1
 	}
-	bucket, topic := c.get("aws.eventbridge.offloading.default.s3.bucket"), strings.TrimPrefix(c.get("klamm.offloading.topic.arn"), sink.TopicARN)
-	if bucket != "" && topic != "" {
-		return fmt.Errorf("%w: klamm.offloading.topic.arn and aws.eventbridge.offloading.default.s3.bucket exclude each other", catalog.ErrInvalid)
-	}
+	bucket, topic := c.get(offloadBucket), strings.TrimPrefix(c.get(offloadTopic), sink.TopicARN)
 	if bucket != "" || topic != "" {
 		config.Offload = &sink.Offload{Bucket: bucket, Topic: topic, AtLeast: c.number("klamm.offloading.min.bytes"), Region: c.get("aws.eventbridge.region"), Endpoint: c.get("aws.eventbridge.offloading.default.s3.endpoint.uri"),
-			Field: c.get("aws.eventbridge.offloading.default.fieldref"), Login: login}
+			Field: c.get(offloadField), Login: login}
 	}
 	var wrong []error
 	config.Validate(func(path, problem string) { wrong = append(wrong, fmt.Errorf("%s: %s", path, problem)) })

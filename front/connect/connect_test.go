@@ -21,6 +21,33 @@ func testAPI(topics ...string) *API {
 		Topics: func(context.Context) ([]string, error) { return topics, nil }})
 }
 
+// A pattern that is wide enough would match what klamm itself writes: the connector's dead
+// letters too, without end.
+func TestPatternsMatchNoTopicsOfKlamm(t *testing.T) {
+	a := testAPI("orders", "__consumer_offsets", "klamm.bus.default", "klamm.dlq.klamm.connector.c", "klamm", "bills")
+	body, err := json.Marshal(body{Config: with("topics", "", "topics.regex", ".*"), State: running})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := catalog.Document{Name: "c", Version: 7, Stopped: true, Body: body}
+	pipes, err := a.Compile(t.Context(), doc)
+	if err != nil || len(pipes) != 1 || !slices.Equal(pipes[0].Topics, []string{"bills", "klamm", "orders"}) || pipes[0].Version != 7 || !pipes[0].Paused {
+		t.Errorf("got %+v, %v", pipes, err)
+	}
+	if pipes, err = testAPI("klamm.pipes").Compile(t.Context(), doc); err != nil || len(pipes) != 0 {
+		t.Errorf("while no topic matches: got %+v, %v", pipes, err)
+	}
+}
+
+// What only the whole configuration shows is told of the setting that it is about.
+func TestAProfileIsRefusedByItsName(t *testing.T) {
+	_, err := testAPI().compile(t.Context(), "c", with(profile, "shop"))
+	var p problem
+	if !errors.As(err, &p) || p.name != profile || !strings.Contains(p.text, "AWS_SESSION_TOKEN") || !errors.Is(err, catalog.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // with is the smallest configuration of a sink, with settings changed: an empty value
 // takes one away.
 func with(pairs ...string) configuration {
@@ -60,6 +87,20 @@ func TestConfigurationsAreChecked(t *testing.T) {
 		{"a topic for payloads", with("klamm.offloading.topic.arn", "arn:aws:s3:::x"), []string{"klamm.offloading.topic.arn"}},
 		{"a size of payloads", with("klamm.offloading.min.bytes", "-1"), []string{"klamm.offloading.min.bytes"}},
 		{"topics twice", with("topics.regex", "x.*"), []string{"topics.regex"}},
+		{"a pattern that is none", with("topics", "", "topics.regex", "a("), []string{"topics.regex"}},
+		{"pairs", with(detailTypes, "a,b"), []string{detailTypes}},
+		{"pairs that do not count", with(detailTypes, "a,b", detailMapper, "software.amazon.event.kafkaconnector.mapping.JsonPathDetailTypeMapper", detailPath, "$.type"), nil},
+		{"a mapper without path", with(detailMapper, "software.amazon.event.kafkaconnector.mapping.JsonPathDetailTypeMapper"), []string{detailPath}},
+		{"a path that is not definite", with(detailMapper, "software.amazon.event.kafkaconnector.mapping.JsonPathDetailTypeMapper", detailPath, "$..type"), []string{detailPath}},
+		{"a path that does not count", with(detailPath, "$..type"), nil},
+		{"a field with a star", with(offloadBucket, "bucket", offloadField, "$.detail.value.*"), []string{offloadField}},
+		{"a bucket and a topic", with(offloadBucket, "bucket", offloadTopic, sink.TopicARN+"t"), []string{offloadTopic}},
+		{"several at once", with(detailTypes, "a,b", "tasks.max", "x", offloadBucket, "bucket", offloadField, "$.detail.key"), []string{detailTypes, "tasks.max", offloadField}},
+		{"a region of one word", with("aws.eventbridge.region", "mars"), nil},
+		{"a region with a slash", with("aws.eventbridge.region", "us-east-1/x"), []string{"aws.eventbridge.region"}},
+		{"dead letters in what is read", with("errors.deadletterqueue.topic.name", "b"), []string{"topics"}},
+		{"dead letters that a pattern matches", with("topics", "", "topics.regex", "or.*", "errors.deadletterqueue.topic.name", "orders.dlq"), []string{"topics.regex"}},
+		{"dead letters that a pattern matches in part", with("topics", "", "topics.regex", "orders", "errors.deadletterqueue.topic.name", "orders.dlq"), nil},
 		{"an HTTP sink", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/"}, nil},
 		{"an HTTP sink with a login", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "auth.type": "basic", "connection.password": "p"}, []string{"connection.password", "connection.user"}},
 		{"an HTTP sink with a login of another kind", configuration{"name": "h", "connector.class": confluentHTTP, "topics": "t", "http.api.url": "http://x/", "auth.type": "kerberos"}, []string{"auth.type"}},
@@ -141,10 +182,8 @@ func TestSinksAreCompiled(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	for name, c := range map[string]configuration{
-		"no topic yet":          with("topics", "", "topics.regex", "nothing"),
-		"a mapper without path": with("aws.eventbridge.detail.types.mapper.class", "software.amazon.event.kafkaconnector.mapping.JsonPathDetailTypeMapper"),
-		"pairs":                 with("aws.eventbridge.detail.types", "a,b"),
-		"a field with a star":   with("aws.eventbridge.offloading.default.s3.bucket", "bucket", "aws.eventbridge.offloading.default.fieldref", "$.detail.value.*"),
+		"a wrong setting":      with("tasks.max", "0"),
+		"its own dead letters": with("topics", "a,klamm.dlq.klamm.connector.c"),
 	} {
 		if _, err := a.compile(t.Context(), "c", c); !errors.Is(err, catalog.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)

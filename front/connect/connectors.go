@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -147,8 +148,13 @@ func (a *API) create(w http.ResponseWriter, r *http.Request, who gate.Principal)
 		}
 		return err
 	}
-	v := a.show(r, in.Name, b)
-	return respond(w, http.StatusCreated, v)
+	at(w, in.Name)
+	return respond(w, http.StatusCreated, a.show(r, in.Name, b))
+}
+
+// at says where a connector is that was made.
+func at(w http.ResponseWriter, name string) {
+	w.Header().Set("Location", "/connectors/"+url.PathEscape(name))
 }
 
 // withName is a configuration with the connector's name in it, as Connect keeps it.
@@ -181,7 +187,7 @@ func (a *API) store(r *http.Request, who gate.Principal, name string, b body, ex
 	if class, _ := classOf(b.Config["connector.class"]); class == eventBridge {
 		if bus, own := a.ownBus(b.Config); own {
 			switch err := a.cfg.EnsureBus(r.Context(), bus); {
-			case errors.Is(err, catalog.ErrNotFound), gate.Classify(err) == gate.NotFound && err != nil:
+			case errors.Is(err, gate.ErrNoBus):
 				return refuse(http.StatusBadRequest, "Connector configuration is invalid: the event bus %s does not exist", clip(bus))
 			case err != nil:
 				return err
@@ -247,6 +253,9 @@ func (a *API) putConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 	b.Config = withName(in, name)
 	if err := a.store(r, who, name, b, d.Version); err != nil {
 		return err
+	}
+	if status == http.StatusCreated {
+		at(w, name)
 	}
 	return respond(w, status, a.show(r, name, b))
 }

@@ -26,7 +26,7 @@ type Config struct {
 	// Problem returns why a connector is not carried out; nil: it is.
 	Problem func(name string) error
 	// EnsureBus makes the topic of a bus of klamm's own; the error is
-	// catalog.ErrNotFound if there is no such bus.
+	// gate.ErrNoBus if there is no such bus.
 	EnsureBus       func(ctx context.Context, name string) error
 	Account, Region string
 	// Environment is os.LookupEnv: a profile of credentials cannot be used where the

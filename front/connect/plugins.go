@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 
@@ -81,7 +82,9 @@ func (a *API) validate(w http.ResponseWriter, r *http.Request, who gate.Principa
 	}
 	if len(problems) == 0 {
 		if _, err := a.compile(r.Context(), "validated", withName(c, "validated")); err != nil {
-			problems = append(problems, problem{"connector.class", err.Error()})
+			p := problem{"connector.class", err.Error()}
+			errors.As(err, &p)
+			problems = append(problems, p)
 		}
 	}
 	configs, groups := []any{}, []string{}

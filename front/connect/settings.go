@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -158,6 +159,9 @@ func boolean(value string) string {
 	return oneOf("true", "false")(strings.ToLower(value))
 }
 
+// startAt is the setting for where a connector begins that has no offsets.
+const startAt = "consumer.override.auto.offset.reset"
+
 // common are the settings of every sink connector.
 var common = []setting{
 	{name: "name", kind: "STRING", required: true, importance: "HIGH", group: "Common", doc: "The connector's name.", check: form(`^[^/\x00-\x1f]{1,200}$`, "want 1 to 200 characters without slashes")},
@@ -165,7 +169,7 @@ var common = []setting{
 	{name: "tasks.max", kind: "INT", fallback: "1", importance: "HIGH", group: "Common", doc: "The most tasks; there are never more than partitions.", check: between(1, 10000)},
 	{name: "topics", kind: "LIST", importance: "HIGH", group: "Common", doc: "The topics that are read, with commas between them."},
 	{name: "topics.regex", kind: "STRING", importance: "HIGH", group: "Common", doc: "Or a pattern of their names.", check: func(value string) string {
-		if _, err := regexp.Compile(value); err != nil {
+		if _, err := wholly(value); err != nil {
 			return "no regular expression: " + err.Error()
 		}
 		return ""
@@ -182,26 +186,42 @@ var common = []setting{
 	{name: "errors.deadletterqueue.topic.name", kind: "STRING", importance: "MEDIUM", group: "Error Handling", doc: "The topic for records that cannot be put.", check: form(`^[A-Za-z0-9._-]{1,249}$`, "want the name of a topic")},
 	{name: "errors.deadletterqueue.topic.replication.factor", kind: "INT", fallback: "3", importance: "MEDIUM", group: "Error Handling", doc: "Not used: the brokers' default counts.", check: between(-1, 32767)},
 	{name: "errors.deadletterqueue.context.headers.enable", kind: "BOOLEAN", fallback: "false", importance: "MEDIUM", group: "Error Handling", doc: "Headers in dead letters that say what went wrong.", check: boolean},
-	{name: "consumer.override.auto.offset.reset", kind: "STRING", fallback: "earliest", importance: "MEDIUM", group: "Common", doc: "Where the connector begins.", check: oneOf("earliest", "latest")},
+	{name: startAt, kind: "STRING", fallback: "earliest", importance: "MEDIUM", group: "Common", doc: "Where the connector begins.", check: oneOf("earliest", "latest")},
 	{name: "consumer.override.max.poll.records", kind: "INT", fallback: "500", importance: "LOW", group: "Common", doc: "The most records of a batch.", check: between(1, 1_000_000)},
+}
+
+// Settings of the EventBridge sink that depend on each other.
+const (
+	detailTypes   = "aws.eventbridge.detail.types"
+	detailMapper  = "aws.eventbridge.detail.types.mapper.class"
+	detailPath    = "aws.eventbridge.detail.types.jsonpathmapper.fieldref"
+	profile       = "aws.eventbridge.iam.profile.name"
+	offloadBucket = "aws.eventbridge.offloading.default.s3.bucket"
+	offloadTopic  = "klamm.offloading.topic.arn"
+	offloadField  = "aws.eventbridge.offloading.default.fieldref"
+)
+
+// mapsByPath says whether detail-types come from the JSON path mapper.
+func (c configuration) mapsByPath() bool {
+	return strings.HasSuffix(c.get(detailMapper), ".JsonPathDetailTypeMapper")
 }
 
 // ofEventBridge are those of the EventBridge sink (event-bus.md 13.3).
 var ofEventBridge = []setting{
 	{name: "aws.eventbridge.connector.id", kind: "STRING", required: true, importance: "HIGH", group: "EventBridge", doc: "Events have the source kafka-connect. and this.", check: form(`\S`, "want an id that is not blank")},
-	{name: "aws.eventbridge.region", kind: "STRING", required: true, importance: "HIGH", group: "EventBridge", doc: "The region of the bus.", check: form(`^\w+(?:-\w+)+$`, "want the name of a region")},
+	{name: "aws.eventbridge.region", kind: "STRING", required: true, importance: "HIGH", group: "EventBridge", doc: "The region of the bus.", check: form(`^\w+(?:-\w+)*$`, "want the name of a region")},
 	{name: "aws.eventbridge.eventbus.arn", kind: "STRING", required: true, importance: "HIGH", group: "EventBridge", doc: "The ARN of the bus.", check: form(`^arn:aws.*:events:\w+(?:-\w+)+:\d{12}:event-bus/.+$`, "want the ARN of an event bus")},
 	{name: "aws.eventbridge.endpoint.uri", kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "Another URL of the API. Without it, a bus of klamm's account and region is klamm's own.", check: form(`^https?://\S+$`, "want a URL")},
 	{name: "aws.eventbridge.eventbus.global.endpoint.id", kind: "STRING", importance: "LOW", group: "EventBridge", doc: "The id of a global endpoint.", check: form(`^[A-Za-z0-9\-]+[\.][A-Za-z0-9\-]+$`, "want the id of an endpoint")},
 	{name: "aws.eventbridge.eventbus.resources", kind: "LIST", importance: "MEDIUM", group: "EventBridge", doc: "The resources of every event."},
-	{name: "aws.eventbridge.detail.types", kind: "LIST", fallback: "kafka-connect-${topic}", importance: "MEDIUM", group: "EventBridge", doc: "A template, or topic:detail-type pairs."},
-	{name: "aws.eventbridge.detail.types.mapper.class", kind: "CLASS", fallback: "software.amazon.event.kafkaconnector.mapping.DefaultDetailTypeMapper", importance: "MEDIUM", group: "EventBridge", doc: "What chooses detail types.", check: func(value string) string {
+	{name: detailTypes, kind: "LIST", fallback: "kafka-connect-${topic}", importance: "MEDIUM", group: "EventBridge", doc: "A template, or topic:detail-type pairs."},
+	{name: detailMapper, kind: "CLASS", fallback: "software.amazon.event.kafkaconnector.mapping.DefaultDetailTypeMapper", importance: "MEDIUM", group: "EventBridge", doc: "What chooses detail types.", check: func(value string) string {
 		if strings.HasSuffix(value, ".DefaultDetailTypeMapper") || strings.HasSuffix(value, ".JsonPathDetailTypeMapper") {
 			return ""
 		}
 		return "klamm has no classes of others: DefaultDetailTypeMapper or JsonPathDetailTypeMapper"
 	}},
-	{name: "aws.eventbridge.detail.types.jsonpathmapper.fieldref", kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "The JSON path of the detail type in the value."},
+	{name: detailPath, kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "The JSON path of the detail type in the value."},
 	{name: "aws.eventbridge.time.mapper.class", kind: "CLASS", fallback: "software.amazon.event.kafkaconnector.mapping.DefaultTimeMapper", importance: "MEDIUM", group: "EventBridge", doc: "What chooses the time; the default is that of the call.", check: func(value string) string {
 		if strings.HasSuffix(value, ".DefaultTimeMapper") {
 			return ""
@@ -211,14 +231,14 @@ var ofEventBridge = []setting{
 	{name: "aws.eventbridge.retries.max", kind: "INT", fallback: "2", importance: "MEDIUM", group: "EventBridge", doc: "How often a call of another bus is repeated before the task fails. klamm's own bus is tried without end.", check: between(0, 10)},
 	{name: "aws.eventbridge.retries.delay", kind: "INT", fallback: "200", importance: "MEDIUM", group: "EventBridge", doc: "Milliseconds between attempts.", check: between(0, 86_400_000)},
 	{name: "aws.eventbridge.auth.credentials_provider.class", kind: "CLASS", importance: "MEDIUM", group: "EventBridge", doc: "What finds credentials.", check: unserved("klamm has no classes of others; it finds credentials as the AWS SDKs do")},
-	{name: "aws.eventbridge.iam.profile.name", kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "The profile of credentials."},
+	{name: profile, kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "The profile of credentials."},
 	{name: "aws.eventbridge.iam.role.arn", kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "The role that is assumed.", check: form(`^arn:aws:iam::\d{12}:role/.+$`, "want the ARN of a role")},
 	{name: "aws.eventbridge.iam.external.id", kind: "STRING", importance: "MEDIUM", group: "EventBridge", doc: "The external id for the role."},
-	{name: "aws.eventbridge.offloading.default.s3.bucket", kind: "STRING", importance: "LOW", group: "EventBridge", doc: "The bucket for parts of events.", check: form(`^[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9]$`, "want the name of a bucket")},
+	{name: offloadBucket, kind: "STRING", importance: "LOW", group: "EventBridge", doc: "The bucket for parts of events.", check: form(`^[a-z0-9][a-z0-9.-]{1,61}?[a-z0-9]$`, "want the name of a bucket")},
 	{name: "aws.eventbridge.offloading.default.s3.endpoint.uri", kind: "STRING", importance: "LOW", group: "EventBridge", doc: "Another URL of the store.", check: form(`^https?://\S+$`, "want a URL")},
-	{name: "klamm.offloading.topic.arn", kind: "STRING", importance: "LOW", group: "EventBridge", doc: "A topic for parts of events, instead of a bucket.", check: form(`^`+sink.TopicARN+`[A-Za-z0-9._-]{1,249}$`, "want "+sink.TopicARN+"NAME")},
+	{name: offloadTopic, kind: "STRING", importance: "LOW", group: "EventBridge", doc: "A topic for parts of events, instead of a bucket.", check: form(`^`+sink.TopicARN+`[A-Za-z0-9._-]{1,249}$`, "want "+sink.TopicARN+"NAME")},
 	{name: "klamm.offloading.min.bytes", kind: "INT", fallback: "0", importance: "LOW", group: "EventBridge", doc: "The size in bytes from which on the part is offloaded.", check: between(0, 1<<30)},
-	{name: "aws.eventbridge.offloading.default.fieldref", kind: "STRING", fallback: "$.detail.value", importance: "LOW", group: "EventBridge", doc: "The part that is offloaded."},
+	{name: offloadField, kind: "STRING", fallback: "$.detail.value", importance: "LOW", group: "EventBridge", doc: "The part that is offloaded."},
 }
 
 // settingsOf returns the settings of a class.
@@ -234,6 +254,13 @@ func settingsOf(class string) []setting {
 
 // A problem is what is wrong with one setting.
 type problem struct{ name, text string }
+
+func (p problem) Error() string { return p.text }
+
+// unfit is the problem of a setting that has a value which will not do.
+func (c configuration) unfit(name string, why any) problem {
+	return problem{name, fmt.Sprintf("Invalid value %s for configuration %s: %v", clip(c.get(name)), name, why)}
+}
 
 // check returns what is wrong with a configuration.
 func (c configuration) check() (found []problem) {
@@ -254,7 +281,9 @@ func (c configuration) check() (found []problem) {
 			}
 		}
 	}
-	if class != eventBridge {
+	if class == eventBridge {
+		found = append(found, c.checkParts()...)
+	} else {
 		found = append(found, c.login(class).missing(c)...)
 	}
 	if class != eventBridge && sink.Sized(c.converter("value")) {
@@ -266,8 +295,51 @@ func (c configuration) check() (found []problem) {
 	case c["topics"] != "" && c["topics.regex"] != "":
 		found = append(found, problem{"topics.regex", "topics and topics.regex are mutually exclusive options, but both are set."})
 	}
+	return append(found, c.checkDeadLetters()...)
+}
+
+// checkParts checks what settings of an EventBridge sink are only together.
+func (c configuration) checkParts() (found []problem) {
+	if c.mapsByPath() {
+		if c.get(detailPath) == "" {
+			found = append(found, problem{detailPath, detailPath + " is needed by the JSON path mapper"})
+		} else if err := sink.CheckDetailTypes(nil, c.get(detailPath)); err != nil {
+			found = append(found, c.unfit(detailPath, err))
+		}
+	} else if err := sink.CheckDetailTypes(c.list(detailTypes), ""); err != nil {
+		found = append(found, c.unfit(detailTypes, err))
+	}
+	bucket, topic := c.get(offloadBucket) != "", c.get(offloadTopic) != ""
+	if bucket && topic {
+		found = append(found, problem{offloadTopic, offloadTopic + " and " + offloadBucket + " exclude each other"})
+	}
+	if bucket || topic {
+		if err := sink.CheckField(c.get(offloadField)); err != nil {
+			found = append(found, c.unfit(offloadField, err))
+		}
+	}
 	return found
 }
+
+// checkDeadLetters refuses a connector that would read its own dead letters.
+func (c configuration) checkDeadLetters() []problem {
+	dead := c.get("errors.deadletterqueue.topic.name")
+	if dead == "" {
+		return nil
+	}
+	if topics := c.list("topics"); slices.Contains(topics, dead) {
+		return []problem{{"topics", fmt.Sprintf("The DLQ topic '%s' may not be included in the list of topics ('topics=%s') consumed by the connector", clip(dead), clip(strings.Join(topics, ",")))}}
+	}
+	if pattern := c["topics.regex"]; pattern != "" {
+		if whole, err := wholly(pattern); err == nil && whole.MatchString(dead) {
+			return []problem{{"topics.regex", fmt.Sprintf("The DLQ topic '%s' may not be included in the regex matched topics ('topics.regex=%s') consumed by the connector", clip(dead), clip(pattern))}}
+		}
+	}
+	return nil
+}
+
+// wholly compiles a pattern that a name matches from beginning to end.
+func wholly(pattern string) (*regexp.Regexp, error) { return regexp.Compile("^(?:" + pattern + ")$") }
 
 func clip(s string) string {
 	if s = strings.ToValidUTF8(s, "?"); len(s) > 200 {

@@ -1,7 +1,9 @@
 package connect
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -41,6 +43,8 @@ func (a *API) statusOf(r *http.Request, d catalog.Document, b body) statusView {
 	case problem != nil:
 		v.Connector.State, v.Connector.Trace = "FAILED", problem.Error()
 		return v
+	case errors.Is(err, pipe.ErrNoPipe) && a.waits(r, b):
+		return v
 	case err != nil:
 		v.Connector.State = "UNASSIGNED"
 		return v
@@ -55,6 +59,16 @@ func (a *API) statusOf(r *http.Request, d catalog.Document, b body) statusView {
 		v.Tasks = append(v.Tasks, one)
 	}
 	return v
+}
+
+// waits says whether a connector waits for a topic that matches its topics.regex.
+func (a *API) waits(r *http.Request, b body) bool {
+	pattern := b.Config["topics.regex"]
+	if pattern == "" {
+		return false
+	}
+	topics, err := a.matching(r.Context(), pattern)
+	return err == nil && len(topics) == 0
 }
 
 // tasksOf is the number of tasks: as many as are wanted, and never more than partitions.
@@ -150,11 +164,12 @@ func (a *API) offsets(w http.ResponseWriter, r *http.Request, who gate.Principal
 	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
 		return err
 	}
-	if _, _, err := a.find(r, name); err != nil {
+	_, b, err := a.find(r, name)
+	if err != nil {
 		return err
 	}
 	s, err := a.cfg.Pipes.Status(r.Context(), catalog.ConnectorPipe(name))
-	if err != nil {
+	if err != nil && !(errors.Is(err, pipe.ErrNoPipe) && a.waits(r, b)) {
 		return err
 	}
 	out := []offset{}
@@ -172,22 +187,24 @@ func (a *API) offsets(w http.ResponseWriter, r *http.Request, who gate.Principal
 	return respond(w, http.StatusOK, map[string]any{"offsets": out})
 }
 
-// mayMove refuses to move a connector that is not stopped.
-func (a *API) mayMove(r *http.Request, who gate.Principal) (string, error) {
+// mayMove refuses to move a connector that is not stopped. It returns the name of its pipe,
+// and the connector.
+func (a *API) mayMove(r *http.Request, who gate.Principal) (string, body, error) {
 	name := r.PathValue("name")
 	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return "", err
+		return "", body{}, err
 	}
 	_, b, err := a.find(r, name)
 	if err == nil && b.State != stopped {
 		err = refuse(http.StatusBadRequest, "Connectors must be in the STOPPED state before their offsets can be modified. This can be done for the specified connector by issuing a 'PUT' request to the '/connectors/%s/stop' endpoint", clip(name))
 	}
-	return catalog.ConnectorPipe(name), err
+	return catalog.ConnectorPipe(name), b, err
 }
 
-// alterOffsets serves PATCH /connectors/{name}/offsets.
+// alterOffsets serves PATCH /connectors/{name}/offsets. A partition whose offset is null is
+// read from where the connector begins.
 func (a *API) alterOffsets(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	name, err := a.mayMove(r, who)
+	name, b, err := a.mayMove(r, who)
 	if err != nil {
 		return err
 	}
@@ -199,10 +216,17 @@ func (a *API) alterOffsets(w http.ResponseWriter, r *http.Request, who gate.Prin
 	}
 	var moves []string
 	for _, o := range in.Offsets {
-		if o.Offset == nil || o.Offset.Offset < 0 || o.Partition.Partition == nil || o.Partition.Topic == "" || strings.ContainsAny(o.Partition.Topic, "/=,") {
-			return refuse(http.StatusBadRequest, "An offset needs a kafka_topic, a kafka_partition and a kafka_offset of zero or more")
+		to := int64(0) // of the log at least, wherever that begins
+		switch {
+		case o.Offset != nil:
+			to = o.Offset.Offset
+		case b.Config.get(startAt) == "latest":
+			to = math.MaxInt64
 		}
-		moves = append(moves, fmt.Sprintf("%s/%d=%d", o.Partition.Topic, *o.Partition.Partition, o.Offset.Offset))
+		if to < 0 || o.Partition.Partition == nil || o.Partition.Topic == "" || strings.ContainsAny(o.Partition.Topic, "/=,") {
+			return refuse(http.StatusBadRequest, "An offset needs a kafka_topic, a kafka_partition and a kafka_offset of zero or more, or null in its place")
+		}
+		moves = append(moves, fmt.Sprintf("%s/%d=%d", o.Partition.Topic, *o.Partition.Partition, to))
 	}
 	if len(moves) == 0 {
 		return refuse(http.StatusBadRequest, "Partitions / offsets need to be provided for an alter offsets request")
@@ -213,13 +237,13 @@ func (a *API) alterOffsets(w http.ResponseWriter, r *http.Request, who gate.Prin
 	return respond(w, http.StatusOK, map[string]string{"message": "The offsets for this connector have been altered successfully"})
 }
 
-// resetOffsets serves DELETE /connectors/{name}/offsets: it begins at the beginning.
+// resetOffsets serves DELETE /connectors/{name}/offsets: it begins as one that is new.
 func (a *API) resetOffsets(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	name, err := a.mayMove(r, who)
+	name, b, err := a.mayMove(r, who)
 	if err != nil {
 		return err
 	}
-	if _, err := a.cfg.Pipes.Seek(r.Context(), name, "earliest", false); err != nil {
+	if _, err := a.cfg.Pipes.Seek(r.Context(), name, b.Config.get(startAt), false); err != nil {
 		return err
 	}
 	return respond(w, http.StatusOK, map[string]string{"message": "The offsets for this connector have been reset successfully"})

@@ -59,19 +59,20 @@ func newTyper(items []string, path string) (*typer, error) {
 	return t, nil
 }
 
-// of returns the detail-type of a record by its topic and its value as JSON.
-func (t *typer) of(topic string, value []byte) string {
+// of returns the detail-type of a record by its topic and its value as JSON. The error is
+// why a path leads to none; then it is the topic.
+func (t *typer) of(topic string, value []byte) (string, error) {
 	if t.path != nil {
 		found, err := t.find(value)
 		if err != nil {
-			return topic
+			return topic, err
 		}
-		return found
+		return found, nil
 	}
 	if given, ok := t.topics[topic]; ok {
-		return given
+		return given, nil
 	}
-	return strings.ReplaceAll(t.template, "${topic}", topic)
+	return strings.ReplaceAll(t.template, "${topic}", topic), nil
 }
 
 // find returns the text that the path leads to.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -118,10 +119,12 @@ type remote struct {
 	to       Remote
 	endpoint string
 	caller   caller
+	log      *slog.Logger
+	large    seldom // entries that are larger than a call may be
 }
 
 func newRemote(cfg Config, env target.Env) (*remote, error) {
-	r := &remote{cfg: cfg, to: *cfg.Remote, endpoint: cfg.Remote.Endpoint, caller: newCaller(cfg.Remote.Login, cfg.Remote.Region, env)}
+	r := &remote{cfg: cfg, to: *cfg.Remote, endpoint: cfg.Remote.Endpoint, caller: newCaller(cfg.Remote.Login, cfg.Remote.Region, env), log: env.Log}
 	if r.endpoint == "" {
 		r.endpoint = "https://events." + r.to.Region + ".amazonaws.com/"
 	}
@@ -160,6 +163,11 @@ func (r *remote) put(ctx context.Context, entries []entry) ([]error, error) {
 	errs := make([]error, len(entries))
 	for from := 0; from < len(wire); {
 		to, size := from+1, wire[from].size()
+		if size > mostBytes {
+			if times := r.large.due(); times > 0 {
+				r.log.Warn("an event is larger than a call of PutEvents may be; it is sent alone", "bytes", size, "bus", r.to.BusARN, "times", times)
+			}
+		}
 		for to < len(wire) && to-from < mostEntries && size+wire[to].size() <= mostBytes {
 			size += wire[to].size()
 			to++

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -74,6 +75,19 @@ func (c *Config) Validate(report func(path, problem string)) {
 	}
 }
 
+// CheckDetailTypes says what is wrong with the items of aws.eventbridge.detail.types, or
+// with the path of the JSON path mapper where there is one; nil: nothing.
+func CheckDetailTypes(items []string, path string) error {
+	_, err := newTyper(items, path)
+	return err
+}
+
+// CheckField says what is wrong with the path of what is to be offloaded; nil: nothing.
+func CheckField(path string) error {
+	_, err := Offload{Field: path}.names()
+	return err
+}
+
 // An entry is an event that is to be put.
 type entry struct {
 	detailType string
@@ -84,13 +98,15 @@ type entry struct {
 type sink struct {
 	cfg     Config
 	typer   *typer
+	log     *slog.Logger
+	untyped seldom     // records without a detail-type of their own
 	offload *offloader // nil: nothing is kept elsewhere
 	// put puts entries and returns what became of each; an error is about all of them.
 	put func(ctx context.Context, entries []entry) ([]error, error)
 }
 
 func open(config json.RawMessage, env target.Env) (target.Target, error) {
-	s := &sink{}
+	s := &sink{log: env.Log}
 	if err := json.Unmarshal(config, &s.cfg); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
@@ -172,7 +188,13 @@ func (s *sink) entry(ctx context.Context, e *event.Event) (entry, error) {
 			return entry{}, err
 		}
 	}
-	return entry{s.typer.of(e.Record.Topic, value), detail, e.Record.Headers}, nil
+	detailType, err := s.typer.of(e.Record.Topic, value)
+	if err != nil {
+		if times := s.untyped.due(); times > 0 {
+			s.log.Warn("the topic is the detail-type of records whose value has none where the JSON path leads", "path", s.cfg.DetailPath, "topic", e.Record.Topic, "partition", e.Record.Partition, "offset", e.Record.Offset, "times", times)
+		}
+	}
+	return entry{detailType, detail, e.Record.Headers}, nil
 }
 
 // detail makes the detail of a record, and returns its value too.

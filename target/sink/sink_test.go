@@ -1,15 +1,18 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -176,8 +179,9 @@ func TestDetailTypes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := typer.of("t", []byte(c.value)); got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
+			got, err := typer.of("t", []byte(c.value))
+			if got != c.want || (err != nil) != (c.path != "" && c.want == "t") {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
 			}
 		})
 	}
@@ -251,6 +255,58 @@ func TestRemote(t *testing.T) {
 	status = http.StatusInternalServerError
 	if err := tg.Deliver(t.Context(), events[:1]); err == nil || target.FailureOf(err).Final {
 		t.Errorf("500: %v", err)
+	}
+}
+
+func TestTheLogIsToldSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s seldom
+		for _, c := range []struct {
+			wait time.Duration
+			want int
+		}{{0, 1}, {time.Second, 0}, {saidEvery - 2*time.Second, 0}, {time.Second, 3}, {0, 0}, {2 * saidEvery, 2}} {
+			time.Sleep(c.wait)
+			if got := s.due(); got != c.want {
+				t.Errorf("after %v: got %d, want %d", c.wait, got, c.want)
+			}
+		}
+	})
+}
+
+// What cannot be done as it should is logged: an event that is too large for any call, and
+// a detail-type that is not where it should be.
+func TestTheLogIsTold(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"Entries":[{"EventId":"1"}]}`)
+	}))
+	defer server.Close()
+	raw, err := json.Marshal(Config{Connector: "c-1", Key: String, Value: JSON, Header: Simple, DetailPath: "$.type",
+		Remote: &Remote{BusARN: "arn:aws:events:eu-west-1:123456789012:event-bus/b", Region: "eu-west-1", Endpoint: server.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	env := targettest.Env(t, "")
+	env.Log = slog.New(slog.NewTextHandler(&out, nil))
+	tg, err := Kind().Open(raw, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("x", mostBytes)
+	if err := tg.Deliver(t.Context(), []*event.Event{record(nil, []byte(`{"type":"`+large+`"}`))}); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "larger than a call") || strings.Contains(got, "detail-type") {
+		t.Errorf("got %.1000s", got)
+	}
+	out.Reset()
+	if err := tg.Deliver(t.Context(), []*event.Event{record(nil, []byte(`{"kind":"x"}`))}); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "path=$.type topic=t partition=2 offset=7 times=1") || strings.Contains(got, "larger than") {
+		t.Errorf("got %.1000s", got)
 	}
 }
 
