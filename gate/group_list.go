@@ -95,7 +95,7 @@ func committedTo(ctx context.Context, cluster *kafka.Cluster, all []kafka.Group,
 	return found, nil
 }
 
-// groupsClosely looks at the members and the lags of some groups.
+// groupsClosely looks at the members and the lags of some groups, as the caller sees them.
 func (g *Gate) groupsClosely(ctx context.Context, cluster *kafka.Cluster, who Principal, chosen []kafka.Group) ([]GroupListed, error) {
 	if len(chosen) == 0 {
 		return nil, nil
@@ -117,6 +117,7 @@ func (g *Gate) groupsClosely(ctx context.Context, cluster *kafka.Cluster, who Pr
 		if found, ok := closely[group.ID]; ok {
 			group = found
 		}
+		group.Members = who.shownMembers(group.Members, sees)
 		page[i] = GroupListed{group, who.shownLags(lags[group.ID], sees)}
 	}
 	return page, sees.err

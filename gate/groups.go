@@ -28,7 +28,9 @@ func (g *Gate) Groups(ctx context.Context, who Principal) ([]kafka.Group, error)
 	return seen, sees.err
 }
 
-// Group returns one consumer group; see kafka.Cluster.Group.
+// Group returns one consumer group; see kafka.Cluster.Group. Of what its members have
+// assigned, those topics are there that the caller's stage has and that the caller may
+// describe.
 func (g *Gate) Group(ctx context.Context, who Principal, id string) (kafka.Group, error) {
 	if err := g.allow(ctx, who, DescribeGroup, "group", id); err != nil {
 		return kafka.Group{}, err
@@ -37,7 +39,30 @@ func (g *Gate) Group(ctx context.Context, who Principal, id string) (kafka.Group
 	if err != nil {
 		return kafka.Group{}, err
 	}
-	return cluster.Group(ctx, id)
+	group, err := cluster.Group(ctx, id)
+	if err != nil {
+		return group, err
+	}
+	sees := g.sees(ctx, who, DescribeTopic, "topic")
+	group.Members = who.shownMembers(group.Members, sees)
+	return group, sees.err
+}
+
+// shownMembers returns members with those of their partitions whose topics a caller sees,
+// by the names that the caller knows them by.
+func (p *Principal) shownMembers(all []kafka.Member, sees *sight) []kafka.Member {
+	seen := make([]kafka.Member, len(all))
+	for i, m := range all {
+		assigned := m.Assigned
+		m.Assigned = nil
+		for _, at := range assigned {
+			if name, ok := p.shown(at.Topic); ok && sees.of(at.Topic) {
+				m.Assigned = append(m.Assigned, kafka.TopicPartition{Topic: name, Partition: at.Partition})
+			}
+		}
+		seen[i] = m
+	}
+	return seen
 }
 
 // Lags returns how far a consumer group is behind on the topics that the caller
