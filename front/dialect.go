@@ -23,6 +23,9 @@ type Dialect struct {
 	// package, of the gate, and the dialect's own, and must not show the
 	// inside of an error it does not know.
 	WriteError func(w http.ResponseWriter, r *http.Request, err error)
+	// ErrorMedia is the media type of errors in the form of Confluent's APIs that a stage
+	// makes in the dialect's place; "" is application/json.
+	ErrorMedia string
 }
 
 // A Route is one operation of a dialect.

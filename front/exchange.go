@@ -54,6 +54,7 @@ type exchange struct {
 	cached    string  // hit or miss; "": the answer may not be kept
 	at        *staged // nil: in no stage
 	told      string  // the message of an answer in the form of API Gateway; "": it has another
+	kind      string  // the type of an answer in the form of a stage (responseTypes); "": it has another
 	auth      accesslog.Step
 	span      *trace.Span
 	context   trace.Context
@@ -439,7 +440,7 @@ func (x *exchange) outcome(e *accesslog.Entry) {
 	if x.err == nil {
 		return
 	}
-	e.Error.Type = responseType(x.err, x.status)
+	e.Error.Type = x.errorType()
 	var refused *Refusal
 	switch {
 	case x.told != "":
@@ -453,6 +454,15 @@ func (x *exchange) outcome(e *accesslog.Entry) {
 	if e.Error.Type == "BAD_REQUEST_BODY" || e.Error.Type == "BAD_REQUEST_PARAMETERS" {
 		e.Error.Validation = x.err.Error()
 	}
+}
+
+// errorType names the error of the exchange as API Gateway does. The status tells nothing
+// where the configuration has given the answer another one.
+func (x *exchange) errorType() string {
+	if x.kind != "" {
+		return x.kind
+	}
+	return responseType(x.err, x.status)
 }
 
 // responseType names an error as API Gateway does (gateway-policies.md 5.6).

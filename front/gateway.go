@@ -340,12 +340,16 @@ func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool
 	if e == nil {
 		return false
 	}
-	if x := exchangeOf(w); x != nil && at.Errors == profileAWS && e.message != nil {
+	x := exchangeOf(w)
+	if x != nil && at.Errors == profileAWS && e.message != nil {
 		x.told = *e.message
 	}
 	custom := at.custom(e)
 	if custom == nil && (at.Errors == "" || at.Errors == profileNative) && e.kind != "MISSING_AUTHENTICATION_TOKEN" {
 		return false
+	}
+	if x != nil {
+		x.kind = e.kind
 	}
 	h := w.Header()
 	maps.Copy(h, e.header)
@@ -356,13 +360,13 @@ func (at *staged) refuse(w http.ResponseWriter, r *http.Request, err error) bool
 	}
 	media, body := "application/json", e.body
 	if body == nil || at.Errors == profileConfluent || at.Errors == profileProblem {
-		media, body = at.errorBody(e)
+		media, body = at.errorBody(e, x)
 	}
 	if custom != nil {
 		if custom.Status != 0 && !e.fixed {
 			e.status = custom.Status
 		}
-		values := at.values(r, e, h, exchangeOf(w))
+		values := at.values(r, e, h, x)
 		for name, from := range custom.Headers {
 			h.Set(name, values.header(r, from))
 		}
@@ -386,8 +390,16 @@ func (at *staged) custom(e *gatewayError) *GatewayResponse {
 	return one
 }
 
+// errorMedia is the media type of a Confluent error: that of the API which was called.
+func errorMedia(x *exchange) string {
+	if x != nil && x.dialect != nil && x.dialect.ErrorMedia != "" {
+		return x.dialect.ErrorMedia
+	}
+	return "application/json"
+}
+
 // errorBody is an answer in the form of the stage.
-func (at *staged) errorBody(e *gatewayError) (media string, body []byte) {
+func (at *staged) errorBody(e *gatewayError, x *exchange) (media string, body []byte) {
 	text := ""
 	if e.message != nil {
 		text = *e.message
@@ -397,14 +409,15 @@ func (at *staged) errorBody(e *gatewayError) (media string, body []byte) {
 	}
 	switch at.Errors {
 	case profileConfluent:
-		if e.status == http.StatusUnsupportedMediaType {
-			text = "HTTP 415 Unsupported Media Type" // gateway-policies.md 4.6
+		switch {
+		case e.status == http.StatusUnsupportedMediaType, e.kind == "RESOURCE_NOT_FOUND": // gateway-policies.md 4.6, rest-apis.md 3.1
+			text = fmt.Sprintf("HTTP %d %s", e.status, http.StatusText(e.status))
 		}
 		body, _ = json.Marshal(struct {
 			Code    int    `json:"error_code"`
 			Message string `json:"message"`
 		}{confluentCode(e), text})
-		return "application/vnd.kafka.v2+json", body
+		return errorMedia(x), body
 	case profileProblem:
 		if p := e.problem; p != nil {
 			p.Status = e.status
@@ -432,21 +445,20 @@ func confluentCode(e *gatewayError) int {
 	return e.status
 }
 
-// template chooses a body by what the client accepts; JSON where that says nothing.
+// template chooses the body that the client accepts most; JSON where it says nothing,
+// accepts none, or likes several alike (gateway-policies.md 4.6, 5.6).
 func (g *GatewayResponse) template(r *http.Request) (media, text string, ok bool) {
 	if len(g.Templates) == 0 {
 		return "", "", false
 	}
-	accept := r.Header.Get("Accept")
-	for _, m := range slices.Sorted(maps.Keys(g.Templates)) {
-		if accept != "" && strings.Contains(accept, m) {
-			return m, g.Templates[m], true
-		}
+	offers := slices.Sorted(maps.Keys(g.Templates))
+	if i := slices.Index(offers, "application/json"); i > 0 {
+		offers = slices.Insert(slices.Delete(offers, i, i+1), 0, "application/json")
 	}
-	if text, ok := g.Templates["application/json"]; ok {
-		return "application/json", text, true
+	media = offers[0]
+	if i := preferred(r.Header["Accept"], offers); i >= 0 {
+		media = offers[i]
 	}
-	media = slices.Sorted(maps.Keys(g.Templates))[0]
 	return media, g.Templates[media], true
 }
 

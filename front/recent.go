@@ -206,14 +206,14 @@ func (x *exchange) seen(took time.Duration) Seen {
 		s.Topic = topicIn(s.Route, x.request.URL.Path)
 	}
 	if x.err != nil {
-		s.because(x.err, x.status)
+		s.because(x.err, x.errorType())
 	}
 	return s
 }
 
-// because tells why a request was not served.
-func (s *Seen) because(err error, status int) {
-	s.Kind = responseType(err, status)
+// because tells why a request was not served; kind is the type of the error.
+func (s *Seen) because(err error, kind string) {
+	s.Kind = kind
 	if s.Reason = shortText(reasonOf(err)); gate.Classify(err) == gate.Internal && !known(err) {
 		s.Reason = "an unexpected error; the log has the details, with this request's id"
 	}

@@ -183,7 +183,7 @@ func TestErrorsInTheFormOfTheStage(t *testing.T) {
 		{"/confluent/fail/nobody", nil, 401, `{"error_code":40101,"message":"Unauthorized"}`, "UnauthorizedException"},
 		{"/confluent/fail/key", nil, 403, `{"error_code":40301,"message":"Forbidden"}`, "ForbiddenException"},
 		{"/problem/fail/key", nil, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Forbidden"}`, "ForbiddenException"},
-		{"/confluent/nope", nil, 404, `{"error_code":404,"message":"Not Found"}`, "ResourceNotFoundException"},
+		{"/confluent/nope", nil, 404, `{"error_code":404,"message":"HTTP 404 Not Found"}`, "ResourceNotFoundException"},
 		{"/problem/fail/throttled", nil, 429, `{"type":"about:blank","title":"Too Many Requests","status":429,"detail":"Too Many Requests"}`, "TooManyRequestsException"},
 		{"/native/fail/throttled", nil, 418, `main native`, ""},
 		{"/native/nope", nil, 404, `main There is nothing at this path.`, ""},
@@ -240,6 +240,55 @@ func TestAnswersHaveTheIDsOfTheStage(t *testing.T) {
 			extended = id
 		}
 		want = append(want, strings.Join([]string{id, extended, tt.told, tt.canary}, "|"))
+	}
+	log.Close()
+	text, err := os.ReadFile(file)
+	if diff := cmp.Diff(want, strings.Split(strings.TrimSpace(string(text)), "\n")); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+// TestConfluentFormHasConfluentsWords checks what the form confluent says where there is
+// nothing, and that errors have the media type of the API that was called.
+func TestConfluentFormHasConfluentsWords(t *testing.T) {
+	other := Dialect{Name: "other", Prefixes: []string{"/v3"}, WriteError: func(http.ResponseWriter, *http.Request, error) {}}
+	s := stagedServer(t, Edge{Stages: []Stage{{Name: "c", Errors: "confluent"}}}, func(c *Config) {
+		c.Dialects[0].ErrorMedia = "application/vnd.kafka.v2+json"
+		c.Dialects = append(c.Dialects, other)
+	})
+	for _, tt := range []struct{ method, path, media, want string }{
+		{"GET", "/nothing/here", "application/vnd.kafka.v2+json", `{"error_code":404,"message":"HTTP 404 Not Found"}`},
+		{"DELETE", "/topics/t", "application/vnd.kafka.v2+json", `{"error_code":405,"message":"HTTP 405 Method Not Allowed"}`},
+		{"GET", "/fail/throttled", "application/vnd.kafka.v2+json", `{"error_code":429,"message":"Too Many Requests"}`},
+		{"GET", "/v3/nothing", "application/json", `{"error_code":404,"message":"HTTP 404 Not Found"}`},
+	} {
+		got := askStaged(s, tt.method, "http://x"+tt.path, "")
+		if got.Body.String() != tt.want || got.Header().Get("Content-Type") != tt.media {
+			t.Errorf("%s %s: %s %s", tt.method, tt.path, got.Header().Get("Content-Type"), got.Body)
+		}
+	}
+}
+
+// TestGatewayResponsesAreChosenByAccept checks that the body of a gateway response is the
+// one that the client wants, and that the log knows the type whatever the status is.
+func TestGatewayResponsesAreChosenByAccept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	log, err := accesslog.Open(accesslog.Config{File: file, Template: "$context.status $context.error.responseType"}, accesslog.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stagedServer(t, Edge{Stages: []Stage{{Name: "a", Errors: "aws", GatewayResponses: []GatewayResponse{
+		{Type: "THROTTLED", Status: 420, Templates: map[string]string{"text/html": "html", "application/json": "json", "application/a+xml": "xml"}},
+	}}}}, func(c *Config) { c.AccessLog = log })
+	var want []string
+	for accept, body := range map[string]string{
+		"": "json", "*/*": "json", "text/html": "html", "application/json;q=0.1, text/html": "html", "text/html;q=0, */*;q=0.1": "json", "Application/A+XML": "xml",
+		"text/*": "html", "application/*": "json", "image/png": "json", "application/json;q=0.2, application/a+xml;q=0.3": "xml",
+	} {
+		if got := askStaged(s, "GET", "http://x/fail/throttled", "", "Accept", accept); got.Code != 420 || got.Body.String() != body {
+			t.Errorf("%q: got %d %q, want %q", accept, got.Code, got.Body, body)
+		}
+		want = append(want, "420 THROTTLED")
 	}
 	log.Close()
 	text, err := os.ReadFile(file)

@@ -44,7 +44,7 @@ func (x *exchange) refused() {
 		return
 	}
 	if step := stepOf(x.step, x.err, x.status); step != 0 {
-		x.server.cfg.Metrics.edge.rejects.WithLabelValues(strconv.Itoa(step), strings.ToLower(responseType(x.err, x.status))).Inc()
+		x.server.cfg.Metrics.edge.rejects.WithLabelValues(strconv.Itoa(step), strings.ToLower(x.errorType())).Inc()
 	}
 }
 

@@ -105,8 +105,9 @@ func Dialect(g *gate.Gate, cfg Config) front.Dialect {
 		instances.idle = longestIdle
 	}
 	return front.Dialect{
-		Name:     "confluent/v2",
-		Prefixes: []string{"/"},
+		Name:       "confluent/v2",
+		ErrorMedia: mediaV2,
+		Prefixes:   []string{"/"},
 		Routes: a.guarded(slices.Concat([]front.Route{
 			{Name: "root.get", Pattern: "GET /{$}", Serve: a.root},
 			{Name: "root.post", Pattern: "POST /{$}", Serve: a.root},
