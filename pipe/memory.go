@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -37,6 +38,14 @@ type memory struct {
 	table   *table.Table
 	changed chan struct{}            // closed and replaced when anything changes
 	news    map[string]chan struct{} // by pipe, closed and removed when its state or scale changes
+	read    map[string]readStanding  // by pipe, what its state was when it was last asked for
+}
+
+// A readStanding is a state of the table, and what it says. Lists of thousands of pipes ask
+// for all states each few seconds, and they hardly ever change.
+type readStanding struct {
+	text     []byte
+	standing standing
 }
 
 // open returns the table, and opens it first if nobody has.
@@ -133,12 +142,22 @@ func (m *memory) standing(pipe string) (s standing, changed <-chan struct{}) {
 	if t == nil {
 		return s, changed
 	}
-	if e, ok := t.Get("state/" + pipe); ok {
-		if err := json.Unmarshal(e.Value, &s); err != nil {
-			s = standing{State: Halted, Reason: "its state in " + MemoryTopic + " cannot be read: " + err.Error(), Since: e.Time}
-		}
+	e, ok := t.Get("state/" + pipe)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !ok {
+		delete(m.read, pipe)
+		return s, changed
 	}
-	return s, changed
+	known, ok := m.read[pipe]
+	if !ok || !bytes.Equal(known.text, e.Value) {
+		known = readStanding{e.Value, s}
+		if err := json.Unmarshal(e.Value, &known.standing); err != nil {
+			known.standing = standing{State: Halted, Reason: "its state in " + MemoryTopic + " cannot be read: " + err.Error(), Since: e.Time}
+		}
+		m.read[pipe] = known
+	}
+	return known.standing, changed
 }
 
 // stop keeps a pipe from running. One that has stopped already keeps its reason.

@@ -113,7 +113,7 @@ func New(cfg Config, pipes []catalog.Pipe) (*Runner, error) {
 	for name, c := range cfg.Clusters {
 		r.clusters[name] = c.Produce
 	}
-	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{}), news: map[string]chan struct{}{}}
+	r.memory = &memory{runner: r, opening: make(chan struct{}, 1), changed: make(chan struct{}), news: map[string]chan struct{}{}, read: map[string]readStanding{}}
 	r.sources.open = cfg.Login
 	r.journal = &journal{cluster: cfg.Cluster, metrics: cfg.Metrics}
 	for _, p := range pipes {

@@ -102,27 +102,21 @@ func (a api) listDefinitions(w http.ResponseWriter, r *http.Request, who gate.Pr
 			return invalid(fmt.Sprintf("recent %.100q: want a number from 1 to %d", text, mostRows))
 		}
 	}
-	list, err := a.definitions(r.Context())
-	if err != nil {
-		return err
-	}
-	if recent > 0 {
-		list = slices.DeleteFunc(list, func(d definitionDoc) bool { return d.Changed.IsZero() })
-		slices.SortStableFunc(list, func(x, y definitionDoc) int { return y.Changed.Compare(x.Changed) })
-	}
 	seen := []definitionDoc{}
 	more := false
-	for _, d := range list {
-		if a.allow(r, who, gate.AdminRead, d.Pipe) != nil {
-			continue
+	if recent > 0 {
+		seen, more, err = a.changedLast(r, who, recent)
+	} else {
+		var all []definitionDoc
+		all, err = a.definitions(r.Context())
+		for _, d := range all {
+			if a.allow(r, who, gate.AdminRead, d.Pipe) == nil {
+				seen = append(seen, d)
+			}
 		}
-		if more = recent > 0 && len(seen) == recent; more {
-			break
-		}
-		if recent > 0 {
-			d.Definition, d.Before = nil, nil
-		}
-		seen = append(seen, d)
+	}
+	if err != nil {
+		return err
 	}
 	out := map[string]any{"definitions": seen}
 	if recent > 0 {
@@ -132,6 +126,29 @@ func (a api) listDefinitions(w http.ResponseWriter, r *http.Request, who gate.Pr
 		out["problem"] = oneLine(err)
 	}
 	return writeJSON(w, http.StatusOK, "application/json", out)
+}
+
+// changedLast returns the definitions that were changed last, at most n of those that the
+// caller may see, and whether there are others.
+func (a api) changedLast(r *http.Request, who gate.Principal, n int) (seen []definitionDoc, more bool, err error) {
+	docs, err := a.cfg.Catalog.Store.List(r.Context(), catalog.KindPipe, "")
+	if err != nil {
+		return nil, false, err
+	}
+	slices.SortStableFunc(docs, func(x, y catalog.Document) int { return y.Changed.Compare(x.Changed) })
+	seen = []definitionDoc{}
+	for _, d := range docs {
+		if d.Changed.IsZero() || a.allow(r, who, gate.AdminRead, d.Name) != nil {
+			continue
+		}
+		if len(seen) == n {
+			return seen, true, nil
+		}
+		doc := a.describe(d)
+		doc.Definition, doc.Before = nil, nil
+		seen = append(seen, doc)
+	}
+	return seen, false, nil
 }
 
 // definitions returns all that there are, of the configuration file and of the catalog.

@@ -38,7 +38,8 @@ type memberDoc struct {
 
 // listMembers serves GET /klamm/v1/members: {"members": [memberDoc]}, the klamm
 // processes of the cluster and who runs what. ?here=true asks for the one that
-// answers alone, which is how processes ask each other.
+// answers alone, which is how processes ask each other; ?brief=true leaves out what they run,
+// which may be thousands of names.
 func (a api) listMembers(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	if peer.Forwarded(r) && a.cfg.Peers != nil {
 		_, release, err := front.ReadBody(r)
@@ -54,7 +55,7 @@ func (a api) listMembers(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err := a.allow(r, who, gate.AdminRead, ""); err != nil {
 		return err
 	}
-	q, err := queryOf(r, "here")
+	q, err := queryOf(r, "here", "brief")
 	if err != nil {
 		return err
 	}
@@ -62,10 +63,19 @@ func (a api) listMembers(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err != nil {
 		return err
 	}
+	brief, err := q.flag("brief")
+	if err != nil {
+		return err
+	}
 	members := []memberDoc{a.here()}
 	if !here {
 		if members, err = a.members(r, who); err != nil {
 			return err
+		}
+	}
+	if brief {
+		for i := range members {
+			members[i].Pipes = []string{}
 		}
 	}
 	return writeJSON(w, http.StatusOK, "application/json", map[string]any{"members": members})

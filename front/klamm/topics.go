@@ -76,17 +76,18 @@ func describeTopic(t kafka.Topic) topicDoc {
 	return d
 }
 
-// listTopics serves GET /klamm/v1/topics ?prefix= &after= &limit=: {"topics":
+// listTopics serves GET /klamm/v1/topics ?prefix= &after= &limit= or ?topic=: {"topics":
 // [topicDoc], "next"?}, those that the caller may describe, by name. Next is what
-// after is to be for the rest.
+// after is to be for the rest. Topic is for that one alone: of many topics brokers are not
+// asked about the others.
 func (a api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	g, l, err := a.listing(r)
+	g, l, err := a.listing(r, "topic")
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
-	all, err := g.Topics(ctx, who)
+	all, err := topicsOf(ctx, g, who, l.topic)
 	if err != nil {
 		return err
 	}
@@ -107,8 +108,27 @@ func (a api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Princip
 	return writeJSON(w, http.StatusOK, "application/json", out)
 }
 
+// topicsOf returns the topics that a caller may describe, or of them only the named one.
+func topicsOf(ctx context.Context, g *gate.Gate, who gate.Principal, name string) ([]kafka.Topic, error) {
+	if name == "" {
+		return g.Topics(ctx, who)
+	}
+	if !kafka.ValidTopic(name) {
+		return nil, nil
+	}
+	t, err := g.Topic(ctx, who, name)
+	if err != nil {
+		if kind := gate.Classify(err); kind == gate.NotFound || kind == gate.Denied {
+			err = nil
+		}
+		return nil, err
+	}
+	return []kafka.Topic{t}, nil
+}
+
 // A listing is which entries of a list are asked for: at most limit of those whose
-// names begin with prefix, from the first one after a name on, of groups those of a topic.
+// names begin with prefix, from the first one after a name on, and of topics that one, of
+// groups those of a topic.
 type listing struct {
 	prefix, after, topic string
 	limit                int

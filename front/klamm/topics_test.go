@@ -68,6 +68,14 @@ func TestTopics(t *testing.T) {
 	if all, next := names("&limit=2&after=" + base + "b"); strings.Join(all, "") != "c" || next != "" {
 		t.Errorf("the rest: %v, next %q", all, next)
 	}
+	if all, next := names("&topic=" + base + "b"); strings.Join(all, "") != "b" || next != "" {
+		t.Errorf("one by its name: %v, next %q", all, next)
+	}
+	for _, none := range []string{base, base + "d", "no%2Ftopic", "..", k.pipe} { // the last one does not begin like the others
+		if all, next := names("&topic=" + none); len(all) != 0 || next != "" {
+			t.Errorf("topic %s: %v, next %q, want none", none, all, next)
+		}
+	}
 
 	k.produce("x", "y")
 	var shown topicShown

@@ -38,11 +38,46 @@ export function add(parent, ...children) {
   return parent;
 }
 
-// put replaces what is in an element.
+// put replaces what is in an element. What had the focus in there has it again if it is
+// there again, and tables and texts that were scrolled stay so: who is reading a list that is
+// drawn anew each few seconds does not lose the place.
 export function put(parent, ...children) {
+  const back = place(parent);
+  const scrolled = [...parent.querySelectorAll('.scroll, pre')].filter((e) => e.scrollLeft || e.scrollTop).map((e) => [e, nameOf(e), e.scrollLeft, e.scrollTop]);
   parent.replaceChildren();
-  return add(parent, children);
+  add(parent, children);
+  for (const [before, name, left, top] of scrolled) {
+    const e = parent.contains(before) ? before : alike(parent, before, name)[0];
+    if (e) e.scrollTo(left, top);
+  }
+  back();
+  return parent;
 }
+
+// place remembers what has the focus in an element, and returns what gives it back once the
+// element was drawn anew: to the same, or to what has its place now. A place that is not there
+// any more, and a focus that has gone elsewhere, are left.
+export function place(within) {
+  const at = document.activeElement;
+  if (!at || at === within || !within.contains(at)) return () => {};
+  const name = nameOf(at);
+  const nth = alike(within, at, name).indexOf(at);
+  return () => {
+    if (document.activeElement !== at && document.activeElement !== document.body) return;
+    const e = within.contains(at) ? at : alike(within, at, name)[nth];
+    if (e && document.activeElement !== e) e.focus({ preventScroll: true });
+  };
+}
+
+// nameOf tells an element that can have the focus from others: where it leads, what it is
+// called, or what it says and how its row begins. What folds says how old it is, and is told
+// by its row alone.
+function nameOf(e) {
+  const own = e.getAttribute('href') || e.getAttribute('aria-label') || e.title;
+  return [e.tagName, own || (e.tagName === 'SUMMARY' ? '' : e.textContent), own ? '' : e.closest('tr')?.cells[0]?.textContent].join('\n');
+}
+
+const alike = (within, e, name) => [...within.querySelectorAll(e.tagName)].filter((x) => nameOf(x) === name);
 
 const svgSpace = 'http://www.w3.org/2000/svg';
 

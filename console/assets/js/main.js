@@ -2,7 +2,8 @@
 // holds all of it: #/<screen>/<part>/...?filter=value.
 import { h, put } from './dom.js';
 import { get, onSignedOut, Problem } from './api.js';
-import { problem, empty } from './ui.js';
+import { problem, empty, notice } from './ui.js';
+import { time } from './format.js';
 import { screens } from './screens.js';
 import { signIn, signOut } from './session.js';
 
@@ -36,24 +37,71 @@ class View {
   again() { show(); }
 
   // every calls act now and then every so many seconds until the screen is left; not
-  // while the page is hidden. A failure is shown by what act does with it.
+  // while the page is hidden, and at once when it is seen again; nor while text of it is
+  // selected, which would be gone. What klamm refuses or does not answer is said above the
+  // screen until it goes well again.
   async every(seconds, act) {
+    const told = h('div', { role: 'status' });
     while (!this.signal.aborted) {
-      if (!document.hidden) {
-        try { await act(); } catch (e) { if (e.name !== 'AbortError') throw e; }
+      if (document.hidden) await this.seen();
+      while (!this.signal.aborted && selecting()) await this.sleep(0.5);
+      if (this.signal.aborted) break;
+      try {
+        await act();
+        told.remove();
+      } catch (e) {
+        if (e.name !== 'AbortError' && !(e instanceof Problem)) throw e;
+        if (e instanceof Problem && e.status !== 401 && !this.signal.aborted && !told.isConnected) {
+          put(told, notice('warn', h('strong', `Not up to date since ${time(new Date()).slice(11)}: `), e.message));
+          this.el.prepend(told);
+        }
       }
       await this.sleep(seconds);
     }
   }
 
+  // seen comes back when the page is not hidden, or the screen is left.
+  seen() {
+    return new Promise((resolve) => {
+      const look = () => { if (!document.hidden || this.signal.aborted) { document.removeEventListener('visibilitychange', look); resolve(); } };
+      document.addEventListener('visibilitychange', look);
+      this.signal.addEventListener('abort', look, { once: true });
+      look();
+    });
+  }
+
+  // hides gives a signal that is aborted when the page is hidden: a browser has few
+  // connections to a server, for all of its pages.
+  hides() {
+    if (!this.hidden || this.hidden.aborted) {
+      const c = new AbortController();
+      const look = () => { if (document.hidden) c.abort(); };
+      document.addEventListener('visibilitychange', look, { signal: AbortSignal.any([this.signal, c.signal]) });
+      look();
+      this.hidden = c.signal;
+    }
+    return this.hidden;
+  }
+
   // sleep waits, or comes back early when the screen is left.
   sleep(seconds) {
     return new Promise((resolve) => {
-      const t = setTimeout(resolve, seconds * 1000);
-      this.signal.addEventListener('abort', () => { clearTimeout(t); resolve(); }, { once: true });
+      const end = () => { clearTimeout(t); this.signal.removeEventListener('abort', end); resolve(); };
+      const t = setTimeout(end, seconds * 1000);
+      this.signal.addEventListener('abort', end);
     });
   }
 }
+
+// selecting says whether text of the screen is selected, and tells the person what that does.
+function selecting() {
+  const s = getSelection();
+  const on = !!s && !s.isCollapsed && main.contains(s.anchorNode);
+  held.hidden = !on;
+  return on;
+}
+const held = h('p.dim', { hidden: true }, 'Nothing is drawn anew while text is selected.');
+document.getElementById('said').append(held);
 
 function address() {
   const [path, q] = location.hash.replace(/^#\/?/, '').split('?');
@@ -62,6 +110,7 @@ function address() {
 }
 
 async function show() {
+  held.hidden = true;
   leave.abort();
   leave = new AbortController();
   const { signal } = leave;

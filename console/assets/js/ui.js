@@ -1,6 +1,6 @@
 // What all screens are made of. Everything here is reachable by keyboard and named for
 // screen readers.
-import { h, add, put } from './dom.js';
+import { h, add, place, put } from './dom.js';
 import { count, json, shell } from './format.js';
 
 // title is a screen's heading with what can be done there: title('Pipes', [button(...)]).
@@ -13,11 +13,13 @@ export const section = (heading, ...children) => h('section.card', heading && h(
 export function button(label, act, { kind = 'plain', disabled = false, title: hint } = {}) {
   return h('button', { type: 'button', class: kind, disabled, title: hint, onclick: async (e) => {
     const b = e.currentTarget;
+    // What is disabled loses the focus, and the keyboard its place; and what was drawn anew
+    // meanwhile is another element.
+    const back = place(b.closest('dialog') || document.getElementById('main'));
     b.disabled = true;
     try { await act(e); } catch (p) { fail(p); } finally {
       b.disabled = false;
-      // What is disabled loses the focus, and the keyboard its place.
-      if (document.activeElement === document.body && b.isConnected) b.focus({ preventScroll: true });
+      back();
     }
   } }, label);
 }
@@ -153,14 +155,17 @@ export function copyable(text, name) {
 }
 
 // tabs switches between views: tabs([['a', 'Label', build]], current, onchange). build is
-// called when its tab is shown.
+// called when its tab is shown, with a signal that is aborted when another one is.
 export function tabs(of, current, onchange) {
   const body = h('div', { role: 'tabpanel' });
   const bar = h('div.tabs', { role: 'tablist' });
+  let leave = new AbortController();
   const show = (id) => {
+    leave.abort();
+    leave = new AbortController();
     put(bar, of.map(([i, label]) => h('button', { type: 'button', role: 'tab', 'aria-selected': String(i === id), tabindex: i === id ? 0 : -1,
       onclick: () => { show(i); onchange && onchange(i); } }, label)));
-    put(body, of.find(([i]) => i === id)[2]());
+    put(body, of.find(([i]) => i === id)[2](leave.signal));
   };
   bar.addEventListener('keydown', (e) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
@@ -178,9 +183,9 @@ export function tabs(of, current, onchange) {
 // ask shows a dialog and gives what its build resolved it with; Escape gives undefined.
 export function ask(heading, build) {
   return new Promise((resolve) => {
-    const before = document.activeElement;
+    const back = place(document.getElementById('main'));
     const d = h('dialog', { 'aria-label': heading });
-    const done = (v) => { d.close(); d.remove(); before && before.focus && before.focus(); resolve(v); };
+    const done = (v) => { d.close(); d.remove(); back(); resolve(v); };
     d.addEventListener('cancel', (e) => { e.preventDefault(); done(undefined); });
     add(d, h('h2', heading), build(done));
     document.body.append(d);

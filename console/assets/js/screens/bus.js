@@ -119,12 +119,12 @@ function rules(view, name, live) {
   let typing;
   load();
   return h('div', h('div.filters', field('Name begins with', { type: 'search', value: view.q.get('rule'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ rule: v }); load(); }, 250); } })),
-    box, live((quiet, l) => { put(quiet); counted = new Map(l.rules.map((r) => [r.rule, r])); if (found.all.length && !box.querySelector(':focus-within')) draw(); }),
+    box, live((quiet, l) => { put(quiet); counted = new Map(l.rules.map((r) => [r.rule, r])); if (found.all.length) draw(); }),
     commands({ curl: curlOf('ListRules', { EventBusName: name }), klamm: 'bus show ' + shell(name) }));
 }
 
 function unmatched(box, l, name) {
-  if (box.querySelector(':focus-within, details[open]')) return;
+  if (box.querySelector('details[open]')) return;
   put(box, l.withheld ? notice('warn', 'The topic of the bus is masked, or you may not read it: events are not shown.') : null,
     table([
       { name: 'Taken in', of: (s) => [time(s.at), h('div.dim', ago(s.at))] },
@@ -217,7 +217,7 @@ function archives(view, name) {
         commands({ curl: curlOf('ListArchives', { EventSourceArn: arn }) }));
     } catch (e) { if (e.name !== 'AbortError') put(box, problem(e)); }
   };
-  view.every(10, () => (box.querySelector(':focus-within') ? undefined : load()));
+  view.every(10, load);
   return box;
 }
 

@@ -69,7 +69,7 @@ async function detail(view, name) {
     tallies.process && here(tallies.process),
     tabs([
       ['invoke', 'Invoke', () => invoke(view, name)],
-      ['log', 'Log', () => log(view, name)],
+      ['log', 'Log', (left) => log(view, name, left)],
       ['configuration', 'Configuration', () => configuration(c, tags, reserved)],
       ['versions', 'Versions', () => versions(view, name)],
     ], view.q.get('tab') || 'invoke', (tab) => view.set({ tab })),
@@ -121,7 +121,8 @@ function invoke(view, name) {
 }
 
 // log shows what the function has written, on every klamm that runs it, and goes on.
-function log(view, name) {
+function log(view, name, left) {
+  const signal = AbortSignal.any([view.signal, left]);
   const topic = 'klamm.log..aws.lambda.' + name;
   const out = h('pre', { tabindex: 0, 'aria-label': 'Log of the function' });
   const state = h('p.dim', { role: 'status' }, 'Loading…');
@@ -146,7 +147,7 @@ function log(view, name) {
   (async () => {
     let from = new Date().toISOString();
     try {
-      await lines('GET', query(path`/klamm/v1/topics/${topic}/records`, { from: 'end-100', limit: 100 }), { signal: view.signal, headers: { Accept: 'application/x-ndjson' } }, (l) => { if (l.record) rows.push({ at: l.record.timestamp, text: text(l.record.value) }); });
+      await lines('GET', query(path`/klamm/v1/topics/${topic}/records`, { from: 'end-100', limit: 100 }), { signal, headers: { Accept: 'application/x-ndjson' } }, (l) => { if (l.record) rows.push({ at: l.record.timestamp, text: text(l.record.value) }); });
       rows.sort((a, b) => a.at - b.at);
       draw();
       put(state, rows.length ? `The latest ${count(rows.length)} lines; what comes is added.` : 'It has written nothing yet; what comes is added.');
@@ -154,9 +155,9 @@ function log(view, name) {
       if (e.name === 'AbortError') return;
       put(state, e.status === 404 ? 'It has written nothing yet: its log begins with its first line.' : e.message);
     }
-    for (let wait = 2; !view.signal.aborted && out.isConnected; wait = Math.min(wait * 2, 30)) {
+    for (let wait = 2; !signal.aborted; wait = Math.min(wait * 2, 30)) {
       try {
-        await events(query(path`/stream/${topic}`, { from }), { signal: view.signal }, (e) => {
+        await events(query(path`/stream/${topic}`, { from }), { signal }, (e) => {
           if (e.event !== 'record') return;
           wait = 2;
           from = new Date(e.data.timestamp + 1).toISOString();

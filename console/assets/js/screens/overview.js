@@ -28,9 +28,10 @@ export async function show(view) {
   view.draw(title('Overview'), wrong, numbers, h('div.grid2', section('The longest behind', behind), section('What changed last', changes)),
     h('div.filters', field('Charts of the last', { options: [['1h', 'hour'], ['24h', 'day']], value: spanOf(view), onchange: (v) => { view.set({ span: v === '1h' ? null : v }); draw(v); refresh().catch(() => {}); } })),
     charts, commands({ curl: { path: '/klamm/v1/status' }, klamm: 'status' }));
+  const known = processes(view);
   const part = (box, act) => act().catch((e) => { if (e.name !== 'AbortError') put(box, problem(e)); });
   view.every(5, () => Promise.all([
-    part(wrong, () => look(view, wrong, numbers, behind)), part(charts, () => refresh()),
+    part(wrong, () => look(view, known, wrong, numbers, behind)), part(charts, () => refresh()),
   ]));
   view.every(20, () => part(changes, () => changed(view, changes)));
 }
@@ -38,10 +39,25 @@ export async function show(view) {
 // maybe is null for what is not there, or not for the caller.
 const maybe = (of) => of.catch((e) => { if (e instanceof Problem && [403, 404, 409, 501].includes(e.status)) return null; throw e; });
 
-async function look(view, wrong, numbers, behind) {
+// processes are the processes of the cluster, asked for each twenty seconds: each of them
+// asks all the others.
+function processes(view) {
+  let asked;
+  let at;
+  return () => {
+    if (!asked || performance.now() - at > 19_000) {
+      at = performance.now();
+      asked = maybe(get('/klamm/v1/members?brief=true', view.signal));
+      asked.catch(() => { asked = undefined; });
+    }
+    return asked;
+  };
+}
+
+async function look(view, known, wrong, numbers, behind) {
   const [status, pipes, giving, targets, members] = await Promise.all([
     get('/klamm/v1/status', view.signal), maybe(get('/klamm/v1/pipes?sort=behind&limit=10&brief=true', view.signal)), maybe(get('/klamm/v1/pipes?sort=dead_lettered&limit=5&brief=true', view.signal)),
-    maybe(get('/klamm/v1/targets?state=down&limit=10', view.signal)), maybe(get('/klamm/v1/members', view.signal)),
+    maybe(get('/klamm/v1/targets?state=down&limit=10', view.signal)), known(),
   ]);
   const sums = pipes && pipes.sums || { pipes: 0, looked: 0, lag: 0 };
   const down = targets ? targets.targets : [];

@@ -44,7 +44,8 @@ async function list(view) {
     body,
     commands({ curl: { path: query('/klamm/v1/pipes', { limit: 100, search: q.get('search'), state: q.get('state') }) }, klamm: 'pipe list' }));
   await load();
-  view.every(5, load).catch((e) => put(body, problem(e)));
+  await view.sleep(5);
+  view.every(5, load);
 }
 
 function pipeTable(page, rates, more, q) {
@@ -94,7 +95,7 @@ async function detail(view, name) {
   view.draw(h('p', link('#/pipes', '← All pipes')), top, tabs([
     ['stages', 'Where records stop', () => stages(view, name, at)],
     ['trends', 'Trends', () => trends(view, name)],
-    ['live', 'Live deliveries', () => live(view, name)],
+    ['live', 'Live deliveries', (left) => live(view, name, left)],
     ['partitions', 'Partitions', () => partitions(status)],
     ['definition', 'Definition', () => definition(view, name, at)],
   ], view.q.get('tab') || 'stages', (tab) => view.set({ tab })),
@@ -129,7 +130,7 @@ function stages(view, name, at) {
     try {
       const page = await get(at + '/stages', view.signal);
       page.at = performance.now();
-      if (!box.querySelector('details:focus-within')) draw(page);
+      draw(page);
     } catch (e) { if (e.name !== 'AbortError') put(box, problem(e)); }
   });
   return box;
@@ -196,7 +197,6 @@ function trends(view, name) {
       return lines.length ? chart(lines, { title: heading, write }) : null;
     };
     put(box,
-      h('div.filters', field('Span', { value: wide, options: [['1h', 'an hour, every 5 s'], ['24h', 'a day, every minute']], onchange: (v) => { view.set({ span: v === '1h' ? null : v }); view.again(); } })),
       h('div.grid2',
         draw('Records a second', rate, [['read', 'read'], ['delivered', 'delivered'], ['failed', 'failed attempts']]),
         draw('Lag, records', count, [['lag', 'lag']]),
@@ -204,17 +204,16 @@ function trends(view, name) {
       h('p.dim', got.complete === false ? 'klamm has not run for all of this time, or has not kept all of it.' : 'All of it is there.'));
   };
   view.every(wide === '1h' ? 5 : 60, load);
-  return box;
+  return h('div', h('div.filters', field('Span', { value: wide, options: [['1h', 'an hour, every 5 s'], ['24h', 'a day, every minute']], onchange: (v) => { view.set({ span: v === '1h' ? null : v }); view.again(); } })), box);
 }
 
 // live shows attempts as they are logged.
-function live(view, name) {
+function live(view, name, left) {
   const box = h('div');
   const rows = [];
   let fresh = 0;
-  let stop = new AbortController();
   let on = true;
-  view.signal.addEventListener('abort', () => stop.abort());
+  const signal = AbortSignal.any([view.signal, left]);
   const state = h('span.dim', { role: 'status' }, 'Waiting for the next attempt…');
   const toggle = h('button', { type: 'button', onclick: () => { on = !on; toggle.textContent = on ? 'Hold' : 'Go on'; } }, 'Hold');
   let dirty = false;
@@ -233,9 +232,9 @@ function live(view, name) {
   };
   draw();
   (async () => {
-    for (let wait = 1; !view.signal.aborted; wait = Math.min(wait * 2, 30)) {
+    for (let wait = 1; !signal.aborted; wait = Math.min(wait * 2, 30)) {
       try {
-        await events(query('/klamm/v1/deliveries/tail', { pipe: name }), { signal: stop.signal }, (e) => {
+        await events(query('/klamm/v1/deliveries/tail', { pipe: name }), { signal }, (e) => {
           if (e.event !== 'message' || !e.data.attempt) return;
           wait = 1;
           fresh++;
@@ -325,6 +324,7 @@ const seek = (view, name, at) => ask('Seek ' + name, (done) => {
     ], moves.slice(0, 20), { caption: 'What would happen', complete: moves.length <= 20 }),
     h('p', `${count(again)} records are delivered again, ${count(over)} are passed over.`),
     button('Seek now', async () => {
+      if (!await confirmName('Seek now', name, `${count(again)} records are delivered again, and ${count(over)} are passed over, which nobody delivers then.`)) return;
       await call('POST', at + '/seek', { body: { to: where } });
       say(`${name} goes on from there.`);
       done(true);

@@ -55,8 +55,12 @@ export async function show(view) {
     const signal = AbortSignal.any([view.signal, following.signal]);
     while (!signal.aborted && q.get('live') !== 'no') {
       try {
+        if (document.hidden) {
+          await view.seen();
+          await load();
+        }
         put(state, 'live');
-        await events(query('/klamm/v1/requests/tail', filters()), { signal }, ({ event, data }) => {
+        await events(query('/klamm/v1/requests/tail', filters()), { signal: AbortSignal.any([signal, view.hides()]) }, ({ event, data }) => {
           if (event !== 'message' || !data.request_id) return;
           if (rows.length && data.number <= rows[0].number) return;
           rows.unshift(data);
@@ -64,7 +68,8 @@ export async function show(view) {
           dirty = true;
         });
       } catch (e) {
-        if (e.name === 'AbortError' || signal.aborted) return;
+        if (signal.aborted) return;
+        if (e.name === 'AbortError') continue; // nobody looks
         put(state, 'not live: ' + e.message);
       }
       await view.sleep(2);
@@ -86,7 +91,7 @@ export async function show(view) {
   chosen, body, commands({ curl: { path: query('/klamm/v1/requests', filters()) } }));
   await load();
   follow();
-  view.every(1, () => { if (dirty && !body.contains(document.activeElement)) draw(); });
+  view.every(1, () => { if (dirty) draw(); });
 }
 
 // why tells in a line why a request was not served.

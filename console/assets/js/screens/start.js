@@ -39,8 +39,8 @@ export async function show(view) {
     const { topic: t, pipe } = names;
     if (!seen.record) {
       // Lists are asked first: what is not in them need not be answered 404 again and again.
-      const { topics } = await get(query('/klamm/v1/topics', { prefix: t, limit: 1 }), view.signal);
-      const now = topics.some((x) => x.topic === t) && await maybe(get(path`/klamm/v1/topics/${t}`, view.signal));
+      const { topics } = await get(query('/klamm/v1/topics', { topic: t }), view.signal);
+      const now = topics.length && await maybe(get(path`/klamm/v1/topics/${t}`, view.signal));
       if (names.topic === t && now && now.records > 0) {
         seen.record = true;
         put(record, badge('✓ done', 'good'), ` ${t} has ${count(now.records)} ${now.records === 1 ? 'record' : 'records'}. `, link(`#/topics/${encodeURIComponent(t)}`, 'Look at them'));
@@ -61,7 +61,7 @@ export async function show(view) {
   view.draw(title('Getting started'), h('p', 'Three boxes to copy, for a terminal on your machine. They work against this klamm.'), h('div.filters', topic, target), boxes,
     h('p.complete', 'These are all the steps. What comes next: ', link('#/produce', 'write records by a form'), ', ', link('#/sandbox', 'filter with a pattern'), ', ', link('#/bus', 'event buses'), '.'));
   redraw();
-  view.every(2, () => look().catch((e) => { if (!(e instanceof Problem)) throw e; }));
+  view.every(2, look);
 }
 
 const waiting = (text) => [badge('… waiting', 'warn'), ' ' + text];

@@ -13,7 +13,6 @@ export async function show(view) {
   const load = async () => {
     try {
       const page = await get(query('/klamm/v1/targets', { limit, search: q.get('search'), state: q.get('state') }), view.signal);
-      if (body.querySelector(':focus-within')) return;
       put(body, table([
         { name: 'Target', of: (t) => [h('strong', t.endpoint || 'klamm itself'), h('div.dim', t.kinds.join(', '))] },
         { name: 'State', of: (t) => [badge(...(states[t.state] || [t.state])), t.next_probe && h('div.dim', probe(t.next_probe)), t.pipes_down && t.pipes_count > 1 ? h('div.dim', `for ${count(t.pipes_down)} of ${count(t.pipes_count)} pipes`) : null] },
