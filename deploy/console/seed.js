@@ -98,7 +98,7 @@ export async function seed(url, keys, receiver) {
   }, 60);
 
   await refused(url, keys);
-  await until('the function answers', async () => (await op.call('POST', '/2015-03-31/functions/score/invocations', { hello: 'world' }, { may: [429] })).status === 200, 60);
+  await until('the function answers', async () => (await op.call('POST', '/2015-03-31/functions/score/invocations', { hello: 'world' }, { may: [429] })).status === 200, 240); // not before the pipe leaves it room
   await until('the pipes have delivered', () => (receiver.got.get('/shop') || 0) >= 600 && receiver.got.get('/large') > 0 && receiver.got.get('/enriched') >= 600, 120);
   await until('there are dead letters', async () => {
     const a = await op.get('/klamm/v1/pipes/hostile-refused/dead-letters');
