@@ -1,12 +1,36 @@
 package gate
 
-import "context"
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
 
 // Masked says whether the values of a topic are for nobody's eyes unless asked for:
 // an entry of the topics section that matches it has mask.
 func (g *Gate) Masked(who Principal, topic string) bool {
 	v := g.validation.Load()
 	return v != nil && v.masks(who.real(topic))
+}
+
+// originHeader is where a dead letter names the topic that its record was read from
+// (interface.md 4).
+const originHeader = "klamm.topic"
+
+// MaskedOrigin returns the masked topic that a record comes from which lies elsewhere as a
+// dead letter; empty: it is none, or comes from a topic that is not masked. Its value is
+// for nobody's eyes either.
+func (g *Gate) MaskedOrigin(who Principal, r *kgo.Record) string {
+	v := g.validation.Load()
+	if v == nil {
+		return ""
+	}
+	for _, h := range r.Headers {
+		if h.Key == originHeader && v.masks(string(h.Value)) {
+			return who.called(string(h.Value))
+		}
+	}
+	return ""
 }
 
 // Unmask asks whether a caller may be shown the values of a masked topic. That needs

@@ -25,9 +25,10 @@ type TopicRule struct {
 	// refused, in APIs that tell of each record. The default is all or nothing, but
 	// for streams and batches of v3, whose records stand for themselves.
 	Partial bool `yaml:"partial"`
-	// Mask hides the values of the topic's records where they are shown to people: in
-	// the console, and in searches for records. They are shown to who asks for them and
-	// may read them, and that is in the audit log. One matching entry is enough.
+	// Mask hides the values of the topic's records, and of its dead letters, where they are
+	// shown to people: in the console, and in searches for records. They are shown to who
+	// asks for them and may read them, and that is in the audit log. One matching entry is
+	// enough.
 	Mask bool `yaml:"mask"`
 }
 

@@ -38,7 +38,7 @@ var partForms = map[event.Form]string{event.Null: "null", event.JSON: "json", ev
 // and value, and size, the bytes of key, value and headers as they are in Kafka. Of a
 // value that is cut there is a text of its beginning. A masked one is null, and its
 // form masked.
-func (s *search) line(r *kgo.Record, key, value shownPart) recordLine {
+func (s *search) line(r *kgo.Record, key, value shownPart, masked bool) recordLine {
 	b := make([]byte, 0, 300+len(key.data)+len(value.data)*5/4)
 	b = append(b, `{"topic":`...)
 	b = scan.AppendString(b, s.topic.Name)
@@ -49,7 +49,7 @@ func (s *search) line(r *kgo.Record, key, value shownPart) recordLine {
 	b = append(b, `,"timestamp":`...)
 	b = strconv.AppendInt(b, r.Timestamp.UnixMilli(), 10)
 	b = s.part(b, "key", key)
-	if s.masked && value.data != nil {
+	if masked && value.data != nil {
 		b = append(b, `,"value":null,"value_form":"masked"`...)
 	} else {
 		b = s.part(b, "value", value)

@@ -48,8 +48,9 @@ type search struct {
 	cut     int
 	asText  bool
 	decode  bool
-	masked  bool
+	masked  bool // all values of the topic
 	unmask  bool
+	origins map[string]bool // of dead letters: whether the values of a masked topic are shown
 	newest  bool
 	until   time.Time
 
@@ -277,10 +278,11 @@ func (s *search) read(ctx context.Context, p *searched) error {
 			break
 		}
 		p.at = max(p.at, r.Timestamp.UnixMilli())
-		if key, value, ok := s.passes(ctx, r); ok {
+		masked := s.hides(ctx, r)
+		if key, value, ok := s.passes(ctx, r, masked); ok {
 			p.passed++
 			p.matched = r.Offset
-			p.pending = append(p.pending, found{r.Timestamp.UnixMilli(), p, r.Offset, s.line(r, key, value)})
+			p.pending = append(p.pending, found{r.Timestamp.UnixMilli(), p, r.Offset, s.line(r, key, value, masked)})
 			p.size += len(p.pending[len(p.pending)-1].line.Record)
 		}
 	}
@@ -293,9 +295,37 @@ func (s *search) read(ctx context.Context, p *searched) error {
 	return nil
 }
 
+// mostOrigins bounds how many topics a search asks about whose dead letters it has found:
+// the header that names them can be anybody's.
+const mostOrigins = 100
+
+// hides says whether the value of a record is masked: those of the topic are, or it is a
+// dead letter of a topic whose values are. With unmask it is shown to who may read that one.
+func (s *search) hides(ctx context.Context, r *kgo.Record) bool {
+	if s.masked {
+		return true
+	}
+	origin := s.gate.MaskedOrigin(s.who, r)
+	if origin == "" || origin == s.topic.Name {
+		return false
+	}
+	if !s.unmask {
+		return true
+	}
+	shown, asked := s.origins[origin]
+	if !asked && len(s.origins) < mostOrigins {
+		if s.origins == nil {
+			s.origins = map[string]bool{}
+		}
+		shown = s.gate.Unmask(ctx, s.who, origin) == nil
+		s.origins[origin] = shown
+	}
+	return !shown
+}
+
 // passes says whether a record is looked for, and returns its key and value as they
-// are to be shown.
-func (s *search) passes(ctx context.Context, r *kgo.Record) (key, value shownPart, ok bool) {
+// are to be shown. Whether a value that is masked is what a pattern asks for is not told.
+func (s *search) passes(ctx context.Context, r *kgo.Record, masked bool) (key, value shownPart, ok bool) {
 	key.data, value.data = r.Key, r.Value
 	if s.decode {
 		key.data, key.framing = s.gate.DecodedPart(ctx, r.Key)
@@ -308,6 +338,9 @@ func (s *search) passes(ctx context.Context, r *kgo.Record) (key, value shownPar
 	}
 	if s.pattern == nil {
 		return key, value, true
+	}
+	if masked && s.pattern.sees("value") {
+		return key, value, false
 	}
 	shown := *r
 	shown.Key, shown.Value = key.data, value.data

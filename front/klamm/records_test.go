@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -268,6 +269,34 @@ func TestMaskedTopics(t *testing.T) {
 	}
 	if text := k.want(nil, "GET", "/topics/PIPE", ""); !strings.Contains(text, `"masked":true`) {
 		t.Error(text)
+	}
+}
+
+func TestDeadLettersOfMaskedTopicsAreMasked(t *testing.T) {
+	k := ruled(t, gate.TopicRule{Match: "patients.*", Mask: true})
+	for value, from := range map[string]string{`{"open":1}`: "orders", `{"secret":1}`: "patients.north"} {
+		r := &kgo.Record{Topic: k.pipe, Partition: 0, Key: []byte("k"), Value: []byte(value), Headers: []kgo.RecordHeader{{Key: "klamm.pipe", Value: []byte("p")}, {Key: "klamm.topic", Value: []byte(from)}}}
+		if err := k.cluster.Produce(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	values, lines, _ := k.search(k.pipe)
+	forms := map[string]string{}
+	for i, l := range lines {
+		forms[values[i]] = l.Record.ValueForm
+	}
+	if want := map[string]string{"null": "masked", `{"open":1}`: "json"}; !maps.Equal(forms, want) {
+		t.Errorf("values and their forms: %v, want %v", forms, want)
+	}
+	sought := `{"value":{"secret":[1]}}`
+	if values, _, _ := k.search(k.pipe, "pattern", sought); len(values) != 0 {
+		t.Errorf("a pattern finds out about a masked value: %v", values)
+	}
+	if values, _, _ := k.search(k.pipe, "pattern", sought, "unmask", "true"); len(values) != 1 || values[0] != `{"secret":1}` {
+		t.Errorf("unmasked: %v", values)
+	}
+	if status, _, text := k.ask("POST", "/rules/explain", `{"pattern":`+sought+`,"topic":"`+k.pipe+`"}`); status != http.StatusForbidden || !strings.Contains(text, "patients.north") || strings.Contains(text, "secret") {
+		t.Errorf("a trial: %d %s", status, text)
 	}
 }
 

@@ -304,6 +304,9 @@ func (a api) tryPartition(ctx context.Context, g *gate.Gate, who gate.Principal,
 			if r.Offset >= span.End {
 				return nil
 			}
+			if origin := g.MaskedOrigin(who, r); origin != "" {
+				return &gate.Error{Kind: gate.Denied, Message: fmt.Sprintf("topic %s has dead letters of topic %.300s, whose values are masked; paste an event instead", t.topic, origin)}
+			}
 			t.look(g.Decoded(ctx, r))
 		}
 		if next <= at {

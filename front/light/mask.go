@@ -22,10 +22,17 @@ var hidden = format{ownForm, func(b []byte, r *kgo.Record) []byte {
 	return b
 }}
 
-// hides returns what says whether a stream keeps the values of a topic back, for clients
-// that show records to people and therefore ask for what the topics section masks to stay
-// masked. A filter must not find out about such values either.
-func (a *api) hides(mask string, who gate.Principal, topic string, f filter) (func() bool, error) {
+// A veil says which values a stream keeps back. A nil veil keeps none.
+type veil struct {
+	all   func() bool            // those of all records, as it is now
+	one   func(*kgo.Record) bool // that of a dead letter, of a topic whose values are masked
+	looks bool                   // the filter of the stream asks for values
+}
+
+// veilOf returns what a stream keeps back of a topic, for clients that show records to
+// people and therefore ask for what the topics section masks to stay masked. A filter must
+// not find out about such values either.
+func (a *api) veilOf(mask string, who gate.Principal, topic string, f filter) (*veil, error) {
 	switch mask {
 	case "", "false":
 		return nil, nil
@@ -33,10 +40,13 @@ func (a *api) hides(mask string, who gate.Principal, topic string, f filter) (fu
 	default:
 		return nil, invalid("mask must be true or false")
 	}
-	hides := func() bool { return a.gate.Masked(who, topic) }
-	looks := slices.ContainsFunc(f.patterns, func(p patternFilter) bool { return slices.Contains(p.pattern.Fields(), "value") })
-	if looks && hides() {
+	v := &veil{
+		all:   func() bool { return a.gate.Masked(who, topic) },
+		one:   func(r *kgo.Record) bool { return a.gate.MaskedOrigin(who, r) != "" },
+		looks: slices.ContainsFunc(f.patterns, func(p patternFilter) bool { return slices.Contains(p.pattern.Fields(), "value") }),
+	}
+	if v.looks && v.all() {
 		return nil, &gate.Error{Kind: gate.Denied, Message: "the values of this topic are masked, so that a pattern cannot ask for them"}
 	}
-	return hides, nil
+	return v, nil
 }

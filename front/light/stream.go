@@ -97,7 +97,7 @@ func (a *api) begin(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 	if f.form != base64Form { // which is for the bytes themselves
 		src.gate = a.gate
 	}
-	hides, err := a.hides(query.Get("mask"), who, r.PathValue("topic"), wanted.filter)
+	veil, err := a.veilOf(query.Get("mask"), who, r.PathValue("topic"), wanted.filter)
 	if err != nil {
 		src.close(false)
 		return nil, err
@@ -108,7 +108,7 @@ func (a *api) begin(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 	h["X-Accel-Buffering"] = []string{"no"}
 	w.WriteHeader(http.StatusOK)
 	s := &stream{
-		source: src, format: f, hides: hides, filter: wanted.filter, times: a.times,
+		source: src, format: f, veil: veil, filter: wanted.filter, times: a.times,
 		w: w, control: http.NewResponseController(w), stopping: front.Stopping(w), h2: r.ProtoMajor > 1,
 	}
 	if r.Method != http.MethodHead {
@@ -143,7 +143,7 @@ func acceptsEvents(r *http.Request) bool {
 type stream struct {
 	source   *source
 	format   format
-	hides    func() bool // that the values are not for eyes now; nil: nobody asked
+	veil     *veil // nil: nobody asked
 	filter   filter
 	times    times
 	w        http.ResponseWriter
@@ -297,12 +297,16 @@ func (s *stream) records(got []*kafka.Entry) {
 	if s.source.member != nil {
 		s.at = s.source.positions(s.at)
 	}
-	format := s.format
-	if s.hides != nil && s.hides() {
-		format = hidden
-	}
+	all := s.veil != nil && s.veil.all()
 	for _, e := range got {
 		s.place(e.Record.Partition, e.Record.Offset+1)
+		format := s.format
+		if all || s.veil != nil && s.veil.one(e.Record) {
+			if s.veil.looks {
+				continue
+			}
+			format = hidden
+		}
 		if !s.filter.passes(e.Record) {
 			continue
 		}

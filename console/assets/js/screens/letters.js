@@ -107,7 +107,7 @@ async function fix(view, name, at, work, load, topic, letter) {
   let r = null;
   await search(topic, { partition, from: offset, until: String(Number(offset) + 1), limit: 1, cut: 1 << 20, decode: 'false' }, { record: (one) => { r = one; }, progress() {}, end() {} }, view.signal);
   if (!r) throw new Error('The letter is not in its topic any more.');
-  if (r.value_cut || r.value_form === 'masked') throw new Error(r.value_cut ? 'The value is too long to be changed here.' : 'The values of the dead-letter topic are masked.');
+  if (r.value_cut || r.value_form === 'masked') throw new Error(r.value_cut ? 'The value is too long to be changed here.' : 'The value is masked: its topic says that it is not for everybody’s eyes.');
   const value = await ask('Fix a letter', (done) => {
     const text = field(r.value_form === 'binary' ? 'Value, as base64' : 'Value', { rows: 12, value: r.value ?? '' });
     return [form([h('p', `Delivered to the target of ${name} with this value, as ${letter.topic}, partition ${letter.partition}, offset ${letter.offset}. The record in the topic stays as it is.`), text], 'Redrive', async () => {

@@ -214,6 +214,8 @@ function messages(view, t) {
       put(foot, h('p.complete', { role: 'status' }, words, ' ',
         rest > 0 && button('Show more', () => { upTo = drawn + page; draw(); footer(); }),
         !rest && end && end.next && button(newest ? 'Look at older ones' : 'Look further', () => run({ ...p, ...(newest ? { until: end.next } : { from: end.next }) }, newest, { found, shown, drawn }))),
+      !t.masked && !unmask && found.some((r) => r.value_form === 'masked') && notice('warn', h('strong', 'Some values are masked. '), 'They are dead letters of topics whose values are not for everybody’s eyes. ',
+        button('Show values', async () => { unmask = true; await start(); }), ' That is noted in the audit log.'),
       found.length > 0 && h('div.acts', exportButtons(t.topic, () => found)),
       !found.length && empty(p.key || p.pattern ? 'Nothing was found. Look at more of the topic, or with a wider filter.' : ['There are no messages here. ', link(`#/produce?topic=${encodeURIComponent(t.topic)}`, 'Produce one'), '.']));
     };
