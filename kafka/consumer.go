@@ -47,6 +47,9 @@ type Membership struct {
 	Group  string
 	Topics []string
 	Start  Start
+	// StartNote is written beside the offsets of a group that begins, as their
+	// metadata; the first commit of a member takes it away.
+	StartNote string
 	// FetchBytes is how much is fetched ahead and waits in memory, about; zero
 	// means 8 MiB.
 	FetchBytes int
@@ -250,7 +253,7 @@ func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 			return fmt.Errorf("start offsets of topic %q: %w", topic, err)
 		}
 		for partition, offset := range listed {
-			start.Add(kadm.Offset{Topic: topic, Partition: partition, At: offset, LeaderEpoch: -1})
+			start.Add(kadm.Offset{Topic: topic, Partition: partition, At: offset, LeaderEpoch: -1, Metadata: m.StartNote})
 		}
 	}
 	if len(start) == 0 {

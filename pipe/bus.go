@@ -163,7 +163,7 @@ func (b *bus) join(ctx context.Context) error {
 		}
 	}
 	consumer, err := b.cluster.Join(ctx, kafka.Membership{
-		Group: b.group(), Topics: topics, FetchBytes: b.runner.held.fetchBytes(), Memberships: int(b.runner.held.pipes.Load()),
+		Group: b.group(), Topics: topics, StartNote: unread, FetchBytes: b.runner.held.fetchBytes(), Memberships: int(b.runner.held.pipes.Load()),
 		Assigned: b.assigned, Revoked: b.revoked, Lost: b.lost, Gone: b.gone,
 	}, b.log)
 	if err != nil {

@@ -89,8 +89,8 @@ type account struct {
 	idle    time.Time // since when it has had nothing to do; zero: it has something
 
 	reading bool // somebody reads for it
-	// unseen is where the shared read was when the target was heard of: its rule was not
-	// asked about what lies before, and not counted. 0: it was.
+	// unseen is where the shared read was when the target was heard of, or where it began:
+	// the rule was not asked about what lies before, and not counted. 0: it was.
 	unseen int64
 }
 

@@ -135,19 +135,20 @@ func (b *bus) begin(ctx context.Context) error {
 
 // openParts begins to read partitions. The mutex is held.
 func (b *bus) openParts(parts []*busPart, shared []kafka.Commit, own map[string]map[kafka.TopicPartition]int64) {
-	at := map[place]int64{}
+	at := map[place]kafka.Commit{}
 	for _, c := range shared {
-		at[place{c.Topic, c.Partition}] = c.Offset
+		at[place{c.Topic, c.Partition}] = c
 	}
 	for _, p := range parts {
 		if b.parts[p.place] != p || p.leaving {
 			continue // it has gone meanwhile
 		}
-		p.books = newBooks(at[p.place])
-		p.committed = at[p.place]
+		from := at[p.place]
+		p.books = newBooks(from.Offset)
+		p.committed = from.Offset
 		for _, s := range b.subs {
 			if !b.fresh[s] {
-				b.resume(p, s, own)
+				b.resume(p, s, own, from.Metadata == unread)
 			}
 		}
 		b.consumer.Resume(p.topic, p.number)
@@ -166,19 +167,26 @@ func (b *bus) admit(fresh []*subscriber, own map[string]map[kafka.TopicPartition
 			if p.books == nil {
 				continue
 			}
-			b.resume(p, s, own)
-			if a := p.books.accounts[s]; a != nil {
-				a.unseen = p.books.next
-			}
+			b.resume(p, s, own, true)
 		}
 		b.file(s)
 	}
 }
 
-// resume begins a target in a partition that it has own books of.
-func (b *bus) resume(p *busPart, s *subscriber, own map[string]map[kafka.TopicPartition]int64) {
-	if o, ok := own[s.group][kafka.TopicPartition{Topic: p.topic, Partition: p.number}]; ok {
-		p.books.resume(s, o, s.lowestIn(p.place))
+// unread is noted beside the offsets at which a bus begins that nobody has read yet. What
+// was put between the first targets' beginning and them, no shared read will see.
+const unread = "unread"
+
+// resume begins a target in a partition that it has own books of; unseen says that its
+// rule was not asked about what lies before the shared read.
+func (b *bus) resume(p *busPart, s *subscriber, own map[string]map[kafka.TopicPartition]int64, unseen bool) {
+	o, ok := own[s.group][kafka.TopicPartition{Topic: p.topic, Partition: p.number}]
+	if !ok {
+		return
+	}
+	a := p.books.resume(s, o, s.lowestIn(p.place))
+	if unseen && !b.isRetries(p.topic) {
+		a.unseen = p.books.next
 	}
 }
 

@@ -284,6 +284,29 @@ func TestEventsReachTheTargetsOfTheirRules(t *testing.T) {
 	}
 }
 
+// What was put after a rule's target was made and before anybody read the bus counts as
+// matched, once for all targets of the rule, as everything else does.
+func TestBusCountsWhatWasPutBeforeItWasRead(t *testing.T) {
+	b := newBusWorld(t, 3)
+	one, two := b.target("orders", "a", `{"source":["orders"]}`), b.target("orders", "b", `{"source":["orders"]}`)
+	maker, stop := b.process()
+	for _, def := range []catalog.Pipe{one, two} {
+		b.begin(maker, def, "")
+	}
+	stop()
+	b.send(20, "orders")
+	b.send(5, "bills")
+	r, _ := b.process(one, two)
+	b.await("a", 20)
+	b.await("b", 20)
+	b.send(4, "orders")
+	b.await("a", 24)
+	eventually(t, "each match is counted once", func() bool {
+		look := r.LookAtBus(b.bus, []string{"orders"}, 10)
+		return len(look.Rules) == 1 && look.Rules[0].Matched == 24
+	})
+}
+
 // Two processes keep to the rate of what they call together, and each has that part of it
 // which it has of the partitions. To wait for a turn is no attempt.
 func TestProcessesShareARate(t *testing.T) {
