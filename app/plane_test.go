@@ -51,7 +51,17 @@ rules: [{who: ["User:alice"], can: [all], topics: ["*"], groups: ["*"]}]
 		if !json.Valid(text) {
 			t.Errorf("%s %s: the answer is not JSON: %.200s", method, path, text)
 		}
-		return resp.StatusCode, resp.Header.Get("X-Amzn-Errortype"), string(text)
+		kind := resp.Header.Get("X-Amzn-Errortype")
+		if operation != "" && kind != "" { // SDKs know errors of this protocol by what the body says
+			var said struct {
+				Type    string `json:"__type"`
+				Message string `json:"message"`
+			}
+			if err := json.Unmarshal(text, &said); err != nil || said.Type != kind || said.Message == "" || resp.Header.Get("Content-Type") != "application/x-amz-json-1.1" {
+				t.Errorf("%s: %s %q (%v), want the type %s", operation, resp.Header.Get("Content-Type"), text, err, kind)
+			}
+		}
+		return resp.StatusCode, kind, string(text)
 	}
 	const list = "AWSEvents.ListConnections"
 	for _, one := range []struct {
@@ -78,11 +88,15 @@ rules: [{who: ["User:alice"], can: [all], topics: ["*"], groups: ["*"]}]
 				t.Errorf("another region: %d %.300s", status, text)
 			}
 			wrong := aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: "another-secret-access-key-12345"}
-			if status, _, text := ask(t, wrong, one.method, one.path, one.operation, one.service, "us-east-1"); status != one.refused {
-				t.Errorf("another secret: %d %.300s", status, text)
+			if status, kind, text := ask(t, wrong, one.method, one.path, one.operation, one.service, "us-east-1"); status != one.refused || kind != "InvalidSignatureException" {
+				t.Errorf("another secret: %d %s %.300s", status, kind, text)
 			}
-			if status, _, text := ask(t, key, one.method, one.path, one.operation, "", ""); status != 403 {
-				t.Errorf("no signature: %d %.300s", status, text)
+			unknown := aws.Credentials{AccessKeyID: "AKIAKLAMMEXAMPLE0002", SecretAccessKey: key.SecretAccessKey}
+			if status, kind, text := ask(t, unknown, one.method, one.path, one.operation, one.service, "us-east-1"); status != one.refused || kind != "UnrecognizedClientException" {
+				t.Errorf("an unknown key: %d %s %.300s", status, kind, text)
+			}
+			if status, kind, text := ask(t, key, one.method, one.path, one.operation, "", ""); status != 403 || kind != "MissingAuthenticationTokenException" {
+				t.Errorf("no signature: %d %s %.300s", status, kind, text)
 			}
 		})
 	}

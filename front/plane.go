@@ -1,6 +1,7 @@
 package front
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -25,21 +26,25 @@ func ControlPlane(r *http.Request) string {
 	return ""
 }
 
-// planed gives a refusal the status that it has on control planes: an incomplete
-// signature is 400 there, and with EventBridge everything is (event-bus.md 1) but the
-// refusal of who shows nothing at all, which is 403 at every door.
+// planed gives a refusal the form that it has on control planes. An incomplete signature
+// is 400 there, and with EventBridge everything is (event-bus.md 1) but the refusal of who
+// shows nothing at all, which is 403 at every door; there its body tells the error's name,
+// too, by which SDKs decide.
 func planed(r *http.Request, err error) error {
 	var e *Refusal
 	plane := ControlPlane(r)
-	if plane == "" || !errors.As(err, &e) || e.Body == nil || e.Status != http.StatusForbidden {
-		return err
-	}
-	switch kind := e.Header.Get("X-Amzn-Errortype"); {
-	case kind == "IncompleteSignatureException":
-	case plane != "events", kind == "MissingAuthenticationTokenException":
+	if plane == "" || !errors.As(err, &e) || e.Body == nil {
 		return err
 	}
 	own := *e
-	own.Status, own.Header = http.StatusBadRequest, maps.Clone(e.Header)
+	own.Header = maps.Clone(e.Header)
+	kind := e.Header.Get("X-Amzn-Errortype")
+	if e.Status == http.StatusForbidden && (kind == "IncompleteSignatureException" || plane == "events" && kind != "MissingAuthenticationTokenException") {
+		own.Status = http.StatusBadRequest
+	}
+	if plane == "events" && kind != "" {
+		own.Body, _ = json.Marshal(map[string]string{"__type": kind, "message": e.Message})
+		own.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	}
 	return &own
 }

@@ -16,7 +16,8 @@ type Refusal struct {
 	// Kind is what the refusal counts as, and Message what the caller is told.
 	Kind    gate.Kind
 	Message string
-	// Header is added to the answer: a challenge, or Retry-After.
+	// Header is added to the answer: a challenge, or Retry-After. Of a Body it may say the
+	// Content-Type; the default is application/json.
 	Header http.Header
 	// Status and Body, if Body is not nil, are the answer in every dialect alike:
 	// the body is JSON.
@@ -65,7 +66,9 @@ func refuse(w http.ResponseWriter, err error) (done bool) {
 		return false
 	}
 	nameForAWS(h)
-	h["Content-Type"] = []string{"application/json"}
+	if e.Header.Get("Content-Type") == "" {
+		h["Content-Type"] = []string{"application/json"}
+	}
 	h["Content-Length"] = []string{strconv.Itoa(len(e.Body))}
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(e.Body)
