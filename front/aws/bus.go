@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -56,8 +57,8 @@ func (a *API) createEventBus(r *http.Request, who gate.Principal, body []byte) (
 	}
 	if all, err := a.cfg.Store.List(r.Context(), catalog.KindBus, ""); err != nil {
 		return nil, err
-	} else if len(all) >= a.cfg.Bus.Buses {
-		return nil, errLimit
+	} else if isDefault := func(d catalog.Document) bool { return d.Name == catalog.DefaultBus }; len(slices.DeleteFunc(all, isDefault))+1 >= a.cfg.Bus.Buses {
+		return nil, errLimit // the default bus counts, also before it is used
 	}
 	b := catalog.Bus{Tags: tags}
 	if err := q.into(&b); err != nil {

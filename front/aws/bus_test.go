@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/front/aws"
 )
 
 const eventsARN = "arn:aws:events:us-east-1:000000000000:"
@@ -349,6 +350,12 @@ func TestTargetsAreKeptAsTheyWerePut(t *testing.T) {
 	same(t, "upsert", s.events("ListTargetsByRule", m{"Rule": rule}), m{"Targets": want})
 }
 
+// The default bus is one of those that there may be, whether or not it has been used.
+func TestTheDefaultBusCounts(t *testing.T) {
+	s := startWith(t, nil, func(c *aws.Config) { c.Bus.Buses = 1 })
+	s.told("CreateEventBus", m{"Name": unique("one")}, tooMany, "The requested resource exceeds the maximum number allowed.")
+}
+
 func TestTagsOfBusesAndRules(t *testing.T) {
 	s := start(t)
 	bus := unique("a") + "/b"
@@ -367,4 +374,13 @@ func TestTagsOfBusesAndRules(t *testing.T) {
 		s.told("TagResource", m{"ResourceARN": arn, "Tags": []m{{"Key": "", "Value": "1"}}}, notValid, "1 validation error detected: Value '' at 'tags.1.member.key' failed to satisfy constraint: Member must have length greater than or equal to 1")
 		s.told("TagResource", m{"ResourceARN": arn}, notValid, "1 validation error detected: Value null at 'tags' failed to satisfy constraint: Member must not be null")
 	}
+	for arn, message := range map[string]string{
+		"arn:aws:events:us-east-1:111122223333:rule/a":                     "Rule a does not exist on EventBus default.",
+		"arn:aws:events:eu-west-1:000000000000:rule/" + bus + "/r":         "Rule r does not exist on EventBus " + bus + ".",
+		"arn:aws:events:us-east-1:111122223333:event-bus/" + bus:           "Event bus arn:aws:events:us-east-1:111122223333:event-bus/" + bus + " does not exist.",
+		"arn:aws-us-gov:events:us-gov-west-1:000000000000:event-bus/other": "Event bus arn:aws-us-gov:events:us-gov-west-1:000000000000:event-bus/other does not exist.",
+	} {
+		s.told("ListTagsForResource", m{"ResourceARN": arn}, missing, message)
+	}
+	s.told("ListTagsForResource", m{"ResourceARN": eventsARN + "archive/a"}, notValid, "Parameter ResourceARN is not valid.")
 }

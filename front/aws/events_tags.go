@@ -1,9 +1,11 @@
 package aws
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,6 +15,9 @@ import (
 
 // A tagged is a bus or a rule that has tags; rule is empty for a bus.
 type tagged struct{ bus, rule string }
+
+// ruleArn is the ARN of a rule, of any account and region.
+var ruleArn = regexp.MustCompile(`^arn:aws[a-z-]*:events:[a-z0-9-]*:[0-9]{0,12}:rule/((?:[/.\-_A-Za-z0-9]{1,256}/)?[.\-_A-Za-z0-9]{1,64})$`)
 
 // tagged finds what an ARN names and asks whether the caller may do something to it.
 func (a *API) tagged(r *http.Request, who gate.Principal, action gate.Action, arn string) (tagged, error) {
@@ -31,6 +36,14 @@ func (a *API) tagged(r *http.Request, who gate.Principal, action gate.Action, ar
 			_, _, err := a.bus(r.Context(), of.bus)
 			return of, err
 		}
+	}
+	// Those of another account or region are not here.
+	if busArn.MatchString(arn) {
+		return tagged{}, missingBus(arn)
+	}
+	if m := ruleArn.FindStringSubmatch(arn); m != nil {
+		bus, rule := splitRule(m[1])
+		return tagged{}, missingRule(cmp.Or(bus, catalog.DefaultBus), rule)
 	}
 	return tagged{}, invalid("Parameter ResourceARN is not valid. Reason: " + clip(arn) + " is not the ARN of a rule or an event bus.")
 }
