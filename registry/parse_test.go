@@ -254,3 +254,35 @@ func FuzzProtobuf(f *testing.F) {
 		}
 	})
 }
+
+func TestDefaultsThatAreNoValues(t *testing.T) {
+	field := func(typ, value string) string {
+		return `{"type":"record","name":"R","fields":[{"name":"f","type":` + typ + `,"default":` + value + `}]}`
+	}
+	const (
+		inner = `{"type":"record","name":"I","fields":[{"name":"a","type":"int","default":1},{"name":"b","type":"int"}]}`
+		enum  = `{"type":"enum","name":"E","symbols":["A"]}`
+	)
+	for _, c := range []struct {
+		typ, value string
+		want       bool
+	}{
+		{`"string"`, `null`, false}, {`"string"`, `"x"`, true}, {`"bytes"`, `1`, false}, {enum, `"A"`, true}, {enum, `0`, false},
+		{`"int"`, `"1"`, false}, {`"int"`, `2147483647`, true}, {`"int"`, `2147483648`, false}, {`"long"`, `2147483648`, true}, {`"long"`, `1.5`, false},
+		{`"double"`, `1`, true}, {`"double"`, `"1"`, false}, {`"boolean"`, `true`, true}, {`"boolean"`, `"true"`, false}, {`"null"`, `null`, true},
+		{`["null","int"]`, `null`, true}, {`["null","int"]`, `7`, true}, {`["null","int"]`, `"7"`, false},
+		{`{"type":"array","items":"int"}`, `[]`, true}, {`{"type":"array","items":"int"}`, `[1,"2"]`, false}, {`{"type":"array","items":"int"}`, `{}`, false},
+		{`{"type":"map","values":"int"}`, `{"k":1}`, true}, {`{"type":"map","values":"int"}`, `{"k":null}`, false},
+		{inner, `{"b":2}`, true}, {inner, `{"a":2}`, false}, {inner, `null`, false},
+		{`{"type":"record","name":"D","fields":[{"name":"g","type":"int","default":"x"}]}`, `{"g":1}`, false},
+		{`["R",{"type":"record","name":"Q","fields":[{"name":"a","type":["R","Q"],"default":{}},{"name":"b","type":["R","Q"],"default":{}}]}]`, `{}`, false},
+	} {
+		s, err := parseAvro(field(c.typ, c.value), nil)
+		if err != nil {
+			t.Fatalf("%s with %s: %v", c.typ, c.value, err)
+		}
+		if err := s.defaults(); (err == nil) != c.want {
+			t.Errorf("%s with %s: got %v, want %v", c.typ, c.value, err, c.want)
+		}
+	}
+}

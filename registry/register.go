@@ -30,8 +30,19 @@ func (q Request) blank() bool { return strings.TrimSpace(q.Text) == "" }
 // A draft is a request that has been read.
 type draft struct {
 	schemaValue
-	parsed   parsed
-	identity identity
+	parsed     parsed
+	identity   identity
+	normalized bool
+}
+
+// sound refuses what only a schema that is new is refused for.
+func (d draft) sound() error {
+	if d.normalized && d.parsed.avro != nil {
+		if err := d.parsed.avro.defaults(); err != nil {
+			return refuse(codeInvalidSchema, "Invalid schema of type %s: %s", d.Type, clipLong(err.Error()))
+		}
+	}
+	return nil
 }
 
 // read reads a request for a subject.
@@ -76,7 +87,7 @@ func (r *Registry) read(subject string, q Request) (d draft, err error) {
 		}
 	}
 	d.schemaValue = schemaValue{Subject: subject, Type: s.format, References: q.References, Text: s.text, Metadata: compactJSON(q.Metadata), RuleSet: compactJSON(q.RuleSet)}
-	d.identity = d.parsed.identity(d.References, d.Metadata, d.RuleSet)
+	d.identity, d.normalized = d.parsed.identity(d.References, d.Metadata, d.RuleSet), normalize
 	return d, nil
 }
 
@@ -243,6 +254,9 @@ func (r *Registry) next(d *draft, asked int) error {
 	if mode := r.index.modeFor(d.Subject); mode != ReadWrite {
 		return notInMode(d.Subject, "not in read-write mode")
 	}
+	if err := d.sound(); err != nil {
+		return err
+	}
 	config := r.index.configFor(d.Subject)
 	if problems := r.against(*d, config.Level, r.index.versions(d.Subject, active)); len(problems) > 0 {
 		return refuse(codeIncompatible, "Schema being registered is incompatible with an earlier schema for subject %q, details: [%s]", d.Subject, listed(problems))
@@ -375,6 +389,9 @@ func (r *Registry) Try(ctx context.Context, subject string, number int, q Reques
 	}
 	return read(ctx, r, func() ([]string, error) {
 		d, err := r.read(subject, q)
+		if err == nil {
+			err = d.sound()
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -20,9 +20,10 @@ func (a *api) real(r *http.Request) (string, error) {
 	return a.schemas.Aliased(r.Context(), subject(r))
 }
 
-// within puts a subject that names no context into that of the path.
+// within puts a subject that names no context into that of the path, which may be written
+// as it is in subjects: .ctx, ctx or :.ctx:.
 func within(r *http.Request, subject string) string {
-	context := r.PathValue("context")
+	context := strings.Trim(r.PathValue("context"), ":")
 	if context == "" || context == registry.DefaultContext || strings.HasPrefix(subject, ":.") {
 		return subject
 	}
