@@ -280,13 +280,13 @@ func (c *client) export(all []definitionDoc, to string) error {
 	type document struct {
 		Pipes []json.RawMessage `json:"pipes"`
 	}
-	one := document{Pipes: []json.RawMessage{}}
+	one, names := document{Pipes: []json.RawMessage{}}, []string{}
 	for _, d := range all {
 		if d.Origin != "catalog" || d.Definition == nil {
 			continue
 		}
 		if to == "" {
-			one.Pipes = append(one.Pipes, d.Definition)
+			one.Pipes, names = append(one.Pipes, d.Definition), append(names, d.Pipe)
 			continue
 		}
 		if _, err := needPipe(d.Pipe, nil); err != nil {
@@ -300,8 +300,13 @@ func (c *client) export(all []definitionDoc, to string) error {
 			return err
 		}
 	}
-	if to != "" {
+	switch {
+	case to != "":
 		return nil
+	case c.kind == "name" && c.query == nil:
+		return c.json(names)
+	case c.kind == "yaml" || c.query != nil:
+		return c.json(one)
 	}
 	text, err := readable(one)
 	if err != nil {

@@ -63,6 +63,17 @@ type busRule struct {
 	Description        string `json:",omitempty"`
 }
 
+// when is what a rule waits for.
+func (r busRule) when() string {
+	var all []string
+	for _, text := range []string{r.EventPattern, r.ScheduleExpression} {
+		if text != "" {
+			all = append(all, text)
+		}
+	}
+	return strings.Join(all, " and ")
+}
+
 // busOf is the only argument, or the bus that always exists.
 func busOf(args []string) string {
 	if len(args) == 0 {
@@ -176,16 +187,11 @@ func busShowCommand() *cobra.Command {
 		fmt.Fprintln(c.out)
 		t = newTable("RULE", "STATE", "PATTERN OR SCHEDULE", "TARGETS")
 		for _, r := range shown {
-			var targets, when []string
+			var targets []string
 			for _, one := range r.Targets {
 				targets = append(targets, one.ID+"="+one.Arn)
 			}
-			for _, text := range []string{r.EventPattern, r.ScheduleExpression} {
-				if text != "" {
-					when = append(when, text)
-				}
-			}
-			t.add(r.Name, r.State, strings.Join(when, " and "), strings.Join(targets, " "))
+			t.add(r.Name, r.State, r.when(), strings.Join(targets, " "))
 		}
 		return t.write(c.out)
 	}), busNames)
@@ -405,6 +411,15 @@ func busExplainCommand() *cobra.Command {
 	flags.StringVar(&text, "event", "", "DOC: the event; inline, @FILE or -")
 	flags.StringVar(&only, "rule", "", "only this rule, clause by clause")
 	_ = cmd.MarkFlagRequired("event")
+	_ = cmd.RegisterFlagCompletionFunc("rule", func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		return complete(cmd, begin, func(ctx context.Context, c *client, _ string) (found []string, err error) {
+			all, err := c.busRules(ctx, busOf(args))
+			for _, r := range all {
+				found = append(found, r.Name)
+			}
+			return found, err
+		})
+	})
 	return completed(cmd, busNames)
 }
 

@@ -177,10 +177,11 @@ func TestClientCommands(t *testing.T) {
 // What the flags' library finds is said with the command whose help helps.
 func TestMistakesNameTheHelpThatHelps(t *testing.T) {
 	for args, want := range map[string]string{
-		"pipes":            "klamm: unknown command \"pipes\" for \"klamm\"  Did you mean this?  pipe; see klamm --help\n",
-		"dlq purge":        "klamm: unknown command \"purge\" for \"klamm dlq\"; see klamm dlq --help\n",
-		"dlq list --pip p": "klamm: unknown flag: --pip; see klamm dlq list --help\n",
-		"pipe create":      "klamm: required flag(s) \"definition\" not set; see klamm pipe create --help\n",
+		"pipes":             "klamm: unknown command \"pipes\" for \"klamm\"  Did you mean this?  pipe; see klamm --help\n",
+		"dlq purge":         "klamm: unknown command \"purge\" for \"klamm dlq\"; see klamm dlq --help\n",
+		"dlq list --pip p":  "klamm: unknown flag: --pip; see klamm dlq list --help\n",
+		"dlq purge -o json": "klamm: unknown command \"purge\" for \"klamm dlq\"; see klamm dlq --help\n",
+		"pipe create":       "klamm: required flag(s) \"definition\" not set; see klamm pipe create --help\n",
 	} {
 		if out, errs, status := typed(t, "", strings.Fields(args)...); status != 2 || out != "" || strings.ReplaceAll(errs, "\t", " ") != want {
 			t.Errorf("%s: exit %d, output %q, %q; want 2 and %q", args, status, out, errs, want)
@@ -193,6 +194,7 @@ func TestClientCallsThatAreWrong(t *testing.T) {
 	for _, c := range []struct{ name, args, want string }{
 		{"no subcommand of pipe", "pipe", "klamm pipe needs a subcommand: create, delete, edit, lag, list, pause, resume, seek, show or tail\n"},
 		{"no subcommand of dlq", "dlq", "klamm dlq needs a subcommand: discard, list or redrive\n"},
+		{"no subcommand but a flag", "dlq -o json", "klamm dlq needs a subcommand: discard, list or redrive\n"},
 		{"the only subcommand", "access", "klamm access needs a subcommand: explain\n"},
 		{"an unknown subcommand", "dlq purge", "unknown command"},
 		{"an unknown flag", "dlq list --pip p", "unknown flag"},

@@ -52,6 +52,24 @@ func TestOutputs(t *testing.T) {
 			}
 		})
 	}
+	lists := serveAPI(t, http.StatusOK, "application/json", `{"pipes":[{"pipe":"p","topics":["a","b"],"target":"log","partitions":[{"partition":0}],"lag":3}]}`)
+	none := serveAPI(t, http.StatusOK, "application/json", `{"topics":[],"dead_letters":[]}`)
+	letters := serveAPI(t, http.StatusOK, "application/json", `{"dead_letters":[{"pipe":"p","topic":"t","id":"0-17"},{"pipe":"p","topic":"t","id":"1-2"}]}`)
+	for _, c := range []struct{ name, server, args, want string }{
+		{"wide with a list", lists.url, "pipe list -o wide", "a,b"},
+		{"wide and empty", none.url, "topic list -o wide", "TOPIC  PARTITIONS  REPLICAS  TROUBLED\n"},
+		{"empty for scripts", none.url, "topic list -o json", ""},
+		{"what is found in nothing", none.url, "topic list --query [].topic", "[]\n"},
+		{"names of letters", letters.url, "dlq list --pipe p -o name", "0-17\n1-2\n"},
+		{"of letters, what is wanted", letters.url, "dlq list --pipe p --query [].topic -o name", "t\nt\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, errs, status := typed(t, "", append(strings.Fields(c.args), "--server", c.server)...)
+			if status != 0 || errs != "" || out != c.want && (c.server != lists.url || !strings.Contains(out, c.want)) {
+				t.Errorf("exit %d, %q %q; want %q", status, out, errs, c.want)
+			}
+		})
+	}
 	out, _, status := typed(t, "", "topic", "list", "-o", "yaml")
 	if status != 0 || !strings.HasPrefix(out, "- topic: orders\n  partitions: 3\n") || strings.Contains(out, "\x1b") {
 		t.Errorf("exit %d, %q", status, out)
@@ -59,6 +77,98 @@ func TestOutputs(t *testing.T) {
 	for args, want := range map[string]string{"--query [": "--query", "-o xml": "--output", "--query abs(@)": "--query"} {
 		if out, errs, status := typed(t, "", append([]string{"topic", "list"}, strings.Fields(args)...)...); status != 2 || out != "" || !strings.Contains(errs, want) {
 			t.Errorf("%s: exit %d, %q %q", args, status, out, errs)
+		}
+	}
+}
+
+func TestTitles(t *testing.T) {
+	for in, want := range map[string]string{"delivery_id": "DELIVERY ID", "FunctionArn": "FUNCTION ARN", "UUID": "UUID", "p95_ms": "P95 MS", "CodeSha256": "CODE SHA256"} {
+		if got := titled(in); got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestWhatIsMissing wants what is not there told with what shows what there is.
+func TestWhatIsMissing(t *testing.T) {
+	for _, c := range []struct {
+		args, kind, body, want string
+	}{
+		{"bus show b", "ResourceNotFoundException", `{"message":"Event bus b does not exist."}`, "ResourceNotFoundException: Event bus b does not exist at %s; klamm bus list shows the buses there are"},
+		{"archive show a", "ResourceNotFoundException", `{"message":"Archive a does not exist."}`, "klamm archive list shows"},
+		{"mapping show m", "ResourceNotFoundException", `{"Message":"The resource you requested does not exist."}`, "klamm mapping list shows"},
+		{"function delete f", "ResourceNotFoundException", `{"Message":"Function not found: arn:aws:lambda:us-east-1:000000000000:function:f"}`, "klamm function list shows"},
+		{"schema show s", "", `{"error_code":40401,"message":"Subject 's' not found."}`, "Subject 's' not found at %s; klamm schema list shows"},
+		{"connector show c", "", `{"error_code":404,"message":"Connector c not found"}`, "klamm connector list shows"},
+		{"key rotate k", "", `{"error_code":404,"message":"no such key"}`, "no such key at %s; klamm key list shows"},
+		{"bus put b --source s --detail-type d", "ValidationException", `{"message":"Event bus b is odd."}`, "ValidationException: Event bus b is odd."},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			status := http.StatusNotFound
+			if c.kind != "" {
+				w.Header().Set("X-Amzn-Errortype", c.kind)
+				status = http.StatusBadRequest
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, c.body)
+		}))
+		want := strings.ReplaceAll(c.want, "%s", s.URL)
+		out, errs, status := typed(t, "", append(strings.Fields(c.args), "--server", s.URL)...)
+		s.Close()
+		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, want) || strings.Contains(want, "odd") && strings.Contains(errs, "klamm bus list") {
+			t.Errorf("klamm %s: exit %d, %q %q; want %q", c.args, status, out, errs, want)
+		}
+	}
+}
+
+// TestRulesOfABus lists rules page by page.
+func TestRulesOfABus(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var asked struct{ EventBusName, NextToken string }
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		w.Header().Set("X-Request-Id", "1")
+		w.Header().Set("X-Amzn-Requestid", "1")
+		switch {
+		case r.Header.Get("X-Amz-Target") != "AWSEvents.ListRules" || asked.EventBusName != "shop":
+			w.WriteHeader(http.StatusBadRequest)
+		case asked.NextToken == "":
+			_, _ = io.WriteString(w, `{"Rules":[{"Name":"large","Arn":"a","State":"ENABLED","EventPattern":"{\"source\":[\"shop\"]}"}],"NextToken":"2"}`)
+		default:
+			_, _ = io.WriteString(w, `{"Rules":[{"Name":"nightly","Arn":"b","State":"DISABLED","ScheduleExpression":"rate(1 day)"}]}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	for args, want := range map[string]string{
+		"":                  "RULE     STATE     PATTERN OR SCHEDULE\nlarge    ENABLED   {\"source\":[\"shop\"]}\nnightly  DISABLED  rate(1 day)\n",
+		"-o name":           "large\nnightly\n",
+		"--query [1].State": "\"DISABLED\"\n",
+	} {
+		out, errs, status := typed(t, "", append([]string{"rule", "list", "shop", "--server", s.URL}, strings.Fields(args)...)...)
+		if out != want || status != 0 {
+			t.Errorf("%s: exit %d, %q %q; want %q", args, status, out, errs, want)
+		}
+	}
+}
+
+// TestVerdictsForScripts has what klamm rule says in each form.
+func TestVerdictsForScripts(t *testing.T) {
+	for _, c := range []struct {
+		args, want string
+		status     int
+	}{
+		{`test --event {"a":"b"} -o json`, `{"matched":true}` + "\n", 0},
+		{`test --event {"a":"c"} -o yaml`, "matched: false\n", 1},
+		{`test --event {"a":"c"} -o wide`, "no match\n", 1},
+		{`test --events - -o json`, `{"matched":true}` + "\n" + `{"matched":false}` + "\n", 0},
+		{`explain --event {"a":"b"} --query why.Findings[0].Path`, "\"a\"\n", 0},
+		{`explain --event {"a":"c"} --query matched -o name`, "false\n", 1},
+		{`test --event {"a":"c"} --query [`, "", 2},
+		{`test --event {"a":"c"} --query abs(@)`, "", 2},
+		{`test --events - --query abs(@)`, "", 2},
+	} {
+		out, errs, status := typed(t, "{\"a\":\"b\"}\n{\"a\":\"x\"}\n", append([]string{"rule"}, strings.Fields(c.args+` --pattern {"a":["b"]}`)...)...)
+		if out != c.want || status != c.status || status == 2 && strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q %q; want %d %q", c.args, status, out, errs, c.status, c.want)
 		}
 	}
 }
@@ -79,6 +189,17 @@ func TestCurlInsteadOfCalls(t *testing.T) {
 		` --data-binary '{"partitions":2,"replication":0,"settings":{},"topic":"t"}' 'http://127.0.0.1:1/base/klamm/v1/topics'` + "\n"
 	if out != want {
 		t.Errorf("%s\nwant\n%s", out, want)
+	}
+	if out, _, _ = typed(t, "@odd", "function", "invoke", "f", "--data", "-", "--curl"); strings.Contains(out, "--data-binary '@") {
+		t.Errorf("curl would read a file: %s", out)
+	}
+	for args, want := range map[string]string{
+		"": "records?count=1000&offset=earliest'", "-c 5 -o 17 -p 2": "/partitions/2/records?count=5&offset=17'",
+		"-o end": "offset=latest'", "-o s@1767225600000": "records?count=1000&since=2026-01-01T00%3A00%3A00Z'",
+	} {
+		if out, _, _ := typed(t, "", append([]string{"consume", "t", "--curl"}, strings.Fields(args)...)...); !strings.Contains(out, want) {
+			t.Errorf("%s: %s", args, out)
+		}
 	}
 	if got := quoted("a'b"); got != `'a'\''b'` {
 		t.Error(got)
@@ -303,6 +424,12 @@ func TestGroupsThatGoOn(t *testing.T) {
 		t.Error(out)
 	}
 	must("", "group", "delete", group)
+	if out, errs, status := typed(t, "", "consume", "-G", group, "no-such-"+topic, "-e"); status != 1 || out != "" || !strings.Contains(errs, "klamm topic list shows") {
+		t.Errorf("exit %d, %q %q", status, out, errs)
+	}
+	if _, errs, status := typed(t, "", "consume", "-Q", "-t", "no-such-"+topic+":0:1"); status != 1 || !strings.Contains(errs, "no-such-"+topic+" [0]: ") {
+		t.Errorf("exit %d, %q", status, errs)
+	}
 	if _, errs, status := typed(t, "", "group", "show", "no-such-group"); status != 1 || !strings.Contains(errs, "klamm group list shows") {
 		t.Errorf("exit %d, %q", status, errs)
 	}

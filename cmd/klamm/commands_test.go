@@ -100,6 +100,7 @@ func callsOf(t *testing.T) map[string][]string {
 		"diff":              {"-f", pipes},
 		"export":            {},
 		"bus list":          {},
+		"rule list":         {},
 		"archive list":      {},
 		"archive show":      {"a"},
 		"archive replay":    {"a", "--from", "2h", "--to", "1h"},
@@ -328,13 +329,16 @@ func TestNamesAreCompleted(t *testing.T) {
 		w.Header().Set("X-Request-Id", "1")
 		w.Header().Set("X-Amzn-Requestid", "1")
 		_, _ = io.WriteString(w, map[string]string{
-			"/klamm/v1/topics":      `{"topics":[{"topic":"orders","partitions":1,"replication":1,"troubled":0},{"topic":"odd\u001b[0m","partitions":1,"replication":1,"troubled":0}]}`,
-			"/klamm/v1/definitions": `{"definitions":[{"pipe":"orders-to-hook","origin":"file","version":0},{"pipe":"x","origin":"file","version":0}]}`,
-			"/klamm/v1/keys":        `{"keys":[{"id":"k-1","name":"sensors"}]}`,
-			"/klamm/v1/policies":    `{"policies":[{"name":"ingest"}]}`,
-			"/klamm/v1/groups":      `{"groups":[{"group":"billing"}]}`,
-			"/subjects":             `["orders-value"]`,
-			mappingsPath:            `{"EventSourceMappings":[{"UUID":"14e0"}]}`,
+			"/klamm/v1/topics":               `{"topics":[{"topic":"orders","partitions":1,"replication":1,"troubled":0},{"topic":"odd\u001b[0m","partitions":1,"replication":1,"troubled":0}]}`,
+			"/klamm/v1/definitions":          `{"definitions":[{"pipe":"orders-to-hook","origin":"file","version":0},{"pipe":"x","origin":"file","version":0}]}`,
+			"/klamm/v1/keys":                 `{"keys":[{"id":"k-1","name":"sensors"}]}`,
+			"/klamm/v1/policies":             `{"policies":[{"name":"ingest"}]}`,
+			"/klamm/v1/groups":               `{"groups":[{"group":"billing"}]}`,
+			"/subjects":                      `["orders-value"]`,
+			mappingsPath:                     `{"EventSourceMappings":[{"UUID":"14e0"}]}`,
+			functionsPath:                    `{"Functions":[{"FunctionName":"orders"},{"FunctionName":"x"}]}`,
+			"/klamm/v1/pipes/p/dead-letters": `{"dead_letters":[{"id":"0-17"}]}`,
+			"/":                              `{"Rules":[{"Name":"large"}]}`,
 		}[r.URL.Path])
 	}))
 	t.Cleanup(s.Close)
@@ -355,6 +359,14 @@ func TestNamesAreCompleted(t *testing.T) {
 		{"consume -t o", "orders"},
 		{"schema show or", "orders-value"},
 		{"mapping show 1", "14e0"},
+		{"function invoke o", "orders"},
+		{"function logs o", "orders"},
+		{"function delete o", "orders"},
+		{"dlq redrive --pipe p --letter 0", "0-17"},
+		{"bus explain --rule l", "large"},
+		{"produce o", "orders"},
+		{"rule backtest --topic o", "orders"},
+		{"doctor -o ", "table wide json yaml name"},
 		{"cons", "consume"},
 		{"completion f", "fish"},
 	} {
@@ -370,7 +382,7 @@ func TestNamesAreCompleted(t *testing.T) {
 				}
 			}
 			want := c.want
-			asks := regexp.MustCompile(`^(topic (tail|produce) o$|pipe show|dlq|key|policy show|group show|consume -t|schema show|mapping show)`).MatchString(c.args)
+			asks := regexp.MustCompile(`^(topic (tail|produce) o$|pipe show|dlq|key|policy show|group show|consume -t|schema show|mapping show|function|bus|produce o|rule)`).MatchString(c.args)
 			if server != s.URL && asks {
 				want = ""
 			}

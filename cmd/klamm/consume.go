@@ -159,7 +159,7 @@ func (x *consumption) check() (err error) {
 	text := x.format
 	if !x.c.cmd.Flags().Changed("format") {
 		text = "%s" + strings.ReplaceAll(x.delimiter, "%", "%%")
-		if x.separator != "" {
+		if x.c.cmd.Flags().Changed("key-delimiter") {
 			text = "%k" + strings.ReplaceAll(x.separator, "%", "%%") + text
 		}
 	}
@@ -250,7 +250,7 @@ func (c *client) exact(ctx context.Context, topic string, partition int32, query
 // consume prints the records of one topic.
 func (x *consumption) consume(ctx context.Context) error {
 	if x.c.curl { // what it comes to
-		_, _, err := x.c.exact(ctx, x.topic, x.partition, url.Values{"offset": {"earliest"}, "count": {strconv.Itoa(tailPage)}})
+		_, _, err := x.c.exact(ctx, x.topic, x.partition, x.first())
 		return err
 	}
 	shown, err := x.c.topic(ctx, x.topic)
@@ -287,6 +287,33 @@ func (x *consumption) consume(ctx context.Context) error {
 		}
 	}
 	return x.read(ctx, placeOf(at))
+}
+
+// first is what asks for the first records; what begins before the end or where a group is
+// needs other answers, and is asked for from the beginning on.
+func (x *consumption) first() url.Values {
+	query := url.Values{"offset": {"earliest"}, "count": {strconv.Itoa(tailPage)}}
+	if x.count > 0 {
+		query.Set("count", strconv.Itoa(min(tailPage, x.count)))
+	}
+	n, err := strconv.ParseInt(x.from, 10, 64)
+	time, timed := strings.CutPrefix(x.from, "s@")
+	switch {
+	case x.from == "end":
+		query.Set("offset", "latest")
+	case timed:
+		query.Del("offset")
+		query.Set("since", sinceOf(time))
+	case err == nil && n >= 0:
+		query.Set("offset", strconv.FormatInt(n, 10))
+	}
+	return query
+}
+
+// sinceOf is a time that is given in milliseconds, and was checked.
+func sinceOf(text string) string {
+	ms, _ := strconv.ParseInt(text, 10, 64)
+	return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano)
 }
 
 // places says where to begin.
@@ -436,6 +463,9 @@ func (x *consumption) times(ctx context.Context, args []string) error {
 			return err
 		}
 		at, err := x.c.offsetAt(ctx, words[0], int32(partition), ms)
+		if isMissing(err) {
+			return fmt.Errorf("%s [%d]: %w; klamm topic list shows the topics there are", words[0], partition, err)
+		}
 		if err != nil {
 			return err
 		}

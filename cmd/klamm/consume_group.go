@@ -79,8 +79,26 @@ func (x *consumption) member(ctx context.Context, topics []string) error {
 	if _, err := m.call(ctx, http.MethodPost, nil, nil, map[string]any{"topics": topics}, "subscription"); err != nil {
 		return err
 	}
+	if err := x.missing(ctx, topics); err != nil {
+		return err
+	}
 	if err := x.follow(ctx, m, topics); !errors.Is(err, errInterrupted) {
 		return err
+	}
+	return nil
+}
+
+// missing looks for topics that are not there: they have no end to stop at, and who does
+// not want to stop is told what is waited for.
+func (x *consumption) missing(ctx context.Context, topics []string) error {
+	for _, name := range topics {
+		_, err := x.c.topic(ctx, name)
+		switch {
+		case isMissing(err) && x.exit:
+			return err
+		case isMissing(err):
+			fmt.Fprintf(x.c.errs, "klamm: there is no topic %s yet; it is read as soon as there is\n", name)
+		}
 	}
 	return nil
 }

@@ -53,6 +53,8 @@ func (c *client) printCall(req *http.Request, r request) error {
 		case r.secret || len(text) > largestPrinted || !utf8.Valid(text) || strings.ContainsRune(string(text), 0):
 			b.WriteString(" --data-binary @BODY")
 			fmt.Fprintln(c.errs, "klamm: BODY stands for a file with the body, which is too large, is no text, or has secrets")
+		case len(text) > 0 && text[0] == '@': // else curl reads a file of that name
+			b.WriteString(" --data-raw " + quoted(string(text)))
 		default:
 			b.WriteString(" --data-binary " + quoted(string(text)))
 		}

@@ -28,6 +28,9 @@ type letterDoc struct {
 	Response  string    `json:"response,omitempty"`
 }
 
+// label is the name by which a letter is redriven or discarded.
+func (l letterDoc) label() string { return l.ID }
+
 // mostRows is the most that klamm lists at once.
 const mostRows = 10_000
 
@@ -66,16 +69,27 @@ func dlqListCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *client) listLetters(ctx context.Context, pipe string, limit int) error {
-	var list struct {
-		Letters []letterDoc `json:"dead_letters"`
-		More    bool        `json:"more"`
-	}
+// A letterList is dead letters of a pipe, and whether there are more.
+type letterList struct {
+	Letters []letterDoc `json:"dead_letters"`
+	More    bool        `json:"more"`
+}
+
+// mostShown is how many letters are completed: a shell has no use for more.
+const mostShown = 100
+
+func (c *client) letters(ctx context.Context, pipe string, limit int) (list letterList, err error) {
 	ask := request{method: http.MethodGet, path: []string{"pipes", pipe, "dead-letters"}, query: url.Values{"limit": {strconv.Itoa(limit)}}, within: changeTime}
-	if err := c.call(ctx, ask, "dead_letters", &list); err != nil {
+	err = c.call(ctx, ask, "dead_letters", &list)
+	return list, err
+}
+
+func (c *client) listLetters(ctx context.Context, pipe string, limit int) error {
+	list, err := c.letters(ctx, pipe, limit)
+	if err != nil {
 		return err
 	}
-	err := rows(c, list.Letters, newTable("LETTER", "TOPIC", "PARTITION", "OFFSET", "ATTEMPTS", "STATUS", "GIVEN UP", "KEY", "REASON"), func(l letterDoc) []any {
+	err = rows(c, list.Letters, newTable("LETTER", "TOPIC", "PARTITION", "OFFSET", "ATTEMPTS", "STATUS", "GIVEN UP", "KEY", "REASON"), func(l letterDoc) []any {
 		return []any{l.ID, l.Topic, l.Partition, l.Offset, l.Attempts, statusOf(l.Status), clock(l.At), short(l.Key, 40), short(l.Reason, 200)}
 	})
 	if err == nil && list.More {
@@ -96,6 +110,15 @@ func (l *lettersFlags) add(cmd *cobra.Command, f *clientFlags, all string) {
 	pipeFlag(cmd, &l.pipe, "the pipe")
 	cmd.Flags().StringSliceVar(&l.letters, "letter", nil, "only this letter, by its id in the list; may be given several times")
 	cmd.Flags().BoolVar(&l.all, "all", false, all)
+	_ = cmd.RegisterFlagCompletionFunc("letter", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
+		return complete(cmd, begin, func(ctx context.Context, c *client, _ string) (found []string, err error) {
+			list, err := c.letters(ctx, l.pipe, mostShown)
+			for _, one := range list.Letters {
+				found = append(found, one.ID)
+			}
+			return found, err
+		})
+	})
 }
 
 // check returns the pipe.

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -168,28 +169,45 @@ func functionListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var all []functionDoc
-			for marker := ""; ; {
-				answer, err := c.aws(ctx, http.MethodGet, functionsPath+"?Marker="+url.QueryEscape(marker), nil)
-				if err != nil {
-					return failed(err)
-				}
-				var page struct {
-					Functions  []functionDoc
-					NextMarker string
-				}
-				if err := json.Unmarshal(answer.body, &page); err != nil {
-					return failed(err)
-				}
-				all = append(all, page.Functions...)
-				if marker = page.NextMarker; marker == "" {
-					return c.showFunctions(all...)
-				}
+			all, err := c.functions(ctx)
+			if err != nil {
+				return failed(err)
 			}
+			return c.showFunctions(all...)
 		},
 	}
 	f.add(cmd)
 	return cmd
+}
+
+// functions returns all functions.
+func (c *client) functions(ctx context.Context) (all []functionDoc, err error) {
+	for marker := ""; ; {
+		answer, err := c.aws(ctx, http.MethodGet, functionsPath+"?Marker="+url.QueryEscape(marker), nil)
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Functions  []functionDoc
+			NextMarker string
+		}
+		if err := json.Unmarshal(answer.body, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Functions...)
+		if marker = page.NextMarker; marker == "" {
+			return all, nil
+		}
+	}
+}
+
+// functionNames are the functions that there are, for shells.
+func functionNames(ctx context.Context, c *client, _ string) (found []string, err error) {
+	all, err := c.functions(ctx)
+	for i := range all {
+		found = append(found, all[i].FunctionName)
+	}
+	return found, err
 }
 
 func (c *client) showFunctions(all ...functionDoc) error {
@@ -231,6 +249,9 @@ func functionInvokeCommand() *cobra.Command {
 			if kind := answer.header.Get("X-Amz-Function-Error"); kind != "" {
 				return failed(fmt.Errorf("function %s failed: %s", args[0], answer.body))
 			}
+			if c.output == "json" && json.Valid(answer.body) {
+				return failed(c.json(json.RawMessage(answer.body)))
+			}
 			_, err = fmt.Fprintln(c.out, string(answer.body))
 			return failed(err)
 		},
@@ -238,7 +259,7 @@ func functionInvokeCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().StringVar(&data, "data", "", "the event: JSON, @FILE, or - for standard input")
 	cmd.Flags().BoolVar(&tail, "tail", false, "print the end of the function's log on standard error")
-	return cmd
+	return completed(cmd, functionNames)
 }
 
 func functionDeleteCommand() *cobra.Command {
@@ -253,12 +274,14 @@ func functionDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = c.aws(ctx, http.MethodDelete, functionsPath+"/"+url.PathEscape(args[0]), nil)
-			return failed(err)
+			if _, err = c.aws(ctx, http.MethodDelete, functionsPath+"/"+url.PathEscape(args[0]), nil); err != nil {
+				return failed(err)
+			}
+			return failed(c.show(map[string]string{"deleted": args[0]}, "function %s is deleted", printable(args[0])))
 		},
 	}
 	f.add(cmd)
-	return cmd
+	return completed(cmd, functionNames)
 }
 
 // functionGuardCommand is the process that ends what functions have left behind when

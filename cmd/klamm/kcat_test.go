@@ -119,6 +119,7 @@ func TestConsumeBesideKcat(t *testing.T) {
 		{"-e"},
 		{"-e", "-q", "-o", "beginning"},
 		{"-e", "-K", ":"},
+		{"-e", "-K", ""},
 		{"-e", "-K", ":", "-Z"},
 		{"-e", "-K", `\t`, "-D", `\x1e`},
 		{"-e", "-D", ""},

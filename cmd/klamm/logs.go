@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +36,7 @@ type logFlags struct {
 func (f *logFlags) add(cmd *cobra.Command) {
 	f.clientFlags.add(cmd)
 	cmd.Flags().BoolVar(&f.follow, "follow", false, "go on until Ctrl-C")
-	cmd.Flags().StringVar(&f.since, "since", "", "how far back, such as 15m, or a time such as 2027-01-01T00:00:00Z; the default is everything there is")
+	cmd.Flags().StringVar(&f.since, "since", "", "from which time on: how long ago (15m, 1h, 7d) or an RFC 3339 time; the default is everything there is")
 }
 
 func logsCommand() *cobra.Command {
@@ -48,7 +50,19 @@ func logsCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, args []string) error { return f.show(cmd, args[0]) },
 	}
 	f.add(cmd)
-	return cmd
+	return completed(cmd, logNames)
+}
+
+// logNames are the logs that there are, for shells.
+func logNames(ctx context.Context, c *client, begin string) (found []string, err error) {
+	prefix := strings.TrimSuffix(log.Topic("x"), "x")
+	err = c.topics(ctx, prefix+begin, func(t topicDoc) error {
+		if name := strings.TrimPrefix(t.Topic, prefix); log.Topic(name) == t.Topic {
+			found = append(found, name)
+		}
+		return nil
+	})
+	return found, err
 }
 
 func functionLogsCommand() *cobra.Command {
@@ -61,7 +75,7 @@ func functionLogsCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, args []string) error { return f.show(cmd, "/aws/lambda/"+args[0]) },
 	}
 	f.add(cmd)
-	return cmd
+	return completed(cmd, functionNames)
 }
 
 // show prints a log from the beginning on, and what is added if that is asked for.
@@ -72,13 +86,11 @@ func (f *logFlags) show(cmd *cobra.Command, name string) error {
 	}
 	query := url.Values{"offset": {"earliest"}, "count": {"1000"}}
 	if f.since != "" {
-		if d, err := time.ParseDuration(f.since); err == nil {
-			query = url.Values{"since": {time.Now().Add(-d).UTC().Format(time.RFC3339)}, "count": {"1000"}}
-		} else if _, err := time.Parse(time.RFC3339, f.since); err == nil {
-			query = url.Values{"since": {f.since}, "count": {"1000"}}
-		} else {
-			return usage("--since %q: want a time such as 15m or 2027-01-01T00:00:00Z", f.since)
+		since, err := parseTime("--since", f.since, time.Now())
+		if err != nil {
+			return &exitError{2, err}
 		}
+		query = url.Values{"since": {since.UTC().Format(time.RFC3339Nano)}, "count": {"1000"}}
 	}
 	for {
 		records, next, err := c.records(ctx, request{path: []string{"topics", log.Topic(name), "records"}, query: query, within: readTime})

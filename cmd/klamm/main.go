@@ -45,6 +45,11 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	root.AddCommand(contextCommand(), completionCommand(), manCommand(), versionCommand(), functionGuardCommand())
+	for _, cmd := range root.Commands() {
+		if cmd.HasSubCommands() { // a flag of a subcommand that there is not is no mistake of its own
+			cmd.FParseErrWhitelist.UnknownFlags = true
+		}
+	}
 	return root
 }
 

@@ -171,7 +171,7 @@ func (c *client) show(v any, format string, args ...any) error {
 	return err
 }
 
-// pairs prints a document as JSON, or its members that are no lists for people.
+// pairs prints a document as JSON, or its members for people.
 func (c *client) pairs(v any) error {
 	if c.output == "json" {
 		return c.json(v)
@@ -198,12 +198,18 @@ func rows[T any](c *client, list []T, t *table, row func(T) []any) error {
 		return c.json(list)
 	case c.output == "json":
 		for _, v := range list {
+			if l, ok := any(v).(labelled); ok && c.kind == "name" {
+				if _, err := fmt.Fprintln(c.out, printable(l.label())); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := c.json(v); err != nil {
 				return err
 			}
 		}
 		return nil
-	case c.kind == "wide":
+	case c.kind == "wide" && len(list) > 0:
 		return wide(c, list)
 	}
 	for _, v := range list {
@@ -212,7 +218,11 @@ func rows[T any](c *client, list []T, t *table, row func(T) []any) error {
 	return t.write(c.out)
 }
 
-// wide prints a list with a column for each member that is no list or object.
+// A labelled thing has another name than its first member.
+type labelled interface{ label() string }
+
+// wide prints a list, which is not empty, with a column for each member that is no
+// object and no list of them.
 func wide[T any](c *client, list []T) error {
 	var titles []string
 	var all [][]member
@@ -243,10 +253,15 @@ func wide[T any](c *client, list []T) error {
 	return t.write(c.out)
 }
 
-// titled makes a title of a member's name.
-func titled(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "_", " ")) }
+// titled makes a title of a member's name, be its words joined by _ or capitals.
+func titled(name string) string {
+	return strings.ToUpper(strings.ReplaceAll(humps.ReplaceAllString(name, "$1 $2"), "_", " "))
+}
 
-// A member is one of an object's that is no list or object.
+// humps are where a word begins by its capital.
+var humps = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+
+// A member is one of an object's that is no object and no list of them.
 type member struct{ name, text string }
 
 // membersOf are the members of an object in their order.
@@ -271,8 +286,13 @@ func membersOf(v any) ([]member, error) {
 		}
 		var shown string
 		switch {
-		case value[0] == '{' || value[0] == '[':
+		case value[0] == '{':
 			continue
+		case value[0] == '[':
+			var ok bool
+			if shown, ok = plainList(value); !ok {
+				continue
+			}
 		case json.Unmarshal(value, &shown) != nil:
 			shown = string(value)
 		case string(value) == "null":
@@ -281,4 +301,22 @@ func membersOf(v any) ([]member, error) {
 		all = append(all, member{fmt.Sprint(name), shown})
 	}
 	return all, nil
+}
+
+// plainList is a list of texts, numbers and truths on one line; ok is false for any other.
+func plainList(text json.RawMessage) (line string, ok bool) {
+	var all []json.RawMessage
+	if json.Unmarshal(text, &all) != nil {
+		return "", false
+	}
+	words := make([]string, len(all))
+	for i, one := range all {
+		if one[0] == '{' || one[0] == '[' {
+			return "", false
+		}
+		if json.Unmarshal(one, &words[i]) != nil {
+			words[i] = string(one)
+		}
+	}
+	return strings.Join(words, ","), true
 }

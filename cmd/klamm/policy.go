@@ -70,7 +70,15 @@ func policyShowCommand() *cobra.Command {
 		if err := c.call(ctx, request{method: http.MethodGet, path: []string{"policies", args[0]}, within: readTime}, "kind", &one); err != nil {
 			return err
 		}
-		return c.json(one)
+		if c.output == "json" {
+			return c.json(one)
+		}
+		text, err := readable(one)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.out, "%s\n", text)
+		return err
 	})
 }
 

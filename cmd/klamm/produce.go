@@ -62,6 +62,12 @@ func produceCommand() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
 		return complete(cmd, begin, topicNames)
 	})
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 || len(p.names) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault // files
+		}
+		return complete(cmd, begin, topicNames)
+	}
 	return cmd
 }
 

@@ -293,26 +293,42 @@ func (c *client) refusal(resp *http.Response) error {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		detail = fmt.Sprintf("%s does not let you do that: %s; KLAMM_KEY can hold an API key that may", at, detail)
 	case kind != "":
-		detail = kind + ": " + detail
+		detail = kind + ": " + hinted(at, detail, strings.Contains(kind, "NotFound"), detail)
 	default:
-		detail = hinted(at, detail)
+		detail = hinted(at, detail, status == http.StatusNotFound, at+": "+detail)
 	}
 	return &refusal{resp.StatusCode, kind, detail}
 }
 
-// hinted adds what helps to an error of klamm's own API.
-func hinted(at, detail string) string {
-	for beginning, hint := range map[string]string{
-		"no such pipe":           "klamm pipe list shows the pipes there are",
-		"no such delivery":       "klamm delivery list shows those of the last days",
-		"no such topic":          "klamm topic list shows the topics there are",
-		"no such consumer group": "klamm group list shows the groups there are",
-	} {
-		if strings.HasPrefix(detail, beginning) {
-			return fmt.Sprintf("%s at %s; %s", detail, at, hint)
+// hints are what helps where something is not there, by the beginning of what is said.
+var hints = map[string]string{
+	"no such pipe":                "klamm pipe list shows the pipes there are",
+	"there is no such definition": "klamm pipe list shows the pipes there are",
+	"no such delivery":            "klamm delivery list shows those of the last days",
+	"no such topic":               "klamm topic list shows the topics there are",
+	"no such consumer group":      "klamm group list shows the groups there are",
+	"no such key":                 "klamm key list shows the keys there are",
+	"no such policy":              "klamm policy list shows the policies there are",
+	"Subject '":                   "klamm schema list shows the subjects there are",
+	"Connector ":                  "klamm connector list shows the connectors there are",
+	"Event bus ":                  "klamm bus list shows the buses there are",
+	"Archive ":                    "klamm archive list shows the archives there are",
+	"Function not found":          "klamm function list shows the functions there are",
+	// All that is said of an event source mapping.
+	"The resource you requested does not exist": "klamm mapping list shows the mappings there are",
+}
+
+// hinted adds what helps to an error that says that something is missing; where nothing is
+// known that does, it is otherwise.
+func hinted(at, detail string, missing bool, otherwise string) string {
+	if missing {
+		for beginning, hint := range hints {
+			if strings.HasPrefix(detail, beginning) {
+				return fmt.Sprintf("%s at %s; %s", strings.TrimSuffix(detail, "."), at, hint)
+			}
 		}
 	}
-	return at + ": " + detail
+	return otherwise
 }
 
 // detailOf finds what an error says, in the shapes of the APIs that commands use: RFC

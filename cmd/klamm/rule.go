@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -20,11 +21,12 @@ import (
 func ruleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rule",
-		Short: "Try event patterns on events and on topics",
+		Short: "List the rules of a bus, and try event patterns on events and on topics",
 		Args:  cobra.NoArgs,
 		RunE:  needSubcommand,
 	}
 	cmd.AddCommand(
+		ruleListCommand(),
 		ruleSubcommand("test", "Say whether a pattern matches an event", "Prints match or no match.", (*ruleCall).printVerdict),
 		ruleSubcommand("explain", "Say why a pattern matches an event or does not", "Prints match or no match, and for each clause of the pattern whether it is satisfied and by which values.",
 			(*ruleCall).printExplanation),
@@ -33,20 +35,36 @@ func ruleCommand() *cobra.Command {
 	return cmd
 }
 
+func ruleListCommand() *cobra.Command {
+	return completed(asking(&cobra.Command{
+		Use:     "list [BUS]",
+		Short:   "List the rules of an event bus; klamm bus show has their targets",
+		Example: "  klamm rule list\n  klamm rule list orders -o json",
+		Args:    cobra.MaximumNArgs(1),
+	}, func(ctx context.Context, c *client, args []string) error {
+		rules, err := c.busRules(ctx, busOf(args))
+		if err != nil {
+			return err
+		}
+		return rows(c, rules, newTable("RULE", "STATE", "PATTERN OR SCHEDULE"), func(r busRule) []any { return []any{r.Name, r.State, r.when()} })
+	}), busNames)
+}
+
 // A ruleCall is one call of klamm rule test or explain.
 type ruleCall struct {
 	pattern       string
 	event, events string
 	kafka         bool
+	flags         clientFlags
 
 	plain  *rule.Pattern       // without kafka
 	record *rule.RecordPattern // with kafka
-	print  func(c *ruleCall, w io.Writer, e ruleEvent) (matched bool, err error)
+	print  func(c *ruleCall, out *client, e ruleEvent) (matched bool, err error)
 }
 
-func ruleSubcommand(name, short, long string, print func(*ruleCall, io.Writer, ruleEvent) (bool, error)) *cobra.Command {
+func ruleSubcommand(name, short, long string, print func(*ruleCall, *client, ruleEvent) (bool, error)) *cobra.Command {
 	call := ruleCall{print: print}
-	cmd := &cobra.Command{
+	cmd := local(&cobra.Command{
 		Use:   name,
 		Short: short,
 		Long: long + " A document (DOC) is given inline, as @FILE, or as - for standard input. The exit status\n" +
@@ -55,8 +73,7 @@ func ruleSubcommand(name, short, long string, print func(*ruleCall, io.Writer, r
 			`  klamm rule ` + name + ` --pattern @pattern.json --events events.ndjson` + "\n" +
 			`  klamm rule ` + name + ` --kafka --pattern '{"topic":["orders"],"value":{"total":[120]}}' --event @record.json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return call.run(cmd) },
-	}
+	}, &call.flags, func(c *client, _ []string) error { return call.run(c) })
 	flags := cmd.Flags()
 	flags.StringVar(&call.pattern, "pattern", "", "DOC: the event pattern")
 	flags.StringVar(&call.event, "event", "", "DOC: the event")
@@ -65,19 +82,23 @@ func ruleSubcommand(name, short, long string, print func(*ruleCall, io.Writer, r
 	return cmd
 }
 
-func (c *ruleCall) run(cmd *cobra.Command) error {
+func (c *ruleCall) run(out *client) error {
+	cmd := out.cmd
 	if err := c.compile(cmd); err != nil {
 		return &exitError{2, err}
 	}
 	if c.events != "" {
-		return c.runLines(cmd)
+		return c.runLines(out)
 	}
 	text, err := documentFlag(cmd, "--event", c.event)
 	if err != nil {
 		return &exitError{2, err}
 	}
-	matched, err := c.one(cmd.OutOrStdout(), text)
+	matched, err := c.one(out, text)
+	var exit *exitError
 	switch {
+	case errors.As(err, &exit):
+		return err
 	case err != nil:
 		return &exitError{2, fmt.Errorf("--event: %w", err)}
 	case !matched:
@@ -115,13 +136,15 @@ func (c *ruleCall) compile(cmd *cobra.Command) error {
 
 // runLines answers for each line of a file, and names those that it could not
 // read.
-func (c *ruleCall) runLines(cmd *cobra.Command) error {
-	lines, err := openLines(cmd, c.events)
+func (c *ruleCall) runLines(to *client) error {
+	lines, err := openLines(to.cmd, c.events)
 	if err != nil {
 		return &exitError{2, err}
 	}
 	defer lines.Close()
-	out := bufio.NewWriter(cmd.OutOrStdout())
+	out := bufio.NewWriter(to.out)
+	buffered := *to
+	buffered.out = out
 	scanner := bufio.NewScanner(lines)
 	scanner.Buffer(nil, largestDocument)
 	unread, n := false, 1
@@ -129,9 +152,12 @@ func (c *ruleCall) runLines(cmd *cobra.Command) error {
 		if len(bytes.TrimSpace(scanner.Bytes())) == 0 {
 			continue
 		}
-		if _, err := c.one(out, scanner.Bytes()); err != nil {
+		var exit *exitError
+		if _, err := c.one(&buffered, scanner.Bytes()); errors.As(err, &exit) {
+			return err
+		} else if err != nil {
 			unread = true
-			fmt.Fprintf(cmd.ErrOrStderr(), "klamm: --events line %d: %v\n", n, err)
+			fmt.Fprintf(to.errs, "klamm: --events line %d: %v\n", n, err)
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -147,7 +173,7 @@ func (c *ruleCall) runLines(cmd *cobra.Command) error {
 }
 
 // one answers for one event.
-func (c *ruleCall) one(w io.Writer, text []byte) (matched bool, err error) {
+func (c *ruleCall) one(out *client, text []byte) (matched bool, err error) {
 	if !json.Valid(text) {
 		return false, errors.New("the event is not JSON")
 	}
@@ -157,7 +183,7 @@ func (c *ruleCall) one(w io.Writer, text []byte) (matched bool, err error) {
 			return false, err
 		}
 	}
-	return c.print(c, w, e)
+	return c.print(c, out, e)
 }
 
 // A ruleEvent is an event, or the document of a Kafka record with the forms of its
@@ -214,7 +240,13 @@ func decodeField(record map[string]json.RawMessage, name string) (rule.Form, err
 	return rule.Text, err
 }
 
-func (c *ruleCall) printVerdict(w io.Writer, e ruleEvent) (matched bool, err error) {
+// A ruleVerdict says whether a pattern matches an event, and why.
+type ruleVerdict struct {
+	Matched bool              `json:"matched"`
+	Why     *rule.Explanation `json:"why,omitempty"`
+}
+
+func (c *ruleCall) printVerdict(out *client, e ruleEvent) (matched bool, err error) {
 	if c.kafka {
 		matched, err = c.record.Match(e.document, e.key, e.value)
 	} else {
@@ -223,8 +255,7 @@ func (c *ruleCall) printVerdict(w io.Writer, e ruleEvent) (matched bool, err err
 	if err != nil {
 		return false, err
 	}
-	_, err = fmt.Fprintln(w, verdict(matched))
-	return matched, err
+	return matched, out.show(ruleVerdict{Matched: matched}, "%s", verdict(matched))
 }
 
 func verdict(matched bool) string {
@@ -234,7 +265,7 @@ func verdict(matched bool) string {
 	return "no match"
 }
 
-func (c *ruleCall) printExplanation(w io.Writer, e ruleEvent) (matched bool, err error) {
+func (c *ruleCall) printExplanation(out *client, e ruleEvent) (matched bool, err error) {
 	var why *rule.Explanation
 	if c.kafka {
 		why, err = c.record.Explain(e.document, e.key, e.value)
@@ -244,7 +275,10 @@ func (c *ruleCall) printExplanation(w io.Writer, e ruleEvent) (matched bool, err
 	if err != nil {
 		return false, err
 	}
-	return why.Matched, writeExplanation(w, why)
+	if out.output == "json" {
+		return why.Matched, out.json(ruleVerdict{why.Matched, why})
+	}
+	return why.Matched, writeExplanation(out.out, why)
 }
 
 // writeExplanation says whether a pattern matches, and what became of each clause.

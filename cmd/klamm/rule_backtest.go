@@ -26,17 +26,18 @@ type backtest struct {
 	topic, pattern string
 	since, until   string
 	server         string
+	context        string
 	brokers        []string
 	value          bool
 	samples        int
-	output         string
+	flags          clientFlags
 
 	from, to time.Time // of since and until; zero: the beginning, and the end as of the start
 }
 
 func ruleBacktestCommand() *cobra.Command {
 	var call backtest
-	cmd := &cobra.Command{
+	cmd := local(&cobra.Command{
 		Use:   "backtest",
 		Short: "Say what a pattern would have matched in a topic",
 		Long: "Reads a topic from a time on up to its end as of now, and says how many records a pattern would have passed to a pipe. It needs\n" +
@@ -45,14 +46,13 @@ func ruleBacktestCommand() *cobra.Command {
 			"Undecodable records have a key or value that the pattern asks for and that is not text, or with --value a value that is no\n" +
 			"JSON object. Of the matches, those counted as ignored pass only because a filter ignores the clauses on a key or value of\n" +
 			"another form than they ask for, as it also does in a pipe.\n\n" +
-			"The server is --server, else KLAMM_SERVER, else " + defaultServer + "; KLAMM_KEY is the API key. With --brokers no server is\n" +
-			"needed.",
+			clientHelp + "\n" +
+			"With --brokers no server is needed.",
 		Example: "  klamm rule backtest --topic orders --since 1h --pattern @pattern.json\n" +
 			`  klamm rule backtest --topic orders --since 7d --until 2026-01-31T12:00:00Z --pattern '{"value":{"total":[{"numeric":[">",100]}]}}' -o json` + "\n" +
 			`  klamm rule backtest --topic shop-events --value --pattern '{"source":["shop"]}'`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return call.run(cmd) },
-	}
+	}, &call.flags, func(c *client, _ []string) error { return call.run(c) })
 	flags := cmd.Flags()
 	flags.StringVar(&call.topic, "topic", "", "the topic to read")
 	flags.StringVar(&call.pattern, "pattern", "", "DOC: the event pattern, inline, as @FILE, or - for standard input")
@@ -62,16 +62,21 @@ func ruleBacktestCommand() *cobra.Command {
 	flags.IntVar(&call.samples, "samples", 5, fmt.Sprintf("how many of the first matches to show, at most %d", maxSamples))
 	flags.StringVar(&call.server, "server", "", "URL of the klamm to read through (KLAMM_SERVER)")
 	flags.StringSliceVar(&call.brokers, "brokers", nil, "read these brokers without a server, HOST:PORT,...; in clear text and without a login")
-	flags.StringVarP(&call.output, "output", "o", "table", "table, or json: one document")
+	flags.StringVar(&call.context, "context", "", "the context to use (KLAMM_CONTEXT); see klamm context")
+	completeContexts(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
+		return complete(cmd, begin, topicNames)
+	})
 	return cmd
 }
 
-func (c *backtest) run(cmd *cobra.Command) error {
+func (c *backtest) run(out *client) error {
+	cmd := out.cmd
 	m, err := c.compile(cmd)
 	if err != nil {
 		return &exitError{2, err}
 	}
-	at, err := findAccess(c.server, "")
+	at, err := findAccess(c.server, c.context)
 	if err != nil {
 		return err
 	}
@@ -97,7 +102,7 @@ func (c *backtest) run(cmd *cobra.Command) error {
 	err = c.read(ctx, reader, m, result, newProgress(cmd.ErrOrStderr(), ranges))
 	result.Complete = err == nil
 	m.report(result)
-	if printErr := result.print(cmd.OutOrStdout(), c.output); printErr != nil {
+	if printErr := result.print(out); printErr != nil {
 		return failed(printErr)
 	}
 	return failed(interrupted(ctx, err))
@@ -120,8 +125,6 @@ func (c *backtest) compile(cmd *cobra.Command) (*recordMatcher, error) {
 		return nil, fmt.Errorf("--topic %q is no topic's name: want 1 to 249 letters, digits, dots, - and _", c.topic)
 	case !cmd.Flags().Changed("pattern"):
 		return nil, errors.New("give the pattern with --pattern")
-	case c.output != "table" && c.output != "json":
-		return nil, fmt.Errorf("--output %q: want table or json", c.output)
 	case c.samples < 0 || c.samples > maxSamples:
 		return nil, fmt.Errorf("--samples %d: want a number from 0 to %d", c.samples, maxSamples)
 	case c.server != "" && len(c.brokers) > 0:

@@ -53,11 +53,9 @@ func (m *recordMatcher) report(r *backtestResult) {
 	}
 }
 
-func (r *backtestResult) print(w io.Writer, output string) error {
-	if output == "json" {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(r)
+func (r *backtestResult) print(c *client) error {
+	if c.output == "json" {
+		return c.json(r)
 	}
 	var b bytes.Buffer
 	partial := ""
@@ -80,7 +78,7 @@ func (r *backtestResult) print(w io.Writer, output string) error {
 		}
 		_ = t.Flush()
 	}
-	_, err := w.Write(trimLines(b.Bytes()))
+	_, err := c.out.Write(trimLines(b.Bytes()))
 	return err
 }
 

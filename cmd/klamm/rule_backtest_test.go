@@ -325,7 +325,7 @@ func TestBacktestErrors(t *testing.T) {
 		{"no such file", []string{"--topic", topic, "--pattern", "@nope"}, 2, "--pattern: open nope"},
 		{"bad since", []string{"--topic", topic, "--pattern", pattern, "--since", "yesterday"}, 2, `--since "yesterday": want a time`},
 		{"since after until", []string{"--topic", topic, "--pattern", pattern, "--since", "1h", "--until", "2h"}, 2, "--since must be before --until"},
-		{"bad output", []string{"--topic", topic, "--pattern", pattern, "-o", "xml"}, 2, `--output "xml": want table or json`},
+		{"bad output", []string{"--topic", topic, "--pattern", pattern, "-o", "xml"}, 2, `--output "xml": want table, wide, json, yaml or name`},
 		{"bad samples", []string{"--topic", topic, "--pattern", pattern, "--samples", "-1"}, 2, "--samples -1"},
 		{"server and brokers", []string{"--topic", topic, "--pattern", pattern, "--server", server, "--brokers", "a:1"}, 2, "either --server or --brokers"},
 		{"bad brokers", []string{"--topic", topic, "--pattern", pattern, "--brokers", "a"}, 2, `--brokers "a" is not HOST:PORT`},

@@ -24,13 +24,14 @@ func schemaCommand() *cobra.Command {
 
 // A schemaTest is one call of klamm schema test.
 type schemaTest struct {
-	schema, value, output string
-	options               schema.JSONOptions
+	schema, value string
+	options       schema.JSONOptions
+	flags         clientFlags
 }
 
 func schemaTestCommand() *cobra.Command {
 	var call schemaTest
-	cmd := &cobra.Command{
+	cmd := local(&cobra.Command{
 		Use:   "test",
 		Short: "Say whether a value fits a JSON Schema, and where it does not",
 		Long: "Prints valid, or each place where the value breaks the schema with the keyword that it breaks.\n" +
@@ -39,26 +40,23 @@ func schemaTestCommand() *cobra.Command {
 		Example: `  klamm schema test --schema '{"type":"object","required":["id"]}' --value '{"id":1}'` + "\n" +
 			`  klamm schema test --schema @heartbeat.json --value @beat.json -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return call.run(cmd) },
-	}
+	}, &call.flags, func(c *client, _ []string) error { return call.run(c) })
 	flags := cmd.Flags()
 	flags.StringVar(&call.schema, "schema", "", "DOC: the JSON Schema")
 	flags.StringVar(&call.value, "value", "", "DOC: the value")
 	flags.StringVar(&call.options.Draft, "draft", "", "draft of a schema without $schema: 4, 6, 7, 2019-09 or 2020-12 (the default)")
 	flags.BoolVar(&call.options.AssertFormat, "assert-format", false, "let format refuse values; by itself it only describes them")
-	flags.StringVarP(&call.output, "output", "o", "table", "table, or json: one document")
 	return cmd
 }
 
-func (c *schemaTest) run(cmd *cobra.Command) error {
+func (c *schemaTest) run(out *client) error {
+	cmd := out.cmd
 	flags := cmd.Flags()
 	switch {
 	case !flags.Changed("schema") || !flags.Changed("value"):
 		return &exitError{2, errors.New("give the schema with --schema and the value with --value")}
 	case c.schema == "-" && c.value == "-":
 		return &exitError{2, errors.New("only one of the flags can read standard input (-)")}
-	case c.output != "table" && c.output != "json":
-		return &exitError{2, fmt.Errorf("--output %q: want table or json", c.output)}
 	}
 	text, err := documentFlag(cmd, "--schema", c.schema)
 	if err != nil {
@@ -77,8 +75,8 @@ func (c *schemaTest) run(cmd *cobra.Command) error {
 	if len(violations) > 0 && !json.Valid(value) {
 		return &exitError{2, fmt.Errorf("--value: %s", violations[0].Detail)}
 	}
-	if err := c.print(cmd, violations, more); err != nil {
-		return failed(err)
+	if err := out.violations(violations, more); err != nil {
+		return err
 	}
 	if len(violations) > 0 {
 		return &exitError{code: 1}
@@ -86,29 +84,29 @@ func (c *schemaTest) run(cmd *cobra.Command) error {
 	return nil
 }
 
-func (c *schemaTest) print(cmd *cobra.Command, violations []schema.Violation, more bool) error {
-	out := cmd.OutOrStdout()
+// violations prints where a value breaks its schema, or that it does not.
+func (c *client) violations(violations []schema.Violation, more bool) error {
 	if c.output == "json" {
 		if violations == nil {
 			violations = []schema.Violation{}
 		}
-		return json.NewEncoder(out).Encode(struct {
+		return c.json(struct {
 			Valid     bool               `json:"valid"`
 			Errors    []schema.Violation `json:"errors"`
 			Truncated bool               `json:"truncated,omitempty"`
 		}{len(violations) == 0, violations, more})
 	}
 	if len(violations) == 0 {
-		_, err := fmt.Fprintln(out, "valid")
+		_, err := fmt.Fprintln(c.out, "valid")
 		return err
 	}
 	for _, v := range violations {
-		if _, err := fmt.Fprintf(out, "%s  %s: %s (%s)\n", v.Pointer, v.Keyword, printable(v.Detail), v.Schema); err != nil {
+		if _, err := fmt.Fprintf(c.out, "%s  %s: %s (%s)\n", v.Pointer, v.Keyword, printable(v.Detail), v.Schema); err != nil {
 			return err
 		}
 	}
 	if more {
-		_, err := fmt.Fprintln(out, "and more")
+		_, err := fmt.Fprintln(c.out, "and more")
 		return err
 	}
 	return nil

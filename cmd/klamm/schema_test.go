@@ -29,7 +29,7 @@ func TestSchemaTest(t *testing.T) {
 		{"broken schema", "", []string{"--schema", `{"type":"int"}`, "--value", "{}"}, 2, "", "--schema: invalid schema at #/type"},
 		{"no file", "", []string{"--schema", "@nothing", "--value", "{}"}, 2, "", "nothing"},
 		{"standard input twice", "", []string{"--schema", "-", "--value", "-"}, 2, "", "only one"},
-		{"output", "", []string{"--schema", "{}", "--value", "{}", "-o", "xml"}, 2, "", "want table or json"},
+		{"output", "", []string{"--schema", "{}", "--value", "{}", "-o", "xml"}, 2, "", "want table, wide, json, yaml or name"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
