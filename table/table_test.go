@@ -243,7 +243,7 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 		tx.Delete("b")
 		return refused
 	})
-	if !errors.Is(err, refused) {
+	if !errors.Is(err, refused) || err.Error() != "refused" {
 		t.Errorf("got %v, want the function's error", err)
 	}
 	if diff := cmp.Diff([]string{"a=1", "b=1"}, content(table)); diff != "" {

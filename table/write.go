@@ -95,11 +95,26 @@ func (t *Table) Delete(ctx context.Context, key string, expect Version) error {
 // must use nothing of the table but its Tx. An error that it returns is Update's,
 // and nothing is written then. The rules of Put hold otherwise.
 func (t *Table) Update(ctx context.Context, change func(tx *Tx) error) error {
-	if _, err := t.submit(ctx, change); err != nil {
+	_, err := t.submit(ctx, func(tx *Tx) error {
+		if err := change(tx); err != nil {
+			return &changeError{err}
+		}
+		return nil
+	})
+	var own *changeError
+	switch {
+	case errors.As(err, &own):
+		return own.error
+	case err != nil:
 		return fmt.Errorf("update table %s: %w", t.topic.Name, err)
 	}
 	return nil
 }
+
+// A changeError is the error that a change has returned, which is its caller's.
+type changeError struct{ error }
+
+func (e *changeError) Unwrap() error { return e.error }
 
 // submit hands an op to the writing goroutine and waits for it.
 func (t *Table) submit(ctx context.Context, run func(*Tx) error) (Entry, error) {
