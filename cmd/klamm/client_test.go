@@ -108,6 +108,7 @@ func TestClientCommands(t *testing.T) {
 		{"a resume", "pipe resume p", onePipeJSON, `POST /klamm/v1/pipes/p/resume`, "pipe p is halted\n", "", 0},
 		{"a seek that is tried", "pipe seek p --to earliest --dry-run", movesJSON, `POST /klamm/v1/pipes/p/seek {"dry_run":true,"to":"earliest"}`,
 			lines("TOPIC  PARTITION  FROM  TO  RECORDS", "a      0          -     3   -3", "b      1          9     7   +2", "", "Records are offsets that are delivered again, below zero passed over. Nothing was moved: this was a dry run."), "", 0},
+		{"a seek in the words of groups", "pipe seek p --to end --execute -o name", movesJSON, `POST /klamm/v1/pipes/p/seek {"dry_run":false,"to":"latest"}`, "a\nb\n", "", 0},
 		{"a seek", "pipe seek p --to a/0=3 --execute -o json", movesJSON, `POST /klamm/v1/pipes/p/seek {"dry_run":false,"to":"a/0=3"}`,
 			lines(`{"topic":"a","partition":0,"from":-1,"to":3,"records":-3}`, `{"topic":"b","partition":1,"from":9,"to":7,"records":2}`), "", 0},
 		{"letters", "dlq list --pipe p", `{"dead_letters":[` + oneLetterJSON + `],"more":true}`, "GET /klamm/v1/pipes/p/dead-letters?limit=1000",

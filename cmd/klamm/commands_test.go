@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -284,6 +285,33 @@ func TestEveryCommandHelps(t *testing.T) {
 		out, errs, status := typed(t, "", args...)
 		if status != 2 || out != "" || strings.Count(errs, "\n") != 1 {
 			t.Errorf("klamm %v: exit %d, %q, %q", args, status, out, errs)
+		}
+	}
+}
+
+// TestAddressesOfFlags wants 2 for an address that is none: the call is wrong.
+func TestAddressesOfFlags(t *testing.T) {
+	for args, want := range map[string]string{
+		"dev --listen foo":                 `--listen "foo" is not HOST:PORT`,
+		"dev --listen 127.0.0.1:65536":     `--listen "127.0.0.1:65536" is not HOST:PORT`,
+		"dev --kafka-listen :x":            `--kafka-listen ":x" is not HOST:PORT`,
+		"serve --brokers h:1 --listen ::1": `--listen "::1" is not HOST:PORT`,
+		"serve --brokers h:1,,":            `--brokers "" is not HOST:PORT`,
+		"serve --brokers h":                `--brokers "h" is not HOST:PORT`,
+		"rule backtest --topic t --pattern {\"value\":{\"a\":[1]}} --brokers h": `--brokers "h" is not HOST:PORT`,
+	} {
+		out, errs, status := typed(t, "", strings.Fields(args)...)
+		if status != 2 || out != "" || !strings.Contains(errs, want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("klamm %s: exit %d, %q %q", args, status, out, errs)
+		}
+	}
+	at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+	for text, want := range map[string]string{
+		"beginning": "earliest", "end": "latest", "latest": "latest", "1d": "2026-02-02T04:05:06Z",
+		"2026-01-01T00:00:00+01:00": "2026-01-01T00:00:00+01:00", "orders/0=17": "orders/0=17", "foo": "foo",
+	} {
+		if got := pipeTarget(text, at); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

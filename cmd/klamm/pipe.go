@@ -215,7 +215,7 @@ func pipeSeekCommand() *cobra.Command {
 		var moved struct {
 			Moves []moveDoc `json:"moves"`
 		}
-		ask := request{method: http.MethodPost, path: []string{"pipes", pipe, "seek"}, body: map[string]any{"to": to, "dry_run": dryRun}, within: changeTime}
+		ask := request{method: http.MethodPost, path: []string{"pipes", pipe, "seek"}, body: map[string]any{"to": pipeTarget(to, time.Now()), "dry_run": dryRun}, within: changeTime}
 		if err := c.call(ctx, ask, "moves", &moved); err != nil {
 			return err
 		}
@@ -231,13 +231,14 @@ func pipeSeekCommand() *cobra.Command {
 		_, err := fmt.Fprintln(c.out, last)
 		return err
 	})
-	cmd.Flags().StringVar(&to, "to", "", "earliest, latest, an RFC 3339 time, or TOPIC/PARTITION=OFFSET,...")
+	cmd.Flags().StringVar(&to, "to", "", "earliest, latest, an RFC 3339 time, how long ago (15m, 1h, 7d), or TOPIC/PARTITION=OFFSET,...")
+	_ = cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"earliest", "latest", "15m", "1h", "1d"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be moved")
 	cmd.Flags().BoolVar(&execute, "execute", false, "move")
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if to == "" {
-			return usage("say where to with --to: earliest, latest, an RFC 3339 time, or TOPIC/PARTITION=OFFSET,...")
+			return usage("say where to with --to: earliest, latest, an RFC 3339 time, how long ago (15m, 1h, 7d), or TOPIC/PARTITION=OFFSET,...")
 		}
 		if err := oneOf(dryRun, execute); err != nil {
 			return err
@@ -245,4 +246,22 @@ func pipeSeekCommand() *cobra.Command {
 		return run(cmd, args)
 	}
 	return cmd
+}
+
+// pipeTarget is where a pipe is to go as the API has it: klamm group's words and how long
+// ago become its words and times, and everything else is for the API to judge.
+func pipeTarget(text string, now time.Time) string {
+	switch text {
+	case "beginning":
+		return "earliest"
+	case "end":
+		return "latest"
+	}
+	if _, err := time.Parse(time.RFC3339, text); err == nil {
+		return text
+	}
+	if at, err := parseTime("--to", text, now); err == nil {
+		return at.UTC().Format(time.RFC3339Nano)
+	}
+	return text
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -39,10 +38,8 @@ const (
 // serveBrokers starts a klamm of the command's own, for brokers without one,
 // and returns its URL and what stops it.
 func serveBrokers(ctx context.Context, brokers []string) (*url.URL, func(), error) {
-	for _, b := range brokers {
-		if host, port, err := net.SplitHostPort(b); err != nil || host == "" || port == "" {
-			return nil, nil, &exitError{2, fmt.Errorf("--brokers %q is not HOST:PORT", b)}
-		}
+	if err := brokerFlag(brokers); err != nil {
+		return nil, nil, err
 	}
 	cfg := config.Default()
 	cfg.Listen, cfg.Kafka.Brokers = "127.0.0.1:0", brokers

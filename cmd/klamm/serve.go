@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ func serveCommand() *cobra.Command {
 		Example: "  klamm serve --brokers 127.0.0.1:9092\n  klamm serve --config klamm.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmp.Or(addressFlag("--listen", listen), brokerFlag(brokers)); err != nil {
+				return err
+			}
 			cfg, err := loadConfig(file)
 			if err != nil {
 				return err
@@ -77,6 +81,9 @@ func devCommand() *cobra.Command {
 		Example: "  klamm dev\n  klamm dev --listen 127.0.0.1:0 --kafka-listen 127.0.0.1:0 --data /tmp/klamm",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmp.Or(addressFlag("--listen", listen), addressFlag("--kafka-listen", kafkaListen)); err != nil {
+				return err
+			}
 			cfg, err := loadConfig(file)
 			if err != nil {
 				return err

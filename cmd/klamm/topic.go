@@ -211,7 +211,8 @@ func topicCreateCommand() *cobra.Command {
 		Example: "  klamm topic create orders --partitions 12\n  klamm topic create orders -p 12 -r 3 -c retention.ms=604800000 -c cleanup.policy=delete --dry-run",
 		Args:    oneTopic,
 	}, func(ctx context.Context, c *client, args []string) error {
-		if partitions < 0 || replication < 0 {
+		given := c.cmd.Flags().Changed
+		if partitions < 1 && given("partitions") || replication < 1 && given("replicas") {
 			return usage("--partitions and --replicas: want numbers from 1")
 		}
 		body := map[string]any{"topic": args[0], "partitions": partitions, "replication": replication}

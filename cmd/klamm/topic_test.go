@@ -236,6 +236,8 @@ func TestTopicCallsThatAreWrong(t *testing.T) {
 		{"no topic to produce to", "topic produce", "give the topic"},
 		{"a name that cannot be", "topic tail a/b", "is no topic's name"},
 		{"partitions below zero", "topic create t -p -1", "numbers from 1"},
+		{"no partitions", "topic create t -p 0", "numbers from 1"},
+		{"no replicas", "topic create t --replicas 0", "numbers from 1"},
 		{"a setting that is none", "topic create t -c x", "NAME=VALUE"},
 		{"a format that is none", "topic tail t -f %y", "%y is no token"},
 		{"a count below zero", "topic tail t -c -1", "--count -1"},
