@@ -24,7 +24,8 @@ type connectors struct {
 func (a *App) openConnect() {
 	d, c := &a.defined, &a.connect
 	c.api = connect.New(connect.Config{
-		Gate: a.gate, Store: d.store, Pipes: a.runner, Problem: func(name string) error { return c.definitions.Problem(name) }, EnsureBus: d.buses.Ensure,
+		Gate: a.gate, Store: d.store, Pipes: a.runner, Problem: func(name string) error { return c.definitions.Problem(name) },
+		Applied: func(ctx context.Context) error { return c.definitions.Sync(ctx) }, EnsureBus: d.buses.Ensure,
 		Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Environment: os.LookupEnv, Worker: a.Addr, Check: a.runner.Check, Topics: a.topicNames, Log: a.log,
 	})
 	c.definitions = catalog.NewDefinitions(catalog.DefinitionsConfig{

@@ -178,6 +178,29 @@ func TestSinkTaskFailsAfterItsRetriesAndLosesNothing(t *testing.T) {
 	c.want(204, "DELETE", "/connectors/"+name, "")
 }
 
+// Another configuration is what a task that has failed is waiting for.
+func TestAFailedTaskRunsAgainWithAnotherConfiguration(t *testing.T) {
+	r, c, bus, topic := connecting(t)
+	r.produce(topic, "k", "0")
+	at, failing := "/connectors/"+topic, newFarBus(t)
+	failing.answer(http.StatusForbidden)
+	const once = `,"aws.eventbridge.retries.max":"0"`
+	c.want(201, "POST", "/connectors", fmt.Sprintf(`{"name":%q,"config":%s}`, topic, sinkTo(failing, topic, once)))
+	c.until(topic, "RUNNING", "FAILED")
+	c.want(200, "PUT", at+"/config", sinkTo(bus, topic, once))
+	eventually(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
+	c.until(topic, "RUNNING", "RUNNING")
+
+	bus.answer(http.StatusForbidden)
+	r.produce(topic, "k", "1")
+	c.until(topic, "RUNNING", "FAILED")
+	bus.answer(0)
+	c.want(200, "PATCH", at+"/config", `{"aws.eventbridge.retries.max":"5"}`)
+	eventually(t, "the other record is put", func() bool { return slices.Equal(bus.has(), []int64{0, 1}) })
+	c.until(topic, "RUNNING", "RUNNING")
+	c.want(204, "DELETE", at, "")
+}
+
 func TestEveryEndpointOfKafkaConnect(t *testing.T) {
 	r, c, bus, topic := connecting(t)
 	r.produce(topic, "k", "0")

@@ -256,6 +256,8 @@ func (a *API) putConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 	}
 	if status == http.StatusCreated {
 		at(w, name)
+	} else if err := a.anew(r); err != nil {
+		return err
 	}
 	return respond(w, status, a.show(r, name, b))
 }
@@ -283,6 +285,9 @@ func (a *API) patchConfig(w http.ResponseWriter, r *http.Request, who gate.Princ
 		return refuse(http.StatusBadRequest, "The name of a connector cannot be changed")
 	}
 	if err := a.store(r, who, name, b, d.Version); err != nil {
+		return err
+	}
+	if err := a.anew(r); err != nil {
 		return err
 	}
 	return respond(w, http.StatusOK, a.show(r, name, b))
@@ -365,6 +370,17 @@ func (a *API) unhalt(r *http.Request) error {
 		return nil //nolint:nilerr // it does not run yet, so there is nothing that has halted
 	}
 	return a.cfg.Pipes.Resume(r.Context(), name)
+}
+
+// anew lets tasks run again that have failed, as Connect starts them anew when a connector
+// is given another configuration. It waits until that is carried out: they would fail again
+// for what they failed for. Where it cannot be, they are left for a restart.
+func (a *API) anew(r *http.Request) error {
+	s, err := a.cfg.Pipes.Status(r.Context(), catalog.ConnectorPipe(r.PathValue("name")))
+	if err != nil || !failed(s.State) || a.cfg.Applied(r.Context()) != nil {
+		return nil //nolint:nilerr // the configuration is stored, which is what was asked for
+	}
+	return a.unhalt(r)
 }
 
 // restart serves POST /connectors/{name}/restart. A connector that runs goes on; one that

@@ -25,6 +25,9 @@ type Config struct {
 	Pipes *pipe.Runner
 	// Problem returns why a connector is not carried out; nil: it is.
 	Problem func(name string) error
+	// Applied waits until every connector is carried out in this process as it was stored
+	// before the call.
+	Applied func(ctx context.Context) error
 	// EnsureBus makes the topic of a bus of klamm's own; the error is
 	// gate.ErrNoBus if there is no such bus.
 	EnsureBus       func(ctx context.Context, name string) error
