@@ -55,6 +55,9 @@ func (g *Gate) Produce(ctx context.Context, who Principal, topic string, records
 	results = refused.among(results)
 	trail.acknowledged(results)
 	who.claim.note(results)
+	for i := range results {
+		results[i].Err = who.shownError(results[i].Err, topic)
+	}
 	return results, nil
 }
 
@@ -67,9 +70,10 @@ func (g *Gate) Send(ctx context.Context, who Principal, record *kgo.Record, done
 	if who.TopicPrefix != "" {
 		shown, told := record.Topic, done
 		record.Topic = who.real(shown)
+		named := record.Topic
 		done = func(err error) {
 			record.Topic = shown
-			told(err)
+			told(who.shownError(err, named))
 		}
 	}
 	if g.Guarded() {

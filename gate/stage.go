@@ -30,6 +30,43 @@ func (p *Principal) called(topic string) string {
 	return name
 }
 
+// shownError returns an error about a topic that Kafka knows by this name, with the
+// caller's name for it in what klamm or the broker says.
+func (p *Principal) shownError(err error, topic string) error {
+	if err == nil || p.TopicPrefix == "" {
+		return err
+	}
+	return kafka.Reworded(err, func(text string) string { return renamed(text, topic, p.called(topic)) })
+}
+
+// renamed puts one name of a topic in the place of another wherever that stands on its own.
+func renamed(text, from, to string) string {
+	var out strings.Builder
+	done := 0
+	for from != "" {
+		i := strings.Index(text[done:], from)
+		if i < 0 {
+			break
+		}
+		begin, end := done+i, done+i+len(from)
+		next := strings.TrimLeft(text[end:], ".") // a sentence may end behind it
+		out.WriteString(text[done:begin])
+		if (begin == 0 || !inName(text[begin-1])) && (next == "" || !inName(next[0])) {
+			out.WriteString(to)
+		} else {
+			out.WriteString(from)
+		}
+		done = end
+	}
+	out.WriteString(text[done:])
+	return out.String()
+}
+
+// inName says whether a byte may be part of a topic's name.
+func inName(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
 func (p *Principal) realAll(topics []string) []string {
 	if p.TopicPrefix == "" {
 		return topics

@@ -24,7 +24,7 @@ func (g *Gate) CreateTopic(ctx context.Context, who Principal, t kafka.NewTopic)
 	if err != nil {
 		return err
 	}
-	return cluster.CreateTopic(ctx, t)
+	return who.shownError(cluster.CreateTopic(ctx, t), t.Name)
 }
 
 // CheckTopic asks whether a topic could be created; see
@@ -38,7 +38,8 @@ func (g *Gate) CheckTopic(ctx context.Context, who Principal, t kafka.NewTopic) 
 	if err != nil {
 		return 0, 0, err
 	}
-	return cluster.CheckTopic(ctx, t)
+	partitions, replication, err = cluster.CheckTopic(ctx, t)
+	return partitions, replication, who.shownError(err, t.Name)
 }
 
 // DeleteTopic deletes a topic; see kafka.Cluster.DeleteTopic.

@@ -224,6 +224,17 @@ func (e *explanation) Error() string { return e.text }
 
 func (e *explanation) Unwrap() error { return e.err }
 
+// Reworded returns an error that is err in other words: what the broker or this package
+// says of it, as change has it. Errors that are Kafka's description alone stay as they
+// are.
+func Reworded(err error, change func(text string) string) error {
+	var said *explanation
+	if !errors.As(err, &said) && !errors.Is(err, ErrNoPartition) {
+		return err
+	}
+	return &explanation{change(Message(err)), err}
+}
+
 // Message returns the first line of what a broker says about an error: its own
 // explanation, else Kafka's description of it. For an error that is no broker's
 // it is the error's own text.
