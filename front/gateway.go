@@ -409,8 +409,7 @@ func (at *staged) errorBody(e *gatewayError, x *exchange) (media string, body []
 	}
 	switch at.Errors {
 	case profileConfluent:
-		switch {
-		case e.status == http.StatusUnsupportedMediaType, e.kind == "RESOURCE_NOT_FOUND": // gateway-policies.md 4.6, rest-apis.md 3.1
+		if e.status == http.StatusUnsupportedMediaType || e.kind == "RESOURCE_NOT_FOUND" { // gateway-policies.md 4.6, rest-apis.md 3.1
 			text = fmt.Sprintf("HTTP %d %s", e.status, http.StatusText(e.status))
 		}
 		body, _ = json.Marshal(struct {

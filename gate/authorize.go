@@ -98,7 +98,7 @@ type law struct {
 	home     place           // of klamm's own cluster
 	known    func(ctx context.Context, name string) (Principal, bool)
 	whole    atomic.Pointer[wholeCluster] // the cluster that was asked about last
-	passed   *passed
+	passed   *passed                      // of the law that is decided by; nil: it has not been yet
 }
 
 // NewAuthority returns an authority that decides by cfg. It asks the cluster for
@@ -135,10 +135,16 @@ func (a *Authority) Replace(cfg Law) error {
 		a.log.Warn("a policy says something odd", "policy", w.policy, "problem", w.text)
 	}
 	a.file = file
-	a.law.Store(l)
 	a.alone.Store(alone)
-	a.tell()
+	a.enact(l)
 	return nil
+}
+
+// enact makes a law the one that is decided by. The mutex is held.
+func (a *Authority) enact(l *law) {
+	l.passed = newPassed()
+	a.law.Store(l)
+	a.tell()
 }
 
 // Groups returns the groups that policies and rules mention, sorted: others need

@@ -240,8 +240,7 @@ func (a *Authority) rule(clusters map[string]*clusterPolicy) error {
 		return err
 	}
 	a.owns = own
-	a.law.Store(l)
-	a.tell()
+	a.enact(l)
 	return nil
 }
 

@@ -175,7 +175,7 @@ func (s *statutes) has(name string) bool {
 func (s *statutes) with(made []*madePolicy, clusters map[string]*clusterPolicy) (*law, error) {
 	l := &law{
 		names: names{s.Account, s.Region}, home: s.homeOf(), open: len(s.Policies) == 0, policied: len(s.Policies) > 0, settings: s.Settings, known: s.Known,
-		named: map[string]bool{}, ruled: map[string]bool{}, passed: newPassed(),
+		named: map[string]bool{}, ruled: map[string]bool{},
 	}
 	for _, r := range s.Rules {
 		l.name(r.Who)

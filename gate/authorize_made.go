@@ -344,8 +344,7 @@ func (a *Authority) extend(made []*madePolicy) error {
 		return err
 	}
 	a.made = made
-	a.law.Store(l)
-	a.tell()
+	a.enact(l)
 	return nil
 }
 

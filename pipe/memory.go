@@ -94,11 +94,12 @@ func (m *memory) tell(pipe string) {
 	}
 }
 
-// drop forgets who waits for news of a pipe that is gone.
+// drop forgets a pipe that is gone, and who waits for news of it.
 func (m *memory) drop(pipe string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tell(pipe)
+	delete(m.read, pipe)
 }
 
 // opened returns the table if it is open, and nil otherwise.

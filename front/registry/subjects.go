@@ -8,9 +8,6 @@ import (
 	"github.com/klamm-gateway/klamm/schema"
 )
 
-// invalidSchema is the code of what is no schema.
-const invalidSchema = 42201
-
 // listSubjects serves GET /subjects with subjectPrefix, deleted, deletedOnly, offset and
 // limit.
 func (a *api) listSubjects(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
@@ -219,7 +216,7 @@ func (a *api) compatible(w http.ResponseWriter, r *http.Request, who gate.Princi
 	var refused *schema.RegistryError
 	switch {
 	case err == nil:
-	case flag(r, "verbose") && errors.As(err, &refused) && refused.Code == invalidSchema:
+	case flag(r, "verbose") && errors.As(err, &refused) && refused.Invalid():
 		problems = []string{refused.Message}
 	default:
 		return err
