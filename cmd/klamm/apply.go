@@ -308,10 +308,5 @@ func (c *client) export(all []definitionDoc, to string) error {
 	case c.kind == "yaml" || c.query != nil:
 		return c.json(one)
 	}
-	text, err := readable(one)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(c.out, string(text))
-	return err
+	return c.document(one)
 }

@@ -185,9 +185,7 @@ func needPipe(flag string, args []string) (string, error) {
 // pipeFlag adds --pipe to a command; shells complete it by asking the server.
 func pipeFlag(cmd *cobra.Command, name *string, help string) {
 	cmd.Flags().StringVar(name, "pipe", "", help)
-	_ = cmd.RegisterFlagCompletionFunc("pipe", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, pipeNames)
-	})
+	completedFlag(cmd, "pipe", pipeNames)
 }
 
 // endedStream is the error of a stream that goes on until the user ends it.

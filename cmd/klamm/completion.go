@@ -51,6 +51,13 @@ func completed(cmd *cobra.Command, find names) *cobra.Command {
 	return cmd
 }
 
+// completedFlag lets shells complete a flag of a command that asks a klamm.
+func completedFlag(cmd *cobra.Command, flag string, find names) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
+		return complete(cmd, begin, find)
+	})
+}
+
 // complete asks for names, and is silent where there is no answer. The flags of the
 // command say whom.
 func complete(cmd *cobra.Command, begin string, find names) ([]string, cobra.ShellCompDirective) {

@@ -89,12 +89,8 @@ func consumeCommand() *cobra.Command {
 	flags.BoolVarP(&ignored.unbuffered, "unbuffered", "u", false, "as without it")
 	flags.BoolVarP(&ignored.verbose, "verbose", "v", false, "as without it")
 	_ = cmd.RegisterFlagCompletionFunc("offset", cobra.FixedCompletions([]string{"beginning", "end", "stored"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, topicNames)
-	})
-	_ = cmd.RegisterFlagCompletionFunc("group", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, groupNames)
-	})
+	completedFlag(cmd, "topic", topicNames)
+	completedFlag(cmd, "group", groupNames)
 	return completed(cmd, topicNames)
 }
 

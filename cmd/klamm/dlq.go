@@ -110,14 +110,12 @@ func (l *lettersFlags) add(cmd *cobra.Command, f *clientFlags, all string) {
 	pipeFlag(cmd, &l.pipe, "the pipe")
 	cmd.Flags().StringSliceVar(&l.letters, "letter", nil, "only this letter, by its id in the list; may be given several times")
 	cmd.Flags().BoolVar(&l.all, "all", false, all)
-	_ = cmd.RegisterFlagCompletionFunc("letter", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, func(ctx context.Context, c *client, _ string) (found []string, err error) {
-			list, err := c.letters(ctx, l.pipe, mostShown)
-			for _, one := range list.Letters {
-				found = append(found, one.ID)
-			}
-			return found, err
-		})
+	completedFlag(cmd, "letter", func(ctx context.Context, c *client, _ string) (found []string, err error) {
+		list, err := c.letters(ctx, l.pipe, mostShown)
+		for _, one := range list.Letters {
+			found = append(found, one.ID)
+		}
+		return found, err
 	})
 }
 

@@ -339,9 +339,7 @@ func groupResetCommand() *cobra.Command {
 	flags.BoolVar(&dryRun, "dry-run", false, "only say what would be done; as without it")
 	flags.BoolVar(&execute, "execute", false, "do it")
 	_ = cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"beginning", "end", "15m", "1h", "1d"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, topicNames)
-	})
+	completedFlag(cmd, "topic", topicNames)
 	return completed(cmd, groupNames)
 }
 

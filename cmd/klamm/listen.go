@@ -90,9 +90,7 @@ func listenCommand() *cobra.Command {
 	flags.StringVar(&l.start, "start", "latest", "where that pipe begins: latest, earliest, or an RFC 3339 time")
 	flags.IntVar(&l.status, "status", http.StatusNoContent, "the status to answer with")
 	flags.IntVarP(&l.count, "count", "c", 0, "end after so many deliveries")
-	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, topicNames)
-	})
+	completedFlag(cmd, "topic", topicNames)
 	return cmd
 }
 

@@ -61,6 +61,16 @@ func readable(v any) ([]byte, error) {
 	}), err
 }
 
+// document prints JSON for people.
+func (c *client) document(v any) error {
+	text, err := readable(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "%s\n", text)
+	return err
+}
+
 // asYAML turns JSON into YAML whose members keep their order and whose numbers, times
 // among them, are without exponents.
 func asYAML(text []byte) ([]byte, error) {

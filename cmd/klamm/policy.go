@@ -73,12 +73,7 @@ func policyShowCommand() *cobra.Command {
 		if c.output == "json" {
 			return c.json(one)
 		}
-		text, err := readable(one)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(c.out, "%s\n", text)
-		return err
+		return c.document(one)
 	})
 }
 

@@ -59,9 +59,7 @@ func produceCommand() *cobra.Command {
 	flags.BoolVarP(&ignored.quiet, "quiet", "q", false, "as without it")
 	flags.BoolVarP(&ignored.verbose, "verbose", "v", false, "as without it")
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"none", "gzip", "snappy", "lz4", "zstd"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, topicNames)
-	})
+	completedFlag(cmd, "topic", topicNames)
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 || len(p.names) > 0 {
 			return nil, cobra.ShellCompDirectiveDefault // files

@@ -64,9 +64,7 @@ func ruleBacktestCommand() *cobra.Command {
 	flags.StringSliceVar(&call.brokers, "brokers", nil, "read these brokers without a server, HOST:PORT,...; in clear text and without a login")
 	flags.StringVar(&call.context, "context", "", "the context to use (KLAMM_CONTEXT); see klamm context")
 	completeContexts(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("topic", func(cmd *cobra.Command, _ []string, begin string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, begin, topicNames)
-	})
+	completedFlag(cmd, "topic", topicNames)
 	return cmd
 }
 
