@@ -61,8 +61,8 @@ func inflate(w http.ResponseWriter, r *http.Request) (release func(), err error)
 	if !ok || len(encodings) == 0 {
 		return func() {}, nil
 	}
-	switch encoding := strings.ToLower(strings.TrimSpace(strings.Join(encodings, ","))); encoding {
-	case "", "identity":
+	switch encoding := encodingOf(encodings); encoding {
+	case "":
 		return func() {}, nil
 	case "gzip", "x-gzip", "deflate", "zstd":
 		if b.length > b.limit {
@@ -83,6 +83,20 @@ func inflate(w http.ResponseWriter, r *http.Request) (release func(), err error)
 	}
 	w.Header().Set("Accept-Encoding", acceptedEncodings)
 	return func() {}, &RepeatError{http.StatusUnsupportedMediaType, "this Content-Encoding is not known; accepted are " + acceptedEncodings}
+}
+
+// encodingOf returns what a Content-Encoding says, in lower case: the encodings of all
+// its fields, without those that change nothing.
+func encodingOf(fields []string) string {
+	var all []string
+	for _, field := range fields {
+		for one := range strings.SplitSeq(field, ",") {
+			if one = strings.ToLower(strings.TrimSpace(one)); one != "" && one != "identity" {
+				all = append(all, one)
+			}
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // sent is what arrives from the client, before it is inflated.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -97,7 +98,14 @@ func (s *Server) repeatable(d *Dialect, route Route) Handler {
 	}
 }
 
-// repeatKey reads the header: a string of RFC 9651, or the same without quotes.
+// parameters are what may follow a value in a structured field (RFC 9651, 3.1.2): they
+// say nothing about an Idempotency-Key, and are not part of it.
+var parameters = regexp.MustCompile(`^(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:` +
+	`-?[0-9]{1,15}|-?[0-9]{1,12}\.[0-9]{1,3}|@-?[0-9]{1,15}|\?[01]|"(?:[ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][A-Za-z0-9!#$%&'*+.^_|~:/` + "`" + `-]*|:[A-Za-z0-9+/=]*:` +
+	`))?)*$`)
+
+// repeatKey reads the header: a string of RFC 9651, which may have parameters, or the
+// same without quotes.
 func repeatKey(values []string) (string, error) {
 	if len(values) != 1 {
 		return "", errors.New("more than one " + repeatHeader + " header")
@@ -114,7 +122,7 @@ func repeatKey(values []string) (string, error) {
 			}
 			inside = append(inside, key[end])
 		}
-		if end != len(key)-1 {
+		if end >= len(key) || !parameters.MatchString(key[end+1:]) {
 			return "", errors.New(repeatHeader + ": want one string in double quotes, or a key without")
 		}
 		key = string(inside)

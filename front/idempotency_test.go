@@ -36,7 +36,12 @@ func TestRepeatKey(t *testing.T) {
 		{"half a quote", `"a`, ""},
 		{"only a quote", `"`, ""},
 		{"text behind quotes", `"a"b`, ""},
-		{"parameters", `"a";b=1`, ""},
+		{"parameters", `"a";b=1; c="x;\"y";d;*e=?0;f=tok/en;g=:YQ==:;h=-1.5;i=@1700000000`, "a"},
+		{"parameters of another form", `"a";B=1`, ""},
+		{"parameters without a name", `"a";`, ""},
+		{"parameters without a value", `"a";b=`, ""},
+		{"parameters without a semicolon", `"a" b=1`, ""},
+		{"something like parameters, bare", `a;b=1`, "a;b=1"},
 		{"another escape", `"a\n"`, ""},
 		{"an open escape", `"a\`, ""},
 		{"a space", "a b", ""},
@@ -56,6 +61,7 @@ func TestRepeatKey(t *testing.T) {
 func FuzzRepeatKey(f *testing.F) {
 	f.Add(`"a\"b"`)
 	f.Add("bare")
+	f.Add(`"a";b="c";d`)
 	f.Fuzz(func(t *testing.T, header string) {
 		key, err := repeatKey([]string{header})
 		if err != nil {
