@@ -215,6 +215,7 @@ func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err err
 	}
 	a.streams = streamsOf(settings.Dialects)
 	a.server = front.New(settings)
+	warnUnrouted(cfg, settings.Dialects, a.log)
 	if err = a.reshape(cfg, egress, links); err != nil {
 		return nil, err
 	}

@@ -331,10 +331,7 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 		}
 	}
 	if differs("limits", "usage_plans", "ratelimit") {
-		if err := was.limits.Settle(ctx); err != nil {
-			a.log.Warn("what was used of quotas last is not counted yet by the limits that are read again", "err", err)
-		}
-		next.limits = gate.NewLimits(limitsOf(cfg), a.cluster, metrics, a.log)
+		next.limits = was.limits.Next(ctx, limitsOf(cfg), a.cluster, metrics, a.log)
 		undo, freed = append(undo, next.limits.Close), append(freed, was.limits.Close)
 	}
 	switchLog := func() {}
@@ -362,6 +359,7 @@ func (a *App) replace(ctx context.Context, cfg *config.Config, changed []string,
 	}
 
 	warnOpen(cfg, a.log)
+	warnUnrouted(cfg, settings.Dialects, a.log)
 
 	// What follows was tried before, and does not fail.
 	if a.law != nil {

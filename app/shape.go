@@ -3,6 +3,8 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -85,6 +87,36 @@ func warnOpen(cfg *config.Config, log *slog.Logger) {
 		if r.LetsAnybodyWrite() {
 			log.Warn("a route lets callers without credentials write, as far as policies and rules let anonymous do so", "route", r.Route)
 		}
+	}
+}
+
+// warnUnrouted tells of limits, plans and classes for a route that no API has: they
+// hold nobody. Whether it is there may depend on more than the configuration file.
+func warnUnrouted(cfg *config.Config, dialects []front.Dialect, log *slog.Logger) {
+	known := map[string]bool{"": true}
+	for _, d := range dialects {
+		for _, r := range d.Routes {
+			known[gate.RouteName(r.Pattern)] = true
+		}
+	}
+	for _, r := range cfg.Routes {
+		known[gate.RouteName(r.Route)] = true
+	}
+	look := func(key, route string) {
+		if !known[gate.RouteName(route)] {
+			log.Warn("there is no such route, so that what is said of it holds for nobody", "key", key, "route", route)
+		}
+	}
+	for i, l := range cfg.Limits {
+		look(fmt.Sprintf("limits[%d].match.route", i), l.Match.Route)
+	}
+	for i, p := range cfg.UsagePlans {
+		for _, route := range slices.Sorted(maps.Keys(p.Methods)) {
+			look(fmt.Sprintf("usage_plans[%d].methods", i), route)
+		}
+	}
+	for i, c := range cfg.Adaptive.Classes {
+		look(fmt.Sprintf("adaptive.classes[%d].match.route", i), c.Match.Route)
 	}
 }
 

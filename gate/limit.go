@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ type Limits struct {
 	fields   RateLimit
 	address  bool // something is asked before authentication
 	division bool // partitions have buckets of their own
+	closed   atomic.Bool
 }
 
 // NewLimits returns limits, or nil if cfg has none. The counters of quotas are kept
@@ -47,18 +49,51 @@ func NewLimits(cfg LimitsConfig, cluster *kafka.Cluster, metrics prometheus.Regi
 	return l
 }
 
-// Settle writes what has been used of quotas until now, so that limits which are made
-// afterwards, to replace these, know of it. It waits up to twenty seconds for that.
-func (l *Limits) Settle(ctx context.Context) error {
-	if l == nil || l.plans == nil {
+// settlePatience is how long the limits that replace others wait for what these have
+// counted. What is not written by then is written when they are closed.
+const settlePatience = 3 * time.Second
+
+// Next returns limits that replace l, or nil if cfg has none. Rules that are as they
+// were keep what callers have used, and so do usage plans. Where these are others, Next
+// waits for the cluster, a few seconds at most. Both have to be closed.
+func (l *Limits) Next(ctx context.Context, cfg LimitsConfig, cluster *kafka.Cluster, metrics prometheus.Registerer, log *slog.Logger) *Limits {
+	rules := cfg.rules()
+	if l == nil || len(rules) == 0 && len(cfg.Plans) == 0 {
+		return NewLimits(cfg, cluster, metrics, log)
+	}
+	next := &Limits{set: l.set.Next(rules), fields: cfg.Fields}
+	next.address, next.division = next.set.Asks(throttle.OfAddress), next.set.Divides("partition")
+	switch {
+	case len(cfg.Plans) == 0:
+	case l.plans != nil && l.plans.are(cfg.Plans):
+		next.plans = l.plans
+		next.plans.users.Add(1)
+		metrics.MustRegister(next.plans.ex.failed)
+	default:
+		if err := l.settle(ctx, settlePatience); err != nil {
+			log.Warn("what was used of quotas last is counted late by the limits that are read again", "err", err)
+		}
+		next.plans = newPlans(cfg.Plans, cluster, exchangeEvery, metrics, log)
+	}
+	metrics.MustRegister(limitMetrics{next.set})
+	return next
+}
+
+// settle writes what has been used of quotas until now, so that limits which are made
+// afterwards, to replace these, know of it.
+func (l *Limits) settle(ctx context.Context, patience time.Duration) error {
+	if l.plans == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return l.plans.flush(ctx)
 }
 
-// Close writes the counters of quotas, within a few seconds, and ends all that runs.
+// Close writes the counters of quotas, within a few seconds, and ends all that runs,
+// unless there are others that go on with it.
 func (l *Limits) Close() {
-	if l != nil && l.plans != nil {
+	if l != nil && l.plans != nil && !l.closed.Swap(true) && l.plans.users.Add(-1) == 0 {
 		l.plans.close()
 	}
 }

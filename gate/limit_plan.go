@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klamm-gateway/klamm/throttle"
@@ -30,6 +32,8 @@ type plans struct {
 	keys map[string][]*plan // of the file, by the name of the key
 	ex   exchange
 	now  func() time.Time
+	// users are the Limits that are not closed.
+	users atomic.Int64
 
 	mu       sync.Mutex // guards what follows
 	counters map[counterKey]*counter
@@ -65,6 +69,7 @@ type spent struct {
 
 func newPlanList(list []UsagePlan) *plans {
 	p := &plans{keys: map[string][]*plan{}, now: time.Now, counters: map[counterKey]*counter{}}
+	p.users.Store(1)
 	for _, u := range list {
 		one := &plan{UsagePlan: u}
 		for _, s := range u.Stages {
@@ -79,6 +84,11 @@ func newPlanList(list []UsagePlan) *plans {
 		}
 	}
 	return p
+}
+
+// are says whether these are the plans of a list.
+func (p *plans) are(list []UsagePlan) bool {
+	return slices.EqualFunc(p.list, list, func(one *plan, u UsagePlan) bool { return reflect.DeepEqual(one.UsagePlan, u) })
 }
 
 // of returns the names of the plans that a call counts in.

@@ -288,7 +288,7 @@ func TestQuotaOfChangedPeriods(t *testing.T) {
 				break
 			}
 			passed++
-			if err := l.Settle(t.Context()); err != nil {
+			if err := l.settle(t.Context(), time.Minute); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -299,7 +299,8 @@ func TestQuotaOfChangedPeriods(t *testing.T) {
 	}
 }
 
-// Limits that replace others know what those have counted.
+// Limits that replace others know what those have counted, whether the plan is the
+// same or another.
 func TestReplacedQuotaGoesOn(t *testing.T) {
 	c := testCluster(t)
 	plan := fresh(5, "")
@@ -309,14 +310,68 @@ func TestReplacedQuotaGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := first.Settle(t.Context()); err != nil {
+	next := func(l *Limits, plan UsagePlan) *Limits {
+		n := l.Next(t.Context(), LimitsConfig{Plans: []UsagePlan{plan}}, c, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+		t.Cleanup(n.Close)
+		return n
+	}
+	same := next(first, plan)
+	first.Close()
+	first.Close() // which must not close what the next one goes on with
+	if same.plans != first.plans || used(t, same).Used != 3 {
+		t.Errorf("the next one has other counters: %+v", used(t, same))
+	}
+	if _, err := enter(t, same); err != nil {
+		t.Error(err)
+	}
+	if err := same.settle(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if u := used(t, process(t, c, plan)); u.Used != 3 {
-		t.Errorf("the next one knows of %d, want 3", u.Used)
+	quota := *plan.Quota
+	quota.Limit = 6
+	plan.Quota = &quota
+	if u := used(t, next(same, plan)); u.Used != 4 || u.Limit != 6 {
+		t.Errorf("with another limit: %+v, want 4 of 6", u)
 	}
-	if err := (*Limits)(nil).Settle(t.Context()); err != nil {
-		t.Errorf("no limits: %v", err)
+}
+
+// Buckets of rules that are as they were stay as they are, and the others begin full.
+func TestReplacedRulesKeepTheirBuckets(t *testing.T) {
+	rule := func(name string, burst float64) throttle.Rule {
+		return throttle.Rule{Name: name, Match: throttle.Match{Principal: "User:" + name}, Key: []string{"principal"}, Requests: &throttle.Rate{Rate: 0.001, Burst: burst}}
+	}
+	l := limitsOf(t, rule("a", 1), rule("b", 1))
+	for _, name := range []string{"User:a", "User:b"} {
+		comes(t, l, name)
+	}
+	next := l.Next(t.Context(), LimitsConfig{Rules: []throttle.Rule{rule("new", 1), rule("b", 2), rule("a", 1)}}, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	t.Cleanup(next.Close)
+	l.Close()
+	passed := map[string]int{}
+	for _, name := range []string{"User:new", "User:b", "User:a"} {
+		for range 3 {
+			v := next.Visit("", "", brokenAddr, http.Header{}, false)
+			if _, err := v.Enter(t.Context(), Principal{Name: name}, false); err == nil {
+				passed[name]++
+			}
+			v.Leave()
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"User:new": 1, "User:b": 2}, passed); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if none := next.Next(t.Context(), LimitsConfig{}, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); none != nil {
+		t.Error("limits of nothing")
+	}
+}
+
+// A file that is read again while no broker answers is not held up for long.
+func TestReplacedQuotaWithoutBrokers(t *testing.T) {
+	l := newPlanList([]UsagePlan{fresh(5, "")})
+	l.ex.opened, l.ex.now, l.ex.done = make(chan struct{}), make(chan struct{}, 1), make(chan struct{})
+	l.counters[counterKey{l.list[0], "acme"}] = &counter{counterKey: counterKey{l.list[0], "acme"}, waiting: 1}
+	if err := (&Limits{plans: l}).settle(t.Context(), time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
 	}
 }
 

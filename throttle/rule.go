@@ -88,23 +88,30 @@ type Window struct {
 	To string `yaml:"to"`
 }
 
-// RouteName returns a route, METHOD PATH, without the names within its braces: two
-// routes that differ only in them are the same.
+// RouteName returns a route, METHOD PATH, without the names within its braces and a
+// slash at its end: two routes that differ only in them are the same.
 func RouteName(route string) string {
 	var b []byte
 	for {
 		before, rest, ok := strings.Cut(route, "{")
 		b = append(b, before...)
 		if !ok {
-			return string(b)
+			break
 		}
-		b = append(b, "{}"...)
-		_, route, _ = strings.Cut(rest, "}")
+		var name string
+		if name, route, _ = strings.Cut(rest, "}"); name != "$" { // which is the end
+			b = append(b, "{}"...)
+		}
 	}
+	if name := strings.TrimSuffix(string(b), "/"); !strings.HasSuffix(name, " ") {
+		return name
+	}
+	return string(b)
 }
 
 var (
 	names   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	routes  = regexp.MustCompile(`^[A-Z]+ (?:/(?:[^/{}?# ]|\{[^/{}?# ]+\})*)+$`)
 	actions = []string{"", "reject", "delay", "log"}
 	ops     = []string{"", "produce", "consume", "other"}
 	keys    = []string{"principal", "api_key", "source_ip", "ip_prefix", "topic", "group", "route", "stage", "partition", "client_cert_subject"}
@@ -121,7 +128,7 @@ func (r Rule) Validate(report func(path, problem string)) {
 	if !slices.Contains(ops, r.Match.Op) {
 		report("match.op", "want produce, consume or other")
 	}
-	if method, path, ok := strings.Cut(r.Match.Route, " "); r.Match.Route != "" && (!ok || method == "" || !strings.HasPrefix(path, "/")) {
+	if r.Match.Route != "" && !routes.MatchString(r.Match.Route) {
 		report("match.route", "want METHOD PATH, as in POST /topics/{topic}")
 	}
 	for i, k := range r.Key {

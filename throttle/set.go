@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,7 +72,13 @@ const (
 
 // A Set is rules with their buckets. It is safe for concurrent use.
 type Set struct {
-	stages  [stages]index
+	*room
+	stages [stages]index
+	rules  []*rule
+}
+
+// A room is what a Set has in common with those that replace it.
+type room struct {
 	buckets *store
 	under   counters // way
 	seeds   [2]maphash.Seed
@@ -79,7 +86,7 @@ type Set struct {
 	now     func() time.Time
 	held    atomic.Int64
 	evicted atomic.Int64
-	rules   []*rule
+	numbers atomic.Int64 // of the rules that were made
 }
 
 // count is what has become of the calls of a rule.
@@ -95,18 +102,34 @@ type limit struct {
 }
 
 type rule struct {
-	at       int // in the configuration
+	at       int   // in the configuration
+	number   int64 // its buckets are known by it
 	spec     Rule
 	key      []func(*Call) string
 	from, to time.Time
 	limits   [stages][]limit // by stage
-	count    count
+	count    *count
 }
 
 // New makes a set of rules. The rules have passed Validate.
 func New(rules []Rule) *Set {
-	s := &Set{start: time.Now(), now: time.Now, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
-	s.buckets = newStore(mostBuckets, func() { s.evicted.Add(1) })
+	c := &room{start: time.Now(), now: time.Now, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+	c.buckets = newStore(mostBuckets, func() { c.evicted.Add(1) })
+	return c.set(rules, nil)
+}
+
+// Next makes a set of rules that replaces s. A rule that is as it was keeps its
+// buckets, what is under way and what was counted; one that is not begins anew. Both
+// sets may be used at the same time.
+func (s *Set) Next(rules []Rule) *Set { return s.room.set(rules, s.rules) }
+
+// set makes a set of rules, of which some may be like earlier ones.
+func (c *room) set(rules []Rule, earlier []*rule) *Set {
+	s := &Set{room: c}
+	was := map[string][]*rule{}
+	for _, r := range earlier {
+		was[r.spec.Name] = append(was[r.spec.Name], r)
+	}
 	for i, spec := range rules {
 		r := &rule{at: i, spec: spec}
 		r.spec.Match.Route = RouteName(spec.Match.Route)
@@ -115,6 +138,13 @@ func New(rules []Rule) *Set {
 		}
 		if r.spec.DelayMax == 0 {
 			r.spec.DelayMax = 250 * time.Millisecond
+		}
+		named := was[spec.Name]
+		if i := slices.IndexFunc(named, func(o *rule) bool { return reflect.DeepEqual(o.spec, r.spec) }); i >= 0 {
+			r.number, r.count = named[i].number, named[i].count
+			was[spec.Name] = slices.Delete(named, i, i+1)
+		} else {
+			r.number, r.count = c.numbers.Add(1), &count{}
 		}
 		for _, k := range spec.Key {
 			r.key = append(r.key, part(k))
@@ -263,7 +293,7 @@ func network(a netip.Addr, four, six int) string {
 func (s *Set) hash(l *limit, c *Call) key {
 	var room [256]byte
 	b := append(room[:0], byte(l.unit))
-	b = strconv.AppendInt(b, int64(l.rule.at), 10)
+	b = strconv.AppendInt(b, l.rule.number, 10)
 	for _, read := range l.rule.key {
 		text := read(c)
 		b = append(strconv.AppendInt(append(b, 0), int64(len(text)), 10), ':')

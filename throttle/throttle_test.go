@@ -543,3 +543,72 @@ func TestFieldsOfWhatGoesOnAtOnce(t *testing.T) {
 		t.Errorf("a stream keeps its place: got %s and %s", policy, limit)
 	}
 }
+
+// A set that replaces another goes on with what is under way and what was counted by
+// rules that are as they were.
+func TestNextGoesOn(t *testing.T) {
+	busy := Rule{Name: "busy", Key: []string{"principal"}, Concurrency: 1}
+	slow := Rule{Name: "slow", Requests: &Rate{Rate: 1, Burst: 1}}
+	first, at := clocked(busy, slow)
+	v := first.Visit()
+	if r := v.Take(t.Context(), &Call{Principal: "User:a"}, OfRequest, 0, 0); r != nil {
+		t.Fatal(r)
+	}
+	if r := once(t, first, &Call{Principal: "User:b"}, OfRequest, 0, 0); r == nil || r.Rule != "slow" {
+		t.Fatalf("refused by %v", r)
+	}
+	faster := slow
+	faster.Requests = &Rate{Rate: 1, Burst: 2}
+	next := first.Next([]Rule{faster, busy})
+	if r := once(t, next, &Call{Principal: "User:a"}, OfRequest, 0, 0); r == nil || r.Rule != "busy" {
+		t.Errorf("refused by %v, want by busy", r)
+	}
+	v.Leave()
+	for i, want := range []bool{true, true, false} {
+		if r := once(t, next, &Call{Principal: "User:a"}, OfRequest, 0, 0); (r == nil) != want {
+			t.Errorf("request %d: %v", i, r)
+		}
+	}
+	again := next.Next([]Rule{busy, faster})
+	if r := once(t, again, &Call{}, OfRequest, 0, 0); r == nil {
+		t.Error("a rule that is as it was has a full bucket")
+	}
+	at(1)
+	if r := once(t, again, &Call{}, OfRequest, 0, 0); r != nil {
+		t.Error(r)
+	}
+	want := []RuleStats{{Name: "busy", Rejected: 1}, {Name: "slow", Rejected: 2}}
+	if diff := cmp.Diff(want, again.Stats().Rules); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestRouteName(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"POST /topics/{topic}", "POST /topics/{}"},
+		{"POST /topics/{name}/", "POST /topics/{}"},
+		{"GET /v3/{a}/x-{b...}", "GET /v3/{}/x-{}"},
+		{"ANY /old/{proxy+}", "ANY /old/{}"},
+		{"POST /{$}", "POST /"},
+		{"POST /", "POST /"},
+		{"GET /mappings/{$}", "GET /mappings"},
+		{"", ""},
+	} {
+		if got := RouteName(tt.in); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestRoutesThatCannotBe(t *testing.T) {
+	for route, wrong := range map[string]bool{
+		"": false, "GET /": false, "POST /topics/{topic}": false, "ANY /{proxy+}": false, "GET /a/b-{c}/": false, "POST /topics/x:batch": false,
+		"get /topics": true, "GET  /topics": true, "GET topics": true, "/topics": true, "GET /topics?x=1": true, "GET /a b": true, "GET /{": true, "GET /{}": true, "GET /a}": true, "GET http://h/": true,
+	} {
+		var paths []string
+		Rule{Name: "a", Streams: 1, Match: Match{Route: route}}.Validate(func(path, _ string) { paths = append(paths, path) })
+		if (len(paths) > 0) != wrong {
+			t.Errorf("%q: %v", route, paths)
+		}
+	}
+}
