@@ -18,10 +18,12 @@ const mediaEvents = "application/x-amz-json-1.1"
 // eventsPut is how many events one request has, the most that PutEvents takes.
 const eventsPut = 10
 
-// putEvents measures PutEvents beside a program that produces as many records at once. The
-// document of a record is an event's detail; the envelope around it is klamm's to write.
-func (c *conductor) putEvents(ctx context.Context, klamm *child, addr string) (Case, error) {
+// putEvents measures PutEvents beside the yardstick with as many records in a request, and
+// beside a program that produces as many at once. The document of a record is an event's
+// detail; the envelope around it is klamm's to write.
+func (c *conductor) putEvents(ctx context.Context, klamm, bare *child, addr, bareAddr string) (Case, error) {
 	return c.rounds(ctx, Case{Door: "front", Name: "events", Title: fmt.Sprintf("%d events a request, %d connections", eventsPut, c.Connections)}, []contender{
+		{"yardstick", true, c.requests(bare, bareAddr, mediaLines, eventsPut)},
 		{"native", true, c.native(eventsPut)},
 		{"klamm events", false, c.requests(klamm, addr, mediaEvents, eventsPut)},
 	}, func(ctx context.Context, topic string, side contender) (Figures, error) {

@@ -75,7 +75,7 @@ func (c *conductor) front(ctx context.Context) ([]Case, error) {
 		cases = append(cases, result)
 	}
 	if c.wants("events") {
-		result, err := c.putEvents(ctx, klamm, klammAddr)
+		result, err := c.putEvents(ctx, klamm, bare, klammAddr, bareAddr)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // requestTimeout bounds one request of the load.
@@ -19,6 +21,7 @@ const requestTimeout = 30 * time.Second
 const (
 	mediaPlain  = "text/plain"
 	mediaV2JSON = "application/vnd.kafka.json.v2+json"
+	mediaLines  = "application/x-ndjson"
 )
 
 // A stretch is a time of warming up and then a time that is measured.
@@ -110,11 +113,18 @@ func (c loadRole) request(first int64, caller int) []byte {
 	return append([]byte(head), body...)
 }
 
-// produceBody is one plain document, or a v2 envelope of several.
+// produceBody is one plain document, or several in a v2 envelope or in lines.
 func produceBody(media string, first int64, records, size int) []byte {
 	now := time.Now()
-	if media != mediaV2JSON {
+	switch media {
+	case mediaPlain:
 		return appendDocument(nil, first, now, size)
+	case mediaLines:
+		var body []byte
+		for i := range records {
+			body = append(appendDocument(body, first+int64(i), now, size), '\n')
+		}
+		return body
 	}
 	body := []byte(`{"records":[`)
 	for i := range records {
@@ -263,11 +273,18 @@ func (m *meter) cpuBetween(ctx context.Context, start, end time.Time) (time.Dura
 	return after - before, err
 }
 
-// appendOffset appends the answer of Confluent's v2 to one produced record.
-func appendOffset(b []byte, partition int32, offset int64) []byte {
-	b = append(b, `{"offsets":[{"partition":`...)
-	b = strconv.AppendInt(b, int64(partition), 10)
-	b = append(b, `,"offset":`...)
-	b = strconv.AppendInt(b, offset, 10)
-	return append(b, `,"error_code":null,"error":null}],"key_schema_id":null,"value_schema_id":null}`...)
+// appendOffsets appends the answer of Confluent's v2 to produced records.
+func appendOffsets(b []byte, records []*kgo.Record) []byte {
+	b = append(b, `{"offsets":[`...)
+	for i, r := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"partition":`...)
+		b = strconv.AppendInt(b, int64(r.Partition), 10)
+		b = append(b, `,"offset":`...)
+		b = strconv.AppendInt(b, r.Offset, 10)
+		b = append(b, `,"error_code":null,"error":null}`...)
+	}
+	return append(b, `],"key_schema_id":null,"value_schema_id":null}`...)
 }

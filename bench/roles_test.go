@@ -110,6 +110,9 @@ func TestFrontRolesCountWhatTheTopicHolds(t *testing.T) {
 		{"load", func(short stretch, topic string) any {
 			return loadRole{Stretch: short, Addr: yardstick, Topic: topic, Media: mediaPlain, Records: 1, Size: 1024, Connections: 4, PID: os.Getpid()}
 		}, 1},
+		{"load", func(short stretch, topic string) any {
+			return loadRole{Stretch: short, Addr: yardstick, Topic: topic, Media: mediaLines, Records: 10, Size: 1024, Connections: 4, PID: os.Getpid()}
+		}, 10},
 		{"yardstick-native", func(short stretch, topic string) any {
 			return nativeYardstick{Stretch: short, Brokers: c.brokers, Topic: topic, Records: 10, Size: 1024, Connections: 4}
 		}, 10},

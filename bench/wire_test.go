@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestWireSpeaksToAnHTTPServer(t *testing.T) {
@@ -107,7 +109,7 @@ func FuzzReadAnswer(f *testing.F) {
 }
 
 func TestCheckerWantsEveryOffset(t *testing.T) {
-	good := string(appendOffset(nil, 1, 42))
+	good := string(appendOffsets(nil, []*kgo.Record{{Partition: 1, Offset: 42}}))
 	for _, c := range []struct {
 		name   string
 		status int
@@ -122,6 +124,7 @@ func TestCheckerWantsEveryOffset(t *testing.T) {
 		{"error", 200, strings.Replace(good, `"error_code":null`, `"error_code":50002`, 1), 1, false},
 		{"no offset", 200, strings.Replace(good, `"offset":42`, `"offset":null`, 1), 1, false},
 		{"negative offset", 200, strings.Replace(good, "42", "-1", 1), 1, false},
+		{"two", 200, string(appendOffsets(nil, []*kgo.Record{{Offset: 42}, {Partition: 3, Offset: 7}})), 2, true},
 		{"no JSON", 200, "offsets", 1, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -12,7 +13,8 @@ import (
 )
 
 // frontYardstick configures the bare program for the front door: what one would
-// write with net/http and kgo to turn a request's bytes into one record.
+// write with net/http and kgo to turn a request's bytes into one record, or its lines
+// into one record each.
 type frontYardstick struct {
 	Brokers []string `json:"brokers"`
 }
@@ -30,16 +32,21 @@ func runFrontYardstick(ctx context.Context, c frontYardstick, out io.Writer) err
 			http.Error(w, "body: "+err.Error(), http.StatusBadRequest)
 			return
 		}
-		produced := make(chan error, 1)
-		record := &kgo.Record{Topic: r.PathValue("topic"), Value: body}
-		client.Produce(r.Context(), record, func(_ *kgo.Record, err error) { produced <- err })
-		if err := <-produced; err != nil {
+		var records []*kgo.Record
+		if r.Header.Get("Content-Type") == mediaLines {
+			for line := range bytes.Lines(body) {
+				records = append(records, &kgo.Record{Topic: r.PathValue("topic"), Value: bytes.TrimSuffix(line, []byte("\n"))})
+			}
+		} else {
+			records = []*kgo.Record{{Topic: r.PathValue("topic"), Value: body}}
+		}
+		if err := produceAll(r.Context(), client, records); err != nil {
 			http.Error(w, "produce: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		// The connection may be gone; then nobody reads the answer.
-		_, _ = w.Write(appendOffset(make([]byte, 0, 128), record.Partition, record.Offset))
+		_, _ = w.Write(appendOffsets(make([]byte, 0, 64+64*len(records)), records))
 	})
 	return serveHTTP(ctx, mux, out)
 }
@@ -72,7 +79,13 @@ func runNativeYardstick(ctx context.Context, c nativeYardstick, out io.Writer) e
 		for i := range values {
 			values[i] = appendDocument(nil, int64(worker*c.Records+i), time.Now(), c.Size)
 		}
-		return func() error { return produceAll(ctx, client, c.Topic, values) }, nil
+		return func() error {
+			records := make([]*kgo.Record, len(values))
+			for i, v := range values {
+				records[i] = &kgo.Record{Topic: c.Topic, Value: v}
+			}
+			return produceAll(ctx, client, records)
+		}, nil
 	})
 	if err != nil {
 		return err
@@ -84,13 +97,18 @@ func runNativeYardstick(ctx context.Context, c nativeYardstick, out io.Writer) e
 }
 
 // produceAll produces records and waits until all are acknowledged.
-func produceAll(ctx context.Context, client *kgo.Client, topic string, values [][]byte) error {
+func produceAll(ctx context.Context, client *kgo.Client, records []*kgo.Record) error {
+	if len(records) == 1 {
+		produced := make(chan error, 1)
+		client.Produce(ctx, records[0], func(_ *kgo.Record, err error) { produced <- err })
+		return <-produced
+	}
 	var all sync.WaitGroup
 	var once sync.Once
 	var failed error
-	all.Add(len(values))
-	for _, v := range values {
-		client.Produce(ctx, &kgo.Record{Topic: topic, Value: v}, func(_ *kgo.Record, err error) {
+	all.Add(len(records))
+	for _, r := range records {
+		client.Produce(ctx, r, func(_ *kgo.Record, err error) {
 			if err != nil {
 				once.Do(func() { failed = err })
 			}
