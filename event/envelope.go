@@ -91,24 +91,25 @@ func CompactDetail(b []byte) ([]byte, error) {
 	if start == len(b) || b[start] != '{' {
 		return nil, ErrDetail
 	}
-	end, compact, ok := scan.CompactValue(b, start)
-	if !ok || scan.Space(b, end) != len(b) {
+	v, ok := scan.Look(b, start)
+	if !ok || scan.Space(b, v.End) != len(b) || v.Depth > DetailDepth {
 		return nil, ErrDetail
 	}
-	b = b[start:end]
-	if !compact {
+	b = b[start:v.End]
+	if !v.Compact {
 		b = scan.Compact(b)
 	}
-	if !shallow(b) {
+	if v.Number >= len(mostInteger) && !integersFit(b) {
 		return nil, ErrDetail
 	}
 	return b, nil
 }
 
-// shallow says whether valid, compact JSON is nested no deeper than DetailDepth and has
-// no integer beyond 64 bits.
-func shallow(b []byte) bool {
-	depth := 0
+// mostInteger is the largest integer of 64 bits.
+const mostInteger = "9223372036854775807"
+
+// integersFit says whether no integer in valid, compact JSON is beyond 64 bits.
+func integersFit(b []byte) bool {
 	for i := 0; i < len(b); {
 		switch c := b[i]; {
 		case c == '"':
@@ -117,14 +118,6 @@ func shallow(b []byte) bool {
 				return false
 			}
 			i = end
-		case c == '{' || c == '[':
-			if depth++; depth > DetailDepth {
-				return false
-			}
-			i++
-		case c == '}' || c == ']':
-			depth--
-			i++
 		case c == '-' || c >= '0' && c <= '9':
 			end := i + 1
 			whole := true
@@ -132,7 +125,7 @@ func shallow(b []byte) bool {
 				whole = whole && b[end] >= '0' && b[end] <= '9'
 				end++
 			}
-			if whole && end-i >= len("9223372036854775807") && !fits(b[i:end]) {
+			if whole && end-i >= len(mostInteger) && !fits(b[i:end]) {
 				return false
 			}
 			i = end
@@ -145,7 +138,7 @@ func shallow(b []byte) bool {
 
 // fits says whether an integer fits 64 bits.
 func fits(number []byte) bool {
-	most := "9223372036854775807"
+	most := mostInteger
 	if number[0] == '-' {
 		most = "-9223372036854775808"
 	}

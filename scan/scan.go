@@ -29,13 +29,24 @@ func Value(b []byte, i int) (end int, ok bool) {
 	return s.value(i)
 }
 
-// CompactValue is Value for a caller who wants the value without the white space
-// between its tokens: compact says that there is none, so that Compact, which
-// takes another look at every byte, can be spared.
-func CompactValue(b []byte, i int) (end int, compact, ok bool) {
+// A Survey is what one look at a JSON value says about it.
+type Survey struct {
+	// End is where the value ends.
+	End int
+	// Compact says that there is no white space between its tokens, so that Compact,
+	// which takes another look at every byte, can be spared.
+	Compact bool
+	// Depth is how many arrays and objects are open at once at most.
+	Depth int
+	// Number is how many bytes the longest number has; 0: there is none.
+	Number int
+}
+
+// Look is Value for a caller who wants to know more about the value that begins at b[i].
+func Look(b []byte, i int) (Survey, bool) {
 	s := scanner{b: b}
-	end, ok = s.value(i)
-	return end, !s.spaced, ok
+	end, ok := s.value(i)
+	return Survey{end, !s.spaced, s.deepest, s.number}, ok
 }
 
 // String returns where the JSON string that begins at b[i], a double quote,
@@ -53,6 +64,8 @@ type scanner struct {
 	few   [4]uint64
 	more  []uint64
 	depth int
+	// deepest is the most that depth has been, and number the length of the longest number.
+	deepest, number int
 	// spaced says that there was white space between tokens.
 	spaced bool
 }
@@ -75,6 +88,7 @@ func (s *scanner) push(object bool) bool {
 		*p &^= bit
 	}
 	s.depth++
+	s.deepest = max(s.deepest, s.depth)
 	return true
 }
 
@@ -123,9 +137,11 @@ value:
 		}
 		goto value
 	case c == '-' || c >= '0' && c <= '9':
+		start := i
 		if i, ok = number(b, i); !ok {
 			return i, false
 		}
+		s.number = max(s.number, i-start)
 	case c == 't':
 		if i+4 > len(b) || string(b[i:i+4]) != "true" {
 			return i, false

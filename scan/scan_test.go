@@ -39,6 +39,48 @@ func FuzzValid(f *testing.F) {
 	})
 }
 
+func FuzzLook(f *testing.F) {
+	for _, s := range append(seeds, `{"a":[{"b":-12.5e3}],"c":[[[]]],"d":"[[[[["}`, "{ \"a b\" :\t[ 1 , 2 ]\n}") {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, ok := Look(b, 0)
+		if ok != (len(b) > 0 && !strings.ContainsRune(" \t\r\n", rune(b[0])) && json.Valid(b[:got.End])) {
+			t.Fatalf("%q: %+v, %v", b, got, ok)
+		}
+		if !ok {
+			return
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, b[:got.End]); err != nil {
+			t.Fatal(err)
+		}
+		want := Survey{End: got.End, Compact: compact.Len() == got.End}
+		d := json.NewDecoder(bytes.NewReader(b[:got.End]))
+		d.UseNumber()
+		for depth := 0; ; {
+			token, err := d.Token()
+			if err != nil {
+				break
+			}
+			switch token := token.(type) {
+			case json.Delim:
+				if token == '{' || token == '[' {
+					depth++
+				} else {
+					depth--
+				}
+				want.Depth = max(want.Depth, depth)
+			case json.Number:
+				want.Number = max(want.Number, len(token))
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %+v, want %+v", b, got, want)
+		}
+	})
+}
+
 func BenchmarkValid(b *testing.B) {
 	doc := []byte(`{"id":12345,"name":"sensor of the north hall","on":true,"tags":["a","b","c"],"place":{"lat":52.5200066,"lon":13.404954},"note":"` + strings.Repeat("some text ", 85) + `"}`)
 	for name, valid := range map[string]func([]byte) bool{"scan": Valid, "encoding": json.Valid} {

@@ -159,9 +159,9 @@ member:
 
 // skipDeep is skip for values that are nested more deeply than it can remember.
 func skipDeep(b []byte, i int, seek *sought) (end int, compact, ok bool) {
-	end, compact, ok = scan.CompactValue(b, i)
+	v, ok := scan.Look(b, i)
 	if ok && seek != nil && b[i] == '{' {
-		eachMember(b, i, func(name []byte, escaped bool, at int) (int, bool) {
+		scan.Members(b, i, func(name []byte, escaped bool, at int) (int, bool) {
 			end, ok := scan.Value(b, at)
 			if isName(name, escaped, seek.name) {
 				seek.start, seek.end = at, end
@@ -169,7 +169,7 @@ func skipDeep(b []byte, i int, seek *sought) (end int, compact, ok bool) {
 			return end, ok
 		})
 	}
-	return end, compact, ok
+	return v.End, v.Compact, ok
 }
 
 // blanks counts the white space at b[i].

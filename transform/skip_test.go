@@ -23,9 +23,9 @@ func FuzzSkip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte, name string) {
 		seek := sought{name: name}
 		end, compact, ok := skip(doc, 0, &seek)
-		wantEnd, wantCompact, wantOK := scan.CompactValue(doc, 0)
-		if ok != wantOK || ok && (end != wantEnd || compact != wantCompact) {
-			t.Fatalf("%q: got %d, %v, %v, want %d, %v, %v", doc, end, compact, ok, wantEnd, wantCompact, wantOK)
+		v, wantOK := scan.Look(doc, 0)
+		if ok != wantOK || ok && (end != v.End || compact != v.Compact) {
+			t.Fatalf("%q: got %d, %v, %v, want %+v, %v", doc, end, compact, ok, v, wantOK)
 		}
 		if e, c, o := skip(doc, 0, nil); e != end || c != compact || o != ok {
 			t.Fatalf("%q: got %d, %v, %v without a name, and %d, %v, %v with one", doc, e, c, o, end, compact, ok)

@@ -82,63 +82,6 @@ func appendBare(dst, v []byte) []byte {
 	return dst
 }
 
-// eachMember calls visit for each member of the object that begins at b[i], with
-// the text between the quotes of its name and where its value begins; visit
-// returns where that ends, or false if it is not valid. eachMember returns the
-// same for the object.
-func eachMember(b []byte, i int, visit func(name []byte, escaped bool, at int) (end int, ok bool)) (end int, ok bool) {
-	i = scan.Space(b, i+1)
-	if i < len(b) && b[i] == '}' {
-		return i + 1, true
-	}
-	for i < len(b) && b[i] == '"' {
-		end, escaped, ok := scan.String(b, i)
-		if !ok {
-			return i, false
-		}
-		name := b[i+1 : end-1]
-		if i = scan.Space(b, end); i >= len(b) || b[i] != ':' {
-			return i, false
-		}
-		if i, ok = visit(name, escaped, scan.Space(b, i+1)); !ok {
-			return i, false
-		}
-		i = scan.Space(b, i)
-		switch {
-		case i < len(b) && b[i] == ',':
-			i = scan.Space(b, i+1)
-		case i < len(b) && b[i] == '}':
-			return i + 1, true
-		default:
-			return i, false
-		}
-	}
-	return i, false
-}
-
-// eachElement does for the elements of an array what eachMember does for
-// members.
-func eachElement(b []byte, i int, visit func(index, at int) (end int, ok bool)) (end int, ok bool) {
-	i = scan.Space(b, i+1)
-	if i < len(b) && b[i] == ']' {
-		return i + 1, true
-	}
-	for index := 0; ; index++ {
-		if i, ok = visit(index, i); !ok {
-			return i, false
-		}
-		i = scan.Space(b, i)
-		switch {
-		case i < len(b) && b[i] == ',':
-			i = scan.Space(b, i+1)
-		case i < len(b) && b[i] == ']':
-			return i + 1, true
-		default:
-			return i, false
-		}
-	}
-}
-
 // isName says whether the text between the quotes of a JSON string stands for
 // a name.
 func isName(text []byte, escaped bool, name string) bool {
@@ -172,7 +115,7 @@ func appendHits(dst, b []byte, i int, steps []step, most int) (out []byte, end i
 			dst = appendHit(dst, b[seek.start:seek.end], compact, most)
 		}
 	case s.kind == member && b[i] == '{':
-		end, ok = eachMember(b, i, func(name []byte, escaped bool, at int) (end int, ok bool) {
+		end, ok = scan.Members(b, i, func(name []byte, escaped bool, at int) (end int, ok bool) {
 			if !isName(name, escaped, s.name) {
 				end, _, ok = skip(b, at, nil)
 				return end, ok
@@ -181,7 +124,7 @@ func appendHits(dst, b []byte, i int, steps []step, most int) (out []byte, end i
 			return end, ok
 		})
 	case s.kind != member && b[i] == '[':
-		end, ok = eachElement(b, i, func(index, at int) (end int, ok bool) {
+		end, ok = scan.Elements(b, i, func(index, at int) (end int, ok bool) {
 			if s.kind == element && index != s.index {
 				end, _, ok = skip(b, at, nil)
 				return end, ok
@@ -235,7 +178,7 @@ func (w *walk) appendDecoded(dst, doc []byte) []byte {
 		return append(dst, doc...)
 	}
 	dst = append(dst, '{')
-	eachMember(doc, 0, func(name []byte, escaped bool, at int) (int, bool) {
+	scan.Members(doc, 0, func(name []byte, escaped bool, at int) (int, bool) {
 		if dst[len(dst)-1] != '{' {
 			dst = append(dst, ',')
 		}

@@ -83,7 +83,7 @@ func (w *walk) value(b []byte, i int, n *node) (end int, ok bool) {
 }
 
 func (w *walk) object(b []byte, i int, n *node) (end int, ok bool) {
-	return eachMember(b, i, func(name []byte, escaped bool, at int) (int, bool) {
+	return scan.Members(b, i, func(name []byte, escaped bool, at int) (int, bool) {
 		if escaped {
 			w.unread = scan.AppendUnescaped(w.unread[:0], name)
 			name = w.unread
@@ -100,7 +100,7 @@ func (w *walk) object(b []byte, i int, n *node) (end int, ok bool) {
 
 func (w *walk) array(b []byte, i int, n *node) (end int, ok bool) {
 	want := n.elements
-	return eachElement(b, i, func(index, at int) (int, bool) {
+	return scan.Elements(b, i, func(index, at int) (int, bool) {
 		if len(want) == 0 || want[0].index != index {
 			end, _, ok := skip(b, at, nil)
 			return end, ok

@@ -53,79 +53,145 @@ func errShape(text string) error {
 	return &fault{name: "SerializationException", status: http.StatusBadRequest, message: text}
 }
 
-// parsePut reads the body of a PutEvents request, in one pass for its form and one for
-// its members. Nothing of it refers to the body.
-func parsePut(body []byte) (q putRequest, err error) {
+// parsePut reads the body of a PutEvents request. Nothing of it refers to the body.
+func parsePut(body []byte) (putRequest, error) {
+	p := putParser{b: body}
 	start := scan.Space(body, 0)
 	if start == len(body) {
-		return q, nil
+		return p.q, nil
 	}
-	if !scan.Valid(body) || body[start] != '{' || !utf8.Valid(body) {
-		return q, errShape("the body is not a JSON object")
+	end, ok := start, body[start] == '{' && utf8.Valid(body)
+	if ok {
+		end, ok = scan.Members(body, start, p.member)
 	}
-	err = eachMember(body, start, func(name string, value []byte) error {
-		switch name {
-		case "Entries":
-			q.entries, q.count, q.hasEntries = nil, 0, string(value) != "null"
-			if !q.hasEntries {
-				return nil
-			}
-			return eachElement(value, "Entries", func(value []byte) error {
-				if q.count++; q.count > mostEntries {
-					return (&putEntry{}).parse(value)
-				}
-				q.entries = append(q.entries, putEntry{})
-				return q.entries[len(q.entries)-1].parse(value)
-			})
-		case "EndpointId":
-			q.endpoint, q.hasEndpoint, err = textIn(value, "EndpointId")
+	if p.err == nil && !(ok && scan.Space(body, end) == len(body)) {
+		p.err = errShape("the body is not a JSON object")
+	}
+	return p.q, p.err
+}
+
+// A putParser reads a PutEvents request in one pass. Its methods read the value that begins
+// at b[i], and return where it ends; false if it is not valid, or err is set.
+type putParser struct {
+	b   []byte
+	q   putRequest
+	err error
+}
+
+func (p *putParser) member(name []byte, escaped bool, i int) (end int, ok bool) {
+	switch memberName(name, escaped) {
+	case "Entries":
+		p.q.entries, p.q.count, p.q.hasEntries = nil, 0, !p.isNull(i)
+		if p.q.hasEntries {
+			return p.elements(i, "Entries", p.entry)
+		}
+	case "EndpointId":
+		return p.leaf(i, func(value []byte) (err error) {
+			p.q.endpoint, p.q.hasEndpoint, err = textIn(value, "EndpointId")
 			return err
-		}
-		return nil
-	})
-	return q, err
+		})
+	}
+	return scan.Value(p.b, i)
 }
 
-// parse reads an entry.
-func (e *putEntry) parse(value []byte) (err error) {
-	if string(value) == "null" {
-		return nil
+func (p *putParser) entry(_, i int) (end int, ok bool) {
+	e := &putEntry{} // one too many is read, too, for what is wrong with it
+	if p.q.count++; p.q.count <= mostEntries {
+		p.q.entries = append(p.q.entries, putEntry{})
+		e = &p.q.entries[len(p.q.entries)-1]
 	}
-	if value[0] != '{' {
-		return wrongType("Entries", value)
+	switch {
+	case p.isNull(i):
+		return scan.Value(p.b, i)
+	case i < len(p.b) && p.b[i] != '{':
+		return p.fail(i, wrongType("Entries", p.b[i:]))
 	}
-	return eachMember(value, 0, func(name string, value []byte) (err error) {
-		switch name {
-		case "Source":
-			e.source, _, err = textIn(value, name)
-		case "DetailType":
-			e.detailType, _, err = textIn(value, name)
-		case "Detail":
-			if value[0] != '"' && string(value) != "null" {
-				return wrongType(name, value)
-			}
-			e.detail = transform.AppendText(make([]byte, 0, len(value)), value)
-		case "EventBusName":
-			e.bus, e.hasBus, err = textIn(value, name)
-		case "TraceHeader":
-			e.trace, e.hasTrace, err = textIn(value, name)
-		case "Time":
-			e.time, e.hasTime, err = timeIn(value)
-		case "Resources":
-			e.resources = nil
-			if string(value) == "null" {
-				return nil
-			}
-			return eachElement(value, name, func(value []byte) error {
-				r, _, err := textIn(value, "Resources")
-				e.resources = append(e.resources, r)
-				return err
-			})
+	return scan.Members(p.b, i, func(name []byte, escaped bool, i int) (int, bool) {
+		member := memberName(name, escaped)
+		if member == "Resources" {
+			return p.resources(e, i)
 		}
-		return err
+		return p.leaf(i, func(value []byte) error { return e.set(member, value) })
 	})
 }
 
+func (p *putParser) resources(e *putEntry, i int) (end int, ok bool) {
+	e.resources = nil
+	if p.isNull(i) {
+		return scan.Value(p.b, i)
+	}
+	return p.elements(i, "Resources", func(_, i int) (int, bool) {
+		return p.leaf(i, func(value []byte) error {
+			r, _, err := textIn(value, "Resources")
+			e.resources = append(e.resources, r)
+			return err
+		})
+	})
+}
+
+func (p *putParser) elements(i int, member string, visit func(index, i int) (end int, ok bool)) (end int, ok bool) {
+	if i < len(p.b) && p.b[i] != '[' {
+		return p.fail(i, wrongType(member, p.b[i:]))
+	}
+	return scan.Elements(p.b, i, visit)
+}
+
+// leaf hands a whole value to take.
+func (p *putParser) leaf(i int, take func(value []byte) error) (end int, ok bool) {
+	end, ok = scan.Value(p.b, i)
+	if !ok {
+		return end, false
+	}
+	if err := take(p.b[i:end]); err != nil {
+		return p.fail(end, err)
+	}
+	return end, true
+}
+
+func (p *putParser) isNull(i int) bool { return i < len(p.b) && p.b[i] == 'n' }
+
+func (p *putParser) fail(i int, err error) (int, bool) {
+	p.err = err
+	return i, false
+}
+
+// memberName is the name of a member of the request, or empty for one that it does not
+// have.
+func memberName(name []byte, escaped bool) string {
+	if escaped {
+		name = scan.AppendUnescaped(nil, name)
+	}
+	for _, known := range []string{"Source", "DetailType", "Detail", "EventBusName", "Resources", "Time", "TraceHeader", "Entries", "EndpointId"} {
+		if string(name) == known {
+			return known
+		}
+	}
+	return ""
+}
+
+// set takes the value of a member of an entry.
+func (e *putEntry) set(member string, value []byte) (err error) {
+	switch member {
+	case "Source":
+		e.source, _, err = textIn(value, member)
+	case "DetailType":
+		e.detailType, _, err = textIn(value, member)
+	case "Detail":
+		if value[0] != '"' && string(value) != "null" {
+			return wrongType(member, value)
+		}
+		e.detail = transform.AppendText(make([]byte, 0, len(value)), value)
+	case "EventBusName":
+		e.bus, e.hasBus, err = textIn(value, member)
+	case "TraceHeader":
+		e.trace, e.hasTrace, err = textIn(value, member)
+	case "Time":
+		e.time, e.hasTime, err = timeIn(value)
+	}
+	return err
+}
+
+// wrongType says that a member is of the JSON type that value begins with.
 func wrongType(member string, value []byte) error {
 	kind := "number"
 	switch value[0] {
@@ -188,57 +254,6 @@ func timeIn(value []byte) (t time.Time, ok bool, err error) {
 		return t, false, errShape("Time is out of range")
 	}
 	return t, true, nil
-}
-
-// eachMember calls f with every member of the object that begins at b[i], in JSON that is
-// valid.
-func eachMember(b []byte, i int, f func(name string, value []byte) error) error {
-	for i = scan.Space(b, i+1); b[i] != '}'; {
-		end, _, _ := scan.String(b, i)
-		name, _, err := textIn(b[i:end], "")
-		if err != nil {
-			return err
-		}
-		i = scan.Space(b, scan.Space(b, end)+1)
-		if end, err = valueAt(b, i); err != nil {
-			return err
-		}
-		if err := f(name, b[i:end]); err != nil {
-			return err
-		}
-		if i = scan.Space(b, end); b[i] == ',' {
-			i = scan.Space(b, i+1)
-		}
-	}
-	return nil
-}
-
-// eachElement calls f with every element of an array, in JSON that is valid.
-func eachElement(b []byte, member string, f func(value []byte) error) error {
-	if b[0] != '[' {
-		return wrongType(member, b)
-	}
-	for i := scan.Space(b, 1); b[i] != ']'; {
-		end, err := valueAt(b, i)
-		if err != nil {
-			return err
-		}
-		if err := f(b[i:end]); err != nil {
-			return err
-		}
-		if i = scan.Space(b, end); b[i] == ',' {
-			i = scan.Space(b, i+1)
-		}
-	}
-	return nil
-}
-
-func valueAt(b []byte, i int) (int, error) {
-	end, ok := scan.Value(b, i)
-	if !ok {
-		return 0, errShape("the body is not a JSON object")
-	}
-	return end, nil
 }
 
 // check checks what the model says of a request.

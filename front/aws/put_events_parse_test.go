@@ -23,7 +23,7 @@ func slowPut(body []byte) (entries []putEntry, endpoint string, ok bool) {
 	}
 	// encoding/json takes members also in another case, which this API does not.
 	var members map[string]json.RawMessage
-	if len(strings.TrimSpace(string(body))) == 0 {
+	if len(strings.Trim(string(body), " \n\t\r")) == 0 {
 		return nil, "", true
 	}
 	if !utf8.Valid(body) || json.Unmarshal(body, &members) != nil || members == nil {

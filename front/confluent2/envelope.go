@@ -233,12 +233,12 @@ func (p *parser) raw() (raw []byte, compact bool, err error) {
 	if p.literal("null") {
 		return nil, true, nil
 	}
-	end, compact, ok := scan.CompactValue(p.b, start)
-	p.i = end
+	v, ok := scan.Look(p.b, start)
+	p.i = v.End
 	if !ok {
 		return nil, false, p.malformed()
 	}
-	return p.b[start:end:end], compact, nil
+	return p.b[start:v.End:v.End], v.Compact, nil
 }
 
 // unquote is the text of a JSON string, in place where nothing in it is escaped.
