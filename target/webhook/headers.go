@@ -100,10 +100,15 @@ func (w *webhook) head(events []*event.Event) http.Header {
 func (w *webhook) room(r *kgo.Record) int {
 	n := 8 + len(w.headers) + len(r.Headers)
 	switch {
+	case w.plain:
+		n = 4 + len(w.headers)
 	case w.format != "":
 		n = 10 + len(w.headers)
 	case len(r.Key) > 0:
 		n++
+	}
+	if w.vault != nil || w.tokens != nil {
+		n += 4 // what is secret
 	}
 	return n
 }

@@ -173,7 +173,7 @@ func (w *webhook) Invoke(ctx context.Context, events []*event.Event) ([]byte, er
 	return w.send(ctx, events, true)
 }
 
-// A request is what an attempt sends, without what is secret.
+// A request is what an attempt sends.
 type request struct {
 	id      string // of the delivery
 	url     *url.URL
@@ -280,6 +280,8 @@ func (w *webhook) exchange(ctx context.Context, r *request, keep bool) ([]byte, 
 				c = fresh
 				finish(resp, 0)
 				_ = resp.Body.Close()
+				// Those of the first request may still be on their way.
+				r.headers = r.headers.Clone()
 				continue
 			}
 		}
@@ -332,12 +334,9 @@ func (w *webhook) via(c *credentials) http.RoundTripper {
 	return w.transport
 }
 
-// request puts a request together with what is secret.
+// request puts a request together with what is secret, which is added to r's headers.
 func (w *webhook) request(ctx context.Context, r *request, c *credentials, t *token) *http.Request {
 	body, u, headers := r.body, r.url, r.headers
-	if c != nil || t != nil {
-		headers = headers.Clone()
-	}
 	if c != nil {
 		for name, value := range c.headers {
 			headers[name] = value
