@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -37,11 +38,11 @@ func (c *conductor) putEvents(ctx context.Context, klamm, bare *child, addr, bar
 // turnOnBus is turn on an event bus of its own.
 func (c *conductor) turnOnBus(ctx context.Context, addr, bus string, side contender) (Figures, error) {
 	tags := []map[string]string{{"Key": "klamm:partitions", "Value": fmt.Sprint(c.Partitions)}}
-	if err := callEvents(ctx, addr, "CreateEventBus", map[string]any{"Name": bus, "Tags": tags}); err != nil {
+	if _, err := callEvents(ctx, addr, "CreateEventBus", map[string]any{"Name": bus, "Tags": tags}); err != nil {
 		return Figures{}, err
 	}
 	defer func() {
-		_ = callEvents(context.WithoutCancel(ctx), addr, "DeleteEventBus", map[string]any{"Name": bus})
+		_, _ = callEvents(context.WithoutCancel(ctx), addr, "DeleteEventBus", map[string]any{"Name": bus})
 	}()
 	topic := event.BusTopic(bus)
 	if err := c.awaitTopics(ctx, []string{topic}); err != nil {
@@ -56,28 +57,38 @@ func (c *conductor) turnOnBus(ctx context.Context, addr, bus string, side conten
 }
 
 // callEvents calls an operation of EventBridge that answers soon.
-func callEvents(ctx context.Context, addr, operation string, body any) error {
+func callEvents(ctx context.Context, addr, operation string, body any) (answer map[string]any, err error) {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", bytes.NewReader(text))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", mediaEvents)
 	req.Header.Set("X-Amz-Target", "AWSEvents."+operation)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s: %w", operation, err)
+		return nil, fmt.Errorf("%s: %w", operation, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: status %d", operation, resp.StatusCode)
+	text, err = io.ReadAll(io.LimitReader(resp.Body, answerBytes))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", operation, err)
 	}
-	return nil
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: status %d: %.200s", operation, resp.StatusCode, text)
+	}
+	if len(text) == 0 {
+		return nil, nil
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, fmt.Errorf("%s: %w", operation, err)
+	}
+	return answer, nil
 }
 
 // putBody is a PutEvents whose details are documents.

@@ -71,16 +71,21 @@ func runLoad(ctx context.Context, c loadRole, out io.Writer) error {
 			if err != nil {
 				return err
 			}
-			if c.Media == mediaEvents {
-				return check.put(status, body)
-			}
-			return check.answer(status, body)
+			return c.verify(&check, status, body)
 		}, nil
 	})
 	if err != nil {
 		return fmt.Errorf("load on %s: %w", c.Addr, err)
 	}
 	return printResult(out, result)
+}
+
+// verify has an answer to one of the requests checked.
+func (c loadRole) verify(check *checker, status int, body []byte) error {
+	if c.Media == mediaEvents {
+		return check.put(status, body)
+	}
+	return check.answer(status, body)
 }
 
 // requests are those of one connection: one, or one for each of its callers, which

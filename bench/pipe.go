@@ -36,7 +36,7 @@ func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 		if err := c.fillBacklog(ctx, h); err != nil {
 			return nil, err
 		}
-		if name == "half" {
+		if name == "half" || h.bus {
 			most, err := c.carried(ctx, h)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", result.Title, err)
@@ -47,13 +47,18 @@ func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.deleteTopic(ctx, h.backlogTopic)
+		if !h.bus {
+			c.deleteTopic(ctx, h.backlogTopic)
+		}
 		cases = append(cases, result)
 	}
 	return cases, nil
 }
 
 func (c *conductor) fillBacklog(ctx context.Context, h haul) error {
+	if h.bus {
+		return nil // each side is given its own, see begin
+	}
 	c.progress("pipe: producing %s records", thousands(float64(h.backlog)))
 	if err := c.createParts(ctx, h.backlogTopic, h.partitions, nil); err != nil {
 		return err
@@ -74,11 +79,18 @@ func (c *conductor) fill(ctx context.Context, config fillRole) error {
 	return p.result(ctx, timeout, &count)
 }
 
+// A start starts a side of a haul, and says where it takes records.
+type start func(context.Context, haul) (*child, inlet, error)
+
+// An inlet is where a side takes records over HTTP; the zero value is one that reads them
+// from the brokers.
+type inlet struct{ addr, media string }
+
 // hauls lets both sides work in turn, round by round, and compares.
 func (c *conductor) hauls(ctx context.Context, result Case, h haul) (Case, error) {
 	sides := []struct {
 		contender
-		start func(haul) (*child, error)
+		start start
 	}{
 		{contender{name: "yardstick", yardstick: true}, c.startPipeYardstick},
 		{contender{name: "klamm"}, c.startPipeKlamm},
@@ -106,7 +118,7 @@ func (c *conductor) hauls(ctx context.Context, result Case, h haul) (Case, error
 }
 
 // haul is one measurement of one side.
-func (c *conductor) haul(ctx context.Context, h haul, start func(haul) (*child, error)) (Figures, error) {
+func (c *conductor) haul(ctx context.Context, h haul, start start) (Figures, error) {
 	var none Figures
 	w, backlog, err := c.begin(ctx, h, []int64{h.live}, start)
 	if err != nil {
@@ -122,6 +134,9 @@ func (c *conductor) haul(ctx context.Context, h haul, start func(haul) (*child, 
 	}
 	backlog.P50Micros, backlog.P99Micros = live.P50Micros, live.P99Micros
 	backlog.Repeated += live.Repeated
+	if h.bus {
+		return backlog, nil // the groups of rules are klamm's own affair
+	}
 	return backlog, c.committed(ctx, h)
 }
 
@@ -130,13 +145,14 @@ type hauling struct {
 	c            *conductor
 	h            haul
 	sink, server *child
+	in           inlet
 	next         int64 // sequence number
 	end          func()
 }
 
 // begin starts a side and has it deliver the backlog. The live records will come in so
 // many stretches, of so many each.
-func (c *conductor) begin(ctx context.Context, h haul, live []int64, start func(haul) (*child, error)) (_ *hauling, backlog Figures, err error) {
+func (c *conductor) begin(ctx context.Context, h haul, live []int64, start start) (_ *hauling, backlog Figures, err error) {
 	var ends []func()
 	end := func() {
 		for _, one := range slices.Backward(ends) {
@@ -158,7 +174,7 @@ func (c *conductor) begin(ctx context.Context, h haul, live []int64, start func(
 	}
 	ends = append(ends, sink.kill)
 	h.url = "http://" + addr + "/records"
-	server, err := start(h)
+	server, in, err := start(ctx, h)
 	if err != nil {
 		return nil, backlog, err
 	}
@@ -166,7 +182,12 @@ func (c *conductor) begin(ctx context.Context, h haul, live []int64, start func(
 	if err = tellServer(ctx, addr, server.pid()); err != nil {
 		return nil, backlog, err
 	}
-	w := &hauling{c: c, h: h, sink: sink, server: server, next: h.backlog, end: end}
+	w := &hauling{c: c, h: h, sink: sink, server: server, in: in, next: h.backlog, end: end}
+	if h.bus {
+		if err = w.feed(ctx, 0, h.backlog, 0); err != nil {
+			return nil, backlog, err
+		}
+	}
 	// A side that is fifty times slower than planned is not worth a figure.
 	timeout := startTimeout + 50*time.Duration(c.Seconds)*time.Second
 	if err = c.await(ctx, sink, server, timeout, &backlog); err != nil {
@@ -177,8 +198,7 @@ func (c *conductor) begin(ctx context.Context, h haul, live []int64, start func(
 
 // trickle produces the next stretch of live records and waits until they are delivered.
 func (w *hauling) trickle(ctx context.Context, count, perSecond int64) (live Figures, err error) {
-	err = w.c.fill(ctx, fillRole{Brokers: w.c.brokers, Topic: w.h.liveTopic, First: w.next, Count: count, Size: w.c.ValueBytes, PerSecond: perSecond, Keys: w.h.keys})
-	if err != nil {
+	if err = w.feed(ctx, w.next, count, perSecond); err != nil {
 		return live, err
 	}
 	w.next += count
@@ -186,6 +206,16 @@ func (w *hauling) trickle(ctx context.Context, count, perSecond int64) (live Fig
 		return live, fmt.Errorf("deliver %d live records: %w", count, err)
 	}
 	return live, nil
+}
+
+// feed has records produced, where this side takes them.
+func (w *hauling) feed(ctx context.Context, first, count, perSecond int64) error {
+	if w.h.bus {
+		return w.c.put(ctx, putRole{
+			Addr: w.in.addr, Media: w.in.media, Topic: w.h.liveTopic, First: first, Count: count, Size: w.c.ValueBytes, PerSecond: perSecond, Connections: w.h.inFlight,
+		})
+	}
+	return w.c.fill(ctx, fillRole{Brokers: w.c.brokers, Topic: w.h.liveTopic, First: first, Count: count, Size: w.c.ValueBytes, PerSecond: perSecond, Keys: w.h.keys})
 }
 
 // await waits for a result of the sink while the server must go on.
@@ -266,16 +296,34 @@ func (c *conductor) endGroup(group string) {
 	}
 }
 
-func (c *conductor) startPipeYardstick(h haul) (*child, error) {
-	return c.crew.role("yardstick-pipe", pipeYardstick{
-		Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: h.url, Batch: h.batch, InFlight: h.inFlight,
-	})
+func (c *conductor) startPipeYardstick(ctx context.Context, h haul) (*child, inlet, error) {
+	config := pipeYardstick{Brokers: c.brokers, Topics: []string{h.backlogTopic, h.liveTopic}, Group: h.group, URL: h.url, Batch: h.batch, InFlight: h.inFlight}
+	if h.bus {
+		config.Topics = []string{h.liveTopic}
+		p, addr, err := c.crew.serving(ctx, "yardstick-bus", busYardstick{Front: frontYardstick{Brokers: c.brokers}, Pipe: config})
+		return p, inlet{addr, mediaPlain}, err
+	}
+	p, err := c.crew.role("yardstick-pipe", config)
+	return p, inlet{}, err
 }
 
-func (c *conductor) startPipeKlamm(h haul) (*child, error) {
-	file := filepath.Join(c.crew.dir, h.group+".yaml")
-	if err := os.WriteFile(file, []byte(h.config()), 0o600); err != nil {
-		return nil, fmt.Errorf("write klamm's configuration: %w", err)
+func (c *conductor) startPipeKlamm(ctx context.Context, h haul) (*child, inlet, error) {
+	if h.bus {
+		return c.startBus(ctx, h)
 	}
-	return c.spawnKlamm(file)
+	file, err := c.write(h.group, h.config())
+	if err != nil {
+		return nil, inlet{}, err
+	}
+	p, err := c.spawnKlamm(file)
+	return p, inlet{}, err
+}
+
+// write writes a configuration file of klamm.
+func (c *conductor) write(name, text string) (path string, err error) {
+	path = filepath.Join(c.crew.dir, name+".yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("write klamm's configuration: %w", err)
+	}
+	return path, nil
 }

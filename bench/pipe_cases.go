@@ -13,13 +13,13 @@ const (
 	keyedKeys     = 1_000
 	// keyedPerSecond is what the backlog of that case is made for.
 	keyedPerSecond = keyedInFlight * 1_000 / keyedMillis
-	// halfBacklog comes before the live records of the case "half", so that
+	// halfBacklog comes before the live records of the cases "half" and "bus", so that
 	// connections and code are warm.
 	halfBacklog = 10_000
 )
 
 // pipeNames are the cases of the back door, in the order in which they are measured.
-func pipeNames() []string { return []string{"one", "batch", "log", "half", "keys"} }
+func pipeNames() []string { return []string{"one", "batch", "log", "half", "keys", "bus"} }
 
 // A haul is one measurement at the back door: a backlog is delivered, then live
 // records.
@@ -33,12 +33,13 @@ type haul struct {
 	keys                    int64  // of the records; 0: they have none
 	millis                  int    // that the receiver takes for a request
 	log                     string // which attempts klamm's delivery log keeps
+	bus                     bool   // records come in over HTTP, for klamm as events of a bus
 	group                   string
 	url                     string
 }
 
-// pipeCase says what a case measures. How many live records a second the case "half" has
-// is found out later, see halve.
+// pipeCase says what a case measures. How many live records a second the cases "half" and
+// "bus" have is found out later, see halve.
 func (c *conductor) pipeCase(name string) (Case, haul) {
 	result := Case{Door: "pipe", Name: name}
 	h := haul{
@@ -57,6 +58,9 @@ func (c *conductor) pipeCase(name string) (Case, haul) {
 	case "half":
 		h.backlog = min(h.backlog, halfBacklog)
 		result.Title = fmt.Sprintf("one record a request, %d in flight; live records at half load", h.inFlight)
+	case "bus":
+		h.bus, h.backlog = true, min(h.backlog, halfBacklog)
+		result.Title = fmt.Sprintf("one event a request in and out, %d in flight; live events at half load", h.inFlight)
 	case "keys":
 		h.inFlight, h.partitions, h.keys, h.millis = keyedInFlight, 1, keyedKeys, keyedMillis
 		h.backlog, h.livePerSecond = min(h.backlog, int64(keyedPerSecond*c.Seconds)), 100

@@ -52,6 +52,10 @@ func Role(ctx context.Context, name, config string, out io.Writer) error {
 		return role(ctx, config, out, runFunction)
 	case "yardstick-pipe":
 		return role(ctx, config, out, runPipeYardstick)
+	case "yardstick-bus":
+		return role(ctx, config, out, runBusYardstick)
+	case "put":
+		return role(ctx, config, out, runPut)
 	case "load":
 		return role(ctx, config, out, runLoad)
 	case "load-stream":

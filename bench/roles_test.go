@@ -136,6 +136,32 @@ func TestFrontRolesCountWhatTheTopicHolds(t *testing.T) {
 	}
 }
 
+func TestBusRolesPassOnWhatIsPut(t *testing.T) {
+	needLinux(t)
+	c := startConductor(t)
+	if err := c.createTopic(t.Context(), "put"); err != nil {
+		t.Fatal(err)
+	}
+	const count = 200
+	sink := play(t, "sink", sinkRole{Backlog: count, Live: []int64{count}, Size: 1024})
+	url := sink(readyPrefix)
+	yardstick := play(t, "yardstick-bus", busYardstick{Front: frontYardstick{Brokers: c.brokers}, Pipe: pipeYardstick{Brokers: c.brokers, Topics: []string{"put"}, Group: "put", URL: "http://" + url + "/records", Batch: 1, InFlight: 4}})
+	in := yardstick(readyPrefix)
+	if err := tellServer(t.Context(), url, os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	for first := range int64(2) {
+		put := play(t, "put", putRole{Addr: in, Media: mediaPlain, Topic: "put", First: first * count, Count: count, Size: 1024, PerSecond: first * 2_000, Connections: 4})
+		if got := put(resultPrefix); got != itoa(count) {
+			t.Errorf("put %s, want %d", got, count)
+		}
+		var f Figures
+		if err := json.Unmarshal([]byte(sink(resultPrefix)), &f); err != nil || f.Records != count || f.Requests != count || first == 1 && f.P99Micros <= 0 {
+			t.Errorf("%+v, %v", f, err)
+		}
+	}
+}
+
 func TestPipeRolesDeliverAndCommit(t *testing.T) {
 	needLinux(t)
 	c := startConductor(t)
