@@ -66,7 +66,7 @@ func Default() Options {
 // CaseNames returns the names of what can be measured: the first two at both doors,
 // then what is measured at the front door, and at the back door, alone.
 func CaseNames() []string {
-	return []string{"one", "batch", "stream", "events", "read", "log", "half", "keys", "bus"}
+	return []string{"one", "batch", "stream", "events", "avro", "read", "log", "half", "keys", "bus"}
 }
 
 // wants says whether a case is chosen.

@@ -81,6 +81,13 @@ func (c *conductor) front(ctx context.Context) ([]Case, error) {
 		}
 		cases = append(cases, result)
 	}
+	if c.wants("avro") {
+		result, err := c.avro(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cases = append(cases, result)
+	}
 	if c.wants("read") {
 		result, err := c.reads(ctx, klamm, klammAddr)
 		if err != nil {
@@ -151,14 +158,19 @@ func (c *conductor) requests(server *child, addr, media string, records int) fun
 
 // requestsOf is requests by callers who show who they are; nil: nobody does.
 func (c *conductor) requestsOf(server *child, addr, media string, records int, auth *authLoad) func(context.Context, string) (loadResult, error) {
+	return c.load(server, loadRole{Addr: addr, Media: media, Records: records, Auth: auth})
+}
+
+// load is a side that answers the requests of a load; the rest of its configuration is
+// that of all loads.
+func (c *conductor) load(server *child, config loadRole) func(context.Context, string) (loadResult, error) {
+	config.Stretch, config.Size, config.Connections, config.PID = c.stretch(), c.ValueBytes, c.Connections, server.pid()
+	if config.Auth != nil { // each caller has called once before it counts
+		config.Stretch.Warm += time.Duration(config.Auth.Principals) * callerWarmUp
+	}
 	return func(ctx context.Context, topic string) (loadResult, error) {
-		config := loadRole{
-			Stretch: c.stretch(), Addr: addr, Topic: topic, Media: media, Records: records, Size: c.ValueBytes,
-			Connections: c.Connections, PID: server.pid(), Auth: auth,
-		}
-		if auth != nil { // each caller has called once before it counts
-			config.Stretch.Warm += time.Duration(auth.Principals) * callerWarmUp
-		}
+		config := config
+		config.Topic = topic
 		r, err := c.perform(ctx, "load", config, config.Stretch.timeout())
 		if err != nil {
 			return r, err

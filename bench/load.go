@@ -21,6 +21,7 @@ const requestTimeout = 30 * time.Second
 const (
 	mediaPlain  = "text/plain"
 	mediaV2JSON = "application/vnd.kafka.json.v2+json"
+	mediaV2Avro = "application/vnd.kafka.avro.v2+json"
 	mediaLines  = "application/x-ndjson"
 )
 
@@ -40,6 +41,8 @@ type loadRole struct {
 	Size        int     `json:"size"`    // of a document, in bytes
 	Connections int     `json:"connections"`
 	PID         int     `json:"pid"` // of the server
+	// Schema is the id of the schema of mediaV2Avro.
+	Schema int `json:"schema,omitempty"`
 	// Auth is how callers show who they are; nil: they do not.
 	Auth *authLoad `json:"auth,omitempty"`
 }
@@ -105,7 +108,7 @@ func (c loadRole) requests(worker int) [][]byte {
 // request is a whole HTTP request with the documents from a sequence number on, by a
 // caller; -1: by nobody.
 func (c loadRole) request(first int64, caller int) []byte {
-	body := produceBody(c.Media, first, c.Records, c.Size)
+	body := c.body(first)
 	path, who := "/topics/"+c.Topic, ""
 	if c.Media == mediaEvents {
 		path, who, body = "/", "X-Amz-Target: AWSEvents.PutEvents\r\n", putBody(c.Topic, first, c.Records, c.Size)
@@ -118,26 +121,29 @@ func (c loadRole) request(first int64, caller int) []byte {
 	return append([]byte(head), body...)
 }
 
-// produceBody is one plain document, or several in a v2 envelope or in lines.
-func produceBody(media string, first int64, records, size int) []byte {
+// body is one plain document, or several in a v2 envelope or in lines.
+func (c loadRole) body(first int64) []byte {
 	now := time.Now()
-	switch media {
+	var body []byte
+	switch c.Media {
 	case mediaPlain:
-		return appendDocument(nil, first, now, size)
+		return appendDocument(nil, first, now, c.Size)
 	case mediaLines:
-		var body []byte
-		for i := range records {
-			body = append(appendDocument(body, first+int64(i), now, size), '\n')
+		for i := range c.Records {
+			body = append(appendDocument(body, first+int64(i), now, c.Size), '\n')
 		}
 		return body
+	case mediaV2Avro:
+		body = fmt.Appendf(nil, `{"value_schema_id":%d,"records":[`, c.Schema)
+	default:
+		body = []byte(`{"records":[`)
 	}
-	body := []byte(`{"records":[`)
-	for i := range records {
+	for i := range c.Records {
 		if i > 0 {
 			body = append(body, ',')
 		}
 		body = append(body, `{"value":`...)
-		body = appendDocument(body, first+int64(i), now, size)
+		body = appendDocument(body, first+int64(i), now, c.Size)
 		body = append(body, '}')
 	}
 	return append(body, "]}"...)
