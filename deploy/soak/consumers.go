@@ -293,18 +293,18 @@ func (g *group) use(ctx context.Context, name string) {
 	for done := false; made && !done && ctx.Err() == nil; {
 		_, done = c.ask(ctx, "POST", path+"/subscription", mediaV2, fmt.Sprintf(`{"topics":[%q]}`, c.topic), "")
 	}
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; ctx.Err() == nil; {
 		floor, err := g.committed(ctx)
 		if err != nil {
 			break
 		}
 		a, ok := c.ask(ctx, "GET", path+"/records?max_bytes=8000", mediaJSON, "", fmt.Sprintf("%s-%d", name, n))
 		if !ok {
-			continue
+			continue // with the same token: what was read for the last answer is not lost
 		}
 		c.done.Add(1)
 		g.note(a.body, floor)
-		if n%2 == 1 {
+		if n++; n%2 == 0 {
 			c.ask(ctx, "POST", path+"/offsets", mediaV2, "", "")
 		}
 	}
