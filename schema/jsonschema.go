@@ -91,6 +91,9 @@ func CompileJSON(text []byte, o JSONOptions) (*JSONSchema, error) {
 	if o.AssertFormat {
 		c.AssertFormat()
 	}
+	for _, f := range uriFormats {
+		c.RegisterFormat(f)
+	}
 	doc, err := decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("the schema is not JSON: %w", err)
