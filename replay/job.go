@@ -45,6 +45,7 @@ type job struct {
 	cfg     *Config
 	name    string
 	archive string
+	bus     string
 	topic   string // of the archive
 	cancel  context.CancelFunc
 	woken   chan struct{}
@@ -70,10 +71,16 @@ type job struct {
 }
 
 func newJob(r *Runner, name string, b catalog.Replay) *job {
-	return &job{runner: r, cfg: &r.cfg, name: name, archive: b.Archive, topic: event.ArchiveTopic(b.Archive), woken: make(chan struct{}, 1)}
+	return &job{runner: r, cfg: &r.cfg, name: name, archive: b.Archive, bus: b.Bus, topic: event.ArchiveTopic(b.Archive), woken: make(chan struct{}, 1)}
 }
 
 func (j *job) group() string { return "klamm-replay-" + j.name }
+
+// busless says whether there is no bus any more to put events on.
+func (j *job) busless() bool {
+	_, ok := j.cfg.Store.Look(catalog.KindBus, j.bus)
+	return !ok && j.bus != catalog.DefaultBus
+}
 
 // wake has the job look at its document.
 func (j *job) wake() {
@@ -119,6 +126,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (j *job) member(ctx context.Context) error {
 	if _, ok := j.cfg.Store.Look(catalog.KindArchive, j.archive); !ok {
 		return j.finish(ctx, catalog.ReplayFailed, "The archive was deleted.")
+	}
+	if j.busless() {
+		return j.finish(ctx, catalog.ReplayFailed, "The event bus was deleted.")
 	}
 	source, err := j.cfg.Cluster.Topic(ctx, j.topic)
 	if err != nil {
@@ -473,7 +483,7 @@ func (j *job) put(ctx context.Context, b *catalog.Replay) (int, error) {
 	if failed == nil {
 		return len(events), nil
 	}
-	if _, ok := j.cfg.Store.Look(catalog.KindBus, b.Bus); !ok && b.Bus != catalog.DefaultBus {
+	if j.busless() {
 		return 0, j.finish(ctx, catalog.ReplayFailed, "The event bus was deleted.")
 	}
 	return 0, fmt.Errorf("put events on bus %q: %w", b.Bus, failed)

@@ -7,35 +7,35 @@ import (
 
 // An Explanation says why an event matches a pattern or does not.
 type Explanation struct {
-	Matched bool
+	Matched bool `json:"matched"`
 	// Apart is true if there is no match although every clause of some
 	// alternative is satisfied by itself: the values lie in different elements
 	// of one array.
-	Apart bool
+	Apart bool `json:"apart,omitempty"`
 	// Findings are the pattern's clauses in the order of its text.
-	Findings []Finding
+	Findings []Finding `json:"findings"`
 }
 
 // A Finding is what an explanation says about one clause.
 type Finding struct {
 	// Branch is the place of the $or entries around the clause, such as
 	// "detail.$or[0]", counted from 0; empty outside of $or.
-	Branch string
+	Branch string `json:"branch,omitempty"`
 	// Path is the clause's path, its names joined with dots.
-	Path string
+	Path string `json:"path"`
 	// Clause is the array of matchers as the pattern has it, in compact JSON.
-	Clause string
+	Clause string `json:"clause"`
 	// Satisfied says whether the clause is satisfied: in the alternative that
 	// matched, or else by itself, wherever in arrays the values lie.
-	Satisfied bool
+	Satisfied bool `json:"satisfied"`
 	// Ignored is true for a clause on a record's key or value that counts as
 	// satisfied because the data has a form that it cannot look at.
-	Ignored bool
+	Ignored bool `json:"ignored,omitempty"`
 	// Values are the event's values at the path as JSON text, at most
 	// MaxValues of them, each at most MaxValueBytes long and otherwise cut off
 	// with "..." behind it. More is how many others there are.
-	Values []string
-	More   int
+	Values []string `json:"values,omitempty"`
+	More   int      `json:"more,omitempty"`
 }
 
 // The bounds of what a Finding shows.

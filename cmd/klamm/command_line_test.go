@@ -160,7 +160,7 @@ func TestVerdictsForScripts(t *testing.T) {
 		{`test --event {"a":"c"} -o yaml`, "matched: false\n", 1},
 		{`test --event {"a":"c"} -o wide`, "no match\n", 1},
 		{`test --events - -o json`, `{"matched":true}` + "\n" + `{"matched":false}` + "\n", 0},
-		{`explain --event {"a":"b"} --query why.Findings[0].Path`, "\"a\"\n", 0},
+		{`explain --event {"a":"b"} --query why.findings[0].path`, "\"a\"\n", 0},
 		{`explain --event {"a":"c"} --query matched -o name`, "false\n", 1},
 		{`test --event {"a":"c"} --query [`, "", 2},
 		{`test --event {"a":"c"} --query abs(@)`, "", 2},
@@ -427,7 +427,7 @@ func TestGroupsThatGoOn(t *testing.T) {
 	if out, errs, status := typed(t, "", "consume", "-G", group, "no-such-"+topic, "-e"); status != 1 || out != "" || !strings.Contains(errs, "klamm topic list shows") {
 		t.Errorf("exit %d, %q %q", status, out, errs)
 	}
-	if _, errs, status := typed(t, "", "consume", "-Q", "-t", "no-such-"+topic+":0:1"); status != 1 || !strings.Contains(errs, "no-such-"+topic+" [0]: ") {
+	if _, errs, status := typed(t, "", "consume", "-Q", "-t", "no-such-"+topic+":0:1"); status != 1 || !strings.Contains(errs, "no-such-"+topic+" [0]: ") || strings.Contains(errs, ".;") {
 		t.Errorf("exit %d, %q", status, errs)
 	}
 	if _, errs, status := typed(t, "", "group", "show", "no-such-group"); status != 1 || !strings.Contains(errs, "klamm group list shows") {

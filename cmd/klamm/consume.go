@@ -460,7 +460,7 @@ func (x *consumption) times(ctx context.Context, args []string) error {
 		}
 		at, err := x.c.offsetAt(ctx, words[0], int32(partition), ms)
 		if isMissing(err) {
-			return fmt.Errorf("%s [%d]: %w; klamm topic list shows the topics there are", words[0], partition, err)
+			return fmt.Errorf("%s [%d]: %s; klamm topic list shows the topics there are", words[0], partition, strings.TrimSuffix(err.Error(), "."))
 		}
 		if err != nil {
 			return err

@@ -109,6 +109,9 @@ func TestArchivesAndReplaysThatCannotBe(t *testing.T) {
 	} {
 		s.told(tt.operation, tt.body, tt.name, tt.say)
 	}
+	s.events("DeleteRule", m{"Name": "r", "EventBusName": name})
+	s.events("DeleteEventBus", m{"Name": name})
+	s.told("StartReplay", with(nil), missing, "Event bus "+name+" does not exist.")
 }
 
 // TestArchiveAndReplay keeps what a pattern lets through, replays a part of it for one

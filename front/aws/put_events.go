@@ -2,9 +2,11 @@ package aws
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -53,6 +55,9 @@ func (a *API) putEvents(r *http.Request, who gate.Principal, body []byte) (any, 
 	return a.putAnswer(r, results), nil
 }
 
+// longestDetailType bounds DetailType, in characters.
+const longestDetailType = 128
+
 // A putResult is what came of an entry: an event that was put, or an error.
 type putResult struct {
 	event         *gate.BusEvent
@@ -72,6 +77,9 @@ func (e *putEntry) accept() putResult {
 	}
 	if missing != "" {
 		return putResult{code: "InvalidArgument", message: "Parameter " + missing + " is not valid. Reason: " + missing + " is a required argument."}
+	}
+	if utf8.RuneCountInString(e.detailType) > longestDetailType {
+		return putResult{code: "InvalidArgument", message: fmt.Sprintf("Parameter DetailType is not valid. Reason: DetailType must have length less than or equal to %d.", longestDetailType)}
 	}
 	var err error
 	if e.detail, err = event.CompactDetail(e.detail); err != nil {

@@ -99,13 +99,13 @@ func TestPutEventsRefusesEntriesAlone(t *testing.T) {
 		entry         m
 		code, message string
 	}{
-		{entry(bus, nil), "", ""},
+		{entry(bus, m{"DetailType": strings.Repeat("é", 128)}), "", ""},
 		{m{"EventBusName": bus}, "InvalidArgument", required("Source")},
 		{entry(bus, m{"Source": ""}), "InvalidArgument", required("Source")},
 		{entry(bus, m{"DetailType": nil, "Detail": "x"}), "InvalidArgument", required("DetailType")},
 		{entry(bus, m{"Detail": nil}), "InvalidArgument", required("Detail")},
 		{entry(bus, m{"Detail": "{'a':1}"}), "MalformedDetail", "Detail is malformed."},
-		{entry(bus, m{"Detail": "[1]"}), "MalformedDetail", "Detail is malformed."},
+		{entry(bus, m{"DetailType": strings.Repeat("é", 129)}), "InvalidArgument", "Parameter DetailType is not valid. Reason: DetailType must have length less than or equal to 128."},
 		{entry(bus, m{"Detail": `{"a":9223372036854775808}`}), "MalformedDetail", "Detail is malformed."},
 		{entry(bus, m{"Source": "aws.shop"}), "NotAuthorizedForSourceException", "Not authorized for the source."},
 		{entry(bus, nil), "", ""},

@@ -163,6 +163,9 @@ func (a *API) newReplay(ctx context.Context, q *replayRequest) (b catalog.Replay
 	if *q.Destination.Arn != of.EventSourceArn {
 		return b, wrongParameter("Destination.Arn", "Cross event bus replay is not permitted.")
 	}
+	if _, _, err := a.bus(ctx, of.Bus); err != nil { // an archive may outlive its bus
+		return b, err
+	}
 	from, to := time.Time(*q.EventStartTime), time.Time(*q.EventEndTime)
 	if !from.Before(to) {
 		return b, wrongParameter("EventEndTime", "EventStartTime must be before EventEndTime.")
