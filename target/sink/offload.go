@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -76,9 +77,9 @@ type offloader struct {
 	order *list.List // of the sums, the oldest first
 }
 
-func newOffloader(cfg Offload, env target.Env) (*offloader, error) {
+func newOffloader(cfg Offload, env target.Env, timeout time.Duration) (*offloader, error) {
 	names, err := cfg.names()
-	return &offloader{cfg: cfg, names: names, caller: newCaller(cfg.Login, cfg.Region, env), produce: env.Produce, known: map[[sha512.Size]byte]string{}, order: list.New()}, err
+	return &offloader{cfg: cfg, names: names, caller: newCaller(cfg.Login, cfg.Region, env, timeout), produce: env.Produce, known: map[[sha512.Size]byte]string{}, order: list.New()}, err
 }
 
 // apply takes the field out of a detail, where it is and is not null.

@@ -84,16 +84,17 @@ type caller struct {
 	client      *http.Client
 	credentials aws.CredentialsProvider
 	region      string
+	timeout     time.Duration // of a call
 }
 
-func newCaller(l Login, region string, env target.Env) caller {
+func newCaller(l Login, region string, env target.Env, timeout time.Duration) caller {
 	client := &http.Client{Transport: env.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return caller{client, l.credentials(region, client), region}
+	return caller{client, l.credentials(region, client), region, timeout}
 }
 
 // call sends a signed request and returns the status and the beginning of the body.
 func (c caller) call(ctx context.Context, service string, r *http.Request, body []byte) (int, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	who, err := c.credentials.Retrieve(ctx)
 	if err != nil {
@@ -123,8 +124,8 @@ type remote struct {
 	large    seldom // entries that are larger than a call may be
 }
 
-func newRemote(cfg Config, env target.Env) (*remote, error) {
-	r := &remote{cfg: cfg, to: *cfg.Remote, endpoint: cfg.Remote.Endpoint, caller: newCaller(cfg.Remote.Login, cfg.Remote.Region, env), log: env.Log}
+func newRemote(cfg Config, env target.Env, timeout time.Duration) (*remote, error) {
+	r := &remote{cfg: cfg, to: *cfg.Remote, endpoint: cfg.Remote.Endpoint, caller: newCaller(cfg.Remote.Login, cfg.Remote.Region, env, timeout), log: env.Log}
 	if r.endpoint == "" {
 		r.endpoint = "https://events." + r.to.Region + ".amazonaws.com/"
 	}

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -49,7 +50,9 @@ type Config struct {
 
 // Kind returns the sink kind.
 func Kind() target.Kind {
-	return target.Kind{Name: "sink", Config: func() target.Config { return &Config{} }, Open: open}
+	return target.Kind{Name: "sink", Config: func() target.Config { return &Config{} }, Open: func(config json.RawMessage, env target.Env) (target.Target, error) {
+		return open(config, env, callTimeout)
+	}}
 }
 
 // Validate reports each problem with the field it lies in.
@@ -99,14 +102,16 @@ type sink struct {
 	cfg     Config
 	typer   *typer
 	log     *slog.Logger
-	untyped seldom     // records without a detail-type of their own
+	untyped seldom // records without a detail-type of their own
+	tally   *tally
 	offload *offloader // nil: nothing is kept elsewhere
 	// put puts entries and returns what became of each; an error is about all of them.
 	put func(ctx context.Context, entries []entry) ([]error, error)
 }
 
-func open(config json.RawMessage, env target.Env) (target.Target, error) {
-	s := &sink{log: env.Log}
+// open makes a sink. A call of a bus or a bucket elsewhere may take as long as timeout.
+func open(config json.RawMessage, env target.Env, timeout time.Duration) (target.Target, error) {
+	s := &sink{log: env.Log, tally: newTally(env.Log)}
 	if err := json.Unmarshal(config, &s.cfg); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
@@ -115,12 +120,12 @@ func open(config json.RawMessage, env target.Env) (target.Target, error) {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
 	if s.cfg.Offload != nil {
-		if s.offload, err = newOffloader(*s.cfg.Offload, env); err != nil {
+		if s.offload, err = newOffloader(*s.cfg.Offload, env, timeout); err != nil {
 			return nil, fmt.Errorf("sink: %w", err)
 		}
 	}
 	if s.cfg.Remote != nil {
-		r, err := newRemote(s.cfg, env)
+		r, err := newRemote(s.cfg, env, timeout)
 		if err != nil {
 			return nil, fmt.Errorf("sink: %w", err)
 		}
@@ -131,8 +136,11 @@ func open(config json.RawMessage, env target.Env) (target.Target, error) {
 	return s, nil
 }
 
-// Close frees nothing: connections are klamm's.
-func (s *sink) Close() error { return nil }
+// Close ends the line about what was sent; connections are klamm's.
+func (s *sink) Close() error {
+	s.tally.close()
+	return nil
+}
 
 // Deliver puts one event for each record, and reports which were not taken. A record
 // that cannot be converted will never be.
@@ -155,6 +163,7 @@ func (s *sink) Deliver(ctx context.Context, events []*event.Event) error {
 		entries, at = append(entries, one), append(at, i)
 	}
 	if len(entries) > 0 {
+		s.tally.add(len(entries))
 		results, err := s.put(ctx, entries)
 		for n, i := range at {
 			switch {

@@ -23,6 +23,9 @@ import (
 	"github.com/klamm-gateway/klamm/target/targettest"
 )
 
+// patience is for a call on a machine that is busy with other things.
+const patience = time.Minute
+
 // opened opens a sink; what it writes to topics is kept in got.
 func opened(t *testing.T, config Config, got *[]*kgo.Record) target.Target {
 	t.Helper()
@@ -46,7 +49,7 @@ func opened(t *testing.T, config Config, got *[]*kgo.Record) target.Target {
 		}
 		return results
 	}
-	tg, err := Kind().Open(raw, env)
+	tg, err := open(raw, env, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,6 +276,46 @@ func TestTheLogIsToldSeldom(t *testing.T) {
 	})
 }
 
+// logLines takes the lines of a log that goroutines write.
+type logLines chan string
+
+func (l logLines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+func TestTheLogIsToldWhatWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := make(logLines, 10)
+		told := func() (all string) {
+			synctest.Wait()
+			for len(lines) > 0 {
+				all += <-lines
+			}
+			return all
+		}
+		sent := newTally(slog.New(slog.NewTextHandler(lines, nil)))
+		time.Sleep(3 * talliedEvery)
+		if got := told(); got != "" {
+			t.Errorf("before the first event: %s", got)
+		}
+		sent.add(3)
+		sent.add(4)
+		for range 2 {
+			time.Sleep(talliedEvery)
+			if got := told(); !strings.Contains(got, "total=7\n") || strings.Count(got, "\n") != 1 {
+				t.Errorf("after a minute: %q", got)
+			}
+		}
+		sent.close()
+		sent.add(1)
+		time.Sleep(2 * talliedEvery)
+		if got := told(); got != "" {
+			t.Errorf("of a sink that is closed: %s", got)
+		}
+	})
+}
+
 // What cannot be done as it should is logged: an event that is too large for any call, and
 // a detail-type that is not where it should be.
 func TestTheLogIsTold(t *testing.T) {
@@ -290,7 +333,7 @@ func TestTheLogIsTold(t *testing.T) {
 	var out bytes.Buffer
 	env := targettest.Env(t, "")
 	env.Log = slog.New(slog.NewTextHandler(&out, nil))
-	tg, err := Kind().Open(raw, env)
+	tg, err := open(raw, env, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
