@@ -92,12 +92,13 @@ func (r *Runner) Check(def catalog.Pipe) error {
 	if err == nil {
 		f.closeTargets()
 	}
-	if e := def.Envelope; e != nil {
-		r.mu.Lock()
-		if r.pipes[def.Name] == nil {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pipes[def.Name] == nil && r.ending[def.Name] == nil { // the series are of no pipe
+		r.metrics.forget(def.Name)
+		if e := def.Envelope; e != nil {
 			r.metrics.mappings.forget(e.Mapping)
 		}
-		r.mu.Unlock()
 	}
 	return err
 }
