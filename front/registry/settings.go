@@ -20,7 +20,7 @@ func (a *api) getConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 
 // putConfig serves PUT /config and /config/{subject}. Of the settings of the original it
 // has compatibility, normalize and alias; another one is refused, since it would not be
-// kept.
+// kept. The answer repeats what was asked for, a level in the letters that it came in.
 func (a *api) putConfig(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	var in map[string]json.RawMessage
 	if err := body(r, &in); err != nil {
@@ -43,7 +43,7 @@ func (a *api) putConfig(w http.ResponseWriter, r *http.Request, who gate.Princip
 		if err != nil {
 			return err
 		}
-		c.Level, answer["compatibility"] = level, level
+		c.Level, answer["compatibility"] = level, text
 	}
 	if raw, ok := in["normalize"]; ok {
 		if json.Unmarshal(raw, &c.Normalize) != nil {
@@ -96,7 +96,8 @@ func (a *api) getMode(w http.ResponseWriter, r *http.Request, who gate.Principal
 	return respond(w, r, mode{m})
 }
 
-// putMode serves PUT /mode and /mode/{subject}, with force.
+// putMode serves PUT /mode and /mode/{subject}, with force. The answer repeats the mode in
+// the letters that it came in.
 func (a *api) putMode(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	var in mode
 	if err := body(r, &in); err != nil {
@@ -109,7 +110,7 @@ func (a *api) putMode(w http.ResponseWriter, r *http.Request, who gate.Principal
 	if err := a.schemas.SetMode(r.Context(), who, subject(r), m, flag(r, "force")); err != nil {
 		return err
 	}
-	return respond(w, r, mode{m})
+	return respond(w, r, in)
 }
 
 // deleteMode serves DELETE /mode and /mode/{subject}, and answers with what was set.
