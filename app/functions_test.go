@@ -119,6 +119,8 @@ func TestFunctions(t *testing.T) {
 		{"configuration", "GET", at + "/configuration", "", nil, 200, `"MARK":"one"`, ""},
 		{"list", "GET", "/2015-03-31/functions", "", nil, 200, name, ""},
 		{"unknown operation", "GET", at + "/policy", "", nil, 404, "", "UnknownOperationException"},
+		{"unknown operation of another version", "GET", "/2018-10-31/layers", "", nil, 404, "", "UnknownOperationException"},
+		{"no base64", "POST", "/2015-03-31/functions", `{"Code":{"ZipFile":"!"}}`, nil, 400, "not base64", "InvalidRequestContentException"},
 		{"later", "POST", at + "/invocations", `{"later":1}`, []string{"X-Amz-Invocation-Type", "Event"}, 202, "", ""},
 	} {
 		status, header, text := r.lambda(c.method, c.path, c.body, c.header...)

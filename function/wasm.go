@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -109,9 +111,8 @@ func (m *module) invoke(ctx context.Context, in Invocation) (Outcome, error) {
 	var out bounded
 	config := wazero.NewModuleConfig().WithName("").WithArgs(m.def.Name).
 		WithStdin(bytes.NewReader(in.Payload)).WithStdout(&out).WithStderr(logWriter{log}).
-		WithSysWalltime().WithSysNanotime().WithSysNanosleep().WithRandSource(rand.Reader).
-		WithEnv("_HANDLER", m.def.Handler).WithEnv("KLAMM_REQUEST_ID", in.ID).WithEnv("KLAMM_DEADLINE_MS", fmt.Sprint(end.UnixMilli()))
-	for name, value := range m.def.Environment {
+		WithSysWalltime().WithSysNanotime().WithSysNanosleep().WithRandSource(rand.Reader)
+	for name, value := range moduleEnvironment(m.def, in.ID, end) {
 		config = config.WithEnv(name, value)
 	}
 	if m.reactor {
@@ -247,4 +248,15 @@ func (w logWriter) Write(p []byte) (int, error) {
 		w.o.pass(bytes.TrimSuffix(line, []byte("\n")))
 	}
 	return len(p), nil
+}
+
+// moduleEnvironment returns the variables of one call of a module: those of the
+// function, and klamm's, which win, as they do for programs (function-targets.md 2.5).
+func moduleEnvironment(d Definition, id string, end time.Time) map[string]string {
+	vars := maps.Clone(d.Environment)
+	if vars == nil {
+		vars = map[string]string{}
+	}
+	maps.Copy(vars, map[string]string{"_HANDLER": d.Handler, "KLAMM_REQUEST_ID": id, "KLAMM_DEADLINE_MS": strconv.FormatInt(end.UnixMilli(), 10)})
+	return vars
 }

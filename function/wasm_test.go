@@ -2,6 +2,7 @@ package function
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -196,4 +197,12 @@ func TestCompiledModulesAreKept(t *testing.T) {
 		t.Errorf("kept %q, then %q", first, again)
 	}
 	run(file) // which is no directory
+}
+
+func TestVariablesOfModulesDoNotWin(t *testing.T) {
+	got := moduleEnvironment(Definition{Handler: "h", Environment: map[string]string{"MINE": "1", "_HANDLER": "x", "KLAMM_REQUEST_ID": "x", "KLAMM_DEADLINE_MS": "x"}}, "id", time.UnixMilli(1700))
+	want := map[string]string{"MINE": "1", "_HANDLER": "h", "KLAMM_REQUEST_ID": "id", "KLAMM_DEADLINE_MS": "1700"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }

@@ -26,8 +26,10 @@ func Lambda(f *gate.Functions) front.Dialect {
 	l := lambda{f}
 	const at = "/2015-03-31/functions"
 	return front.Dialect{
-		Name:     "aws/lambda",
-		Prefixes: []string{"/2014-11-13", "/2015-03-31", "/2016-08-19", "/2017-03-31", "/2017-10-31", "/2019-09-30", "/2021-11-15"},
+		Name: "aws/lambda",
+		// Of all versions of the API, so that what is not served is refused in its shape.
+		Prefixes: []string{"/2014-11-13", "/2015-03-31", "/2016-08-19", "/2017-03-31", "/2017-10-31", "/2018-10-31", "/2019-09-25", "/2019-09-30", "/2020-04-22", "/2020-06-30",
+			"/2021-07-20", "/2021-10-31", "/2021-11-15", "/2024-08-31", "/2025-11-30", "/2025-12-01", "/2026-07-09"},
 		Routes: []front.Route{
 			{Name: "lambda.CreateFunction", Pattern: "POST " + at, Serve: l.create},
 			{Name: "lambda.ListFunctions", Pattern: "GET " + at, Serve: l.list},

@@ -521,6 +521,11 @@ func (d *mappingDocument) tidy() {
 	if textOf(d.KMSKeyArn) == "" {
 		d.KMSKeyArn = nil
 	}
+	for _, k := range []*mappingKafka{d.AmazonManagedKafkaEventSourceConfig, d.SelfManagedKafkaEventSourceConfig} {
+		if k != nil && !k.registry() {
+			k.SchemaRegistryConfig = nil
+		}
+	}
 	if l := d.LoggingConfig; l != nil && l.SystemLogLevel == nil {
 		d.LoggingConfig = nil
 	}

@@ -159,6 +159,7 @@ func TestMappingUpdate(t *testing.T) {
 		`{"Topics":["a","b"],"StartingPosition":"NEVER","StartingPositionTimestamp":1}`:                    `{}`,
 		`{"FunctionResponseTypes":[]}`:                                                                     `{"FunctionResponseTypes":[]}`,
 		`{"SelfManagedKafkaEventSourceConfig":{"ConsumerGroupId":"0f2c0000-0000-4000-8000-000000000000"}}`: `{}`,
+		`{"SelfManagedKafkaEventSourceConfig":{"SchemaRegistryConfig":{}}}`:                                `{}`,
 	} {
 		var q mappingRequest
 		if err := json.Unmarshal([]byte(in), &q); err != nil {

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,6 +93,10 @@ func mistake(err error) string {
 			return field[:i] + " must be " + field[i+1:]
 		}
 		return fmt.Sprintf("%s cannot be a JSON %s", field, mismatch.Value)
+	}
+	var base64Fault base64.CorruptInputError
+	if errors.As(err, &base64Fault) {
+		return "a member that holds bytes is not base64"
 	}
 	return "the body is not a JSON object"
 }
