@@ -232,7 +232,10 @@ func (c *consumers) ask(ctx context.Context, method, path, accept, body, token s
 		default:
 			c.others.Add(1)
 		}
-		c.first.LoadOrStore(fmt.Sprintf("%s %s: %d %.200s", method, path[strings.LastIndexByte(path, '/'):], a.status, a.body), true)
+		what := fmt.Sprintf("%s %s: %d %.200s", method, path[strings.LastIndexByte(path, '/'):], a.status, a.body)
+		if _, known := c.first.LoadOrStore(what, true); !known {
+			c.say("%s after %s", what, a.took.Round(time.Millisecond))
+		}
 		_ = pause(ctx, 200*time.Millisecond)
 		return a, false
 	}
