@@ -101,13 +101,19 @@ func (f *flow) attempt(b *batch) {
 	var partial *target.PartialError
 	whole := !errors.As(err, &partial)
 	if !whole {
-		err = f.keepFailed(b, partial)
+		var done []*item
+		var doomed []*batch
+		done, doomed, err = f.keepFailed(b, partial)
+		f.logAttempt(b, done, outcomeDelivered, now, took, nil, report, 0)
+		for _, one := range doomed {
+			f.logAttempt(b, one.items, outcomeDead, now, took, one.verdict.err, report, 0)
+		}
 	}
 	b.err = err
 	f.attempted(b.items, err, took)
 	if err == nil {
 		f.countDelivered(len(b.items))
-		f.logAttempt(b, outcomeDelivered, now, took, nil, report, 0)
+		f.logAttempt(b, b.items, outcomeDelivered, now, took, nil, report, 0)
 		switch {
 		case f.mapping != nil:
 			f.mapping.well(b.part)
@@ -129,12 +135,12 @@ func (f *flow) attempt(b *batch) {
 		f.mapping.failed(b, err, whole)
 		return
 	case f.bus != nil:
-		f.bus.failed(b, err, func(outcome string, wait time.Duration) { f.logAttempt(b, outcome, now, took, err, report, wait) })
+		f.bus.failed(b, err, func(outcome string, wait time.Duration) { f.logAttempt(b, b.items, outcome, now, took, err, report, wait) })
 		return
 	}
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
 	if failure.Final || f.exhausted(b, wait) {
-		f.logAttempt(b, outcomeDead, now, took, err, report, 0)
+		f.logAttempt(b, b.items, outcomeDead, now, took, err, report, 0)
 		if f.def.Delivery.Bisect && len(b.items) > 1 {
 			f.bisect(b)
 			return
@@ -143,7 +149,7 @@ func (f *flow) attempt(b *batch) {
 		f.giveUp(b)
 		return
 	}
-	f.logAttempt(b, outcomeFailed, now, took, err, report, wait)
+	f.logAttempt(b, b.items, outcomeFailed, now, took, err, report, wait)
 	f.log.Debug("delivery failed", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset, "attempt", b.attempt, "again_in", wait, "err", err)
 	f.failTask(b, failure)
 	f.again(b, wait)
@@ -183,11 +189,10 @@ func (f *flow) deliver(ctx context.Context, events []*event.Event) (err error) {
 
 // keepFailed settles what a target has accepted of a batch, gives up what another
 // attempt would not change, and keeps the rest. The whole batch stays in its
-// lanes until that is done too. It returns the error of the first event that it
-// keeps, nil if there is none.
-func (f *flow) keepFailed(b *batch, partial *target.PartialError) (first error) {
-	var kept, done []*item
-	var doomed []*batch
+// lanes until that is done too. It returns what was accepted, what is given up, each
+// by itself, and the error of the first event that it keeps, nil if there is none.
+func (f *flow) keepFailed(b *batch, partial *target.PartialError) (done []*item, doomed []*batch, first error) {
+	var kept []*item
 	for i, it := range b.items {
 		err := partial.Failed[i]
 		switch {
@@ -210,7 +215,7 @@ func (f *flow) keepFailed(b *batch, partial *target.PartialError) (first error) 
 	b.items = kept
 	f.dispatch()
 	f.wakeCommitter()
-	return first
+	return done, doomed, first
 }
 
 func (f *flow) countDelivered(n int) {

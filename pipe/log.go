@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/scan"
 	"github.com/klamm-gateway/klamm/target"
 )
@@ -52,17 +53,22 @@ type entry struct {
 	Attempt
 }
 
-// logAttempt writes an attempt into the delivery log, as delivery.log asks for.
-func (f *flow) logAttempt(b *batch, outcome string, began time.Time, took time.Duration, err error, report *target.Report, next time.Duration) {
+// logAttempt writes what an attempt at a batch meant for some of its items into the
+// delivery log, as delivery.log asks for; without items it writes nothing.
+func (f *flow) logAttempt(b *batch, items []*item, outcome string, began time.Time, took time.Duration, err error, report *target.Report, next time.Duration) {
 	mode := f.def.Delivery.Log
 	kept := mode == "all" || mode == "failed" && err != nil
-	if !kept && (mode == "none" || b.attempt == 1) {
+	if len(items) == 0 || !kept && (mode == "none" || b.attempt == 1) {
 		return
 	}
-	first, last := b.items[0], b.items[len(b.items)-1]
+	first, last := items[0], items[len(items)-1]
+	id := first.ID
+	if id == "" { // it was not the first of what was sent
+		id = event.DeliveryID(f.def.Name, first.Record)
+	}
 	e := entry{
-		ID: first.ID, Pipe: f.def.Name, Topic: first.Record.Topic, Partition: first.Record.Partition,
-		Offset: first.Record.Offset, Last: last.Record.Offset, Count: len(b.items), Outcome: outcome, Kept: kept,
+		ID: id, Pipe: f.def.Name, Topic: first.Record.Topic, Partition: first.Record.Partition,
+		Offset: first.Record.Offset, Last: last.Record.Offset, Count: len(items), Outcome: outcome, Kept: kept,
 		Attempt: Attempt{Number: b.attempt, At: began.UTC().Truncate(time.Millisecond), TookMillis: millis(took)},
 	}
 	if report != nil {
