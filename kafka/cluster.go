@@ -213,6 +213,7 @@ type Cluster struct {
 	pauses   pauses
 	large    *kgo.Client
 	alone    chan struct{} // held while a large record is written
+	anew     anew          // topics that producers have forgotten
 
 	instances atomic.Int64 // that are open
 

@@ -46,13 +46,29 @@ func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.Produ
 
 // produceBy is Produce by one of the two producers.
 func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records []*kgo.Record) kgo.ProduceResults {
+	end := time.Now().Add(c.cfg.Producing.timeout() + 2*time.Second)
+	var few [8]int32 // the partitions that were asked for: kgo writes where a record goes into it
+	asked := few[:0]
+	for _, r := range records {
+		asked = append(asked, r.Partition)
+	}
+	known := c.anew.times.Load()
+	results := c.produceOnce(ctx, producer, records, time.Until(end))
+	if refused := ofOldTopics(results); len(refused) > 0 {
+		c.produceAnew(ctx, producer, results, refused, asked, known, end)
+	}
+	return c.named(results)
+}
+
+// produceOnce is produceBy with the errors of kgo, and within a time.
+func (c *Cluster) produceOnce(ctx context.Context, producer *kgo.Client, records []*kgo.Record, within time.Duration) kgo.ProduceResults {
 	w := &waiting{results: make(kgo.ProduceResults, len(records)), left: len(records), done: make(chan struct{})}
 	for i, r := range records {
 		w.results[i].Record = r
 		w.results[i].Err = errPending
 	}
 	timer := timers.Get().(*time.Timer)
-	timer.Reset(c.cfg.Producing.timeout() + 2*time.Second)
+	timer.Reset(within)
 	defer func() {
 		timer.Stop()
 		timers.Put(timer)
@@ -75,11 +91,11 @@ func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records [
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		return c.named(w.give(fmt.Errorf("%w: %w", ErrNotAcknowledged, ctx.Err())))
+		return w.give(fmt.Errorf("%w: %w", ErrNotAcknowledged, ctx.Err()))
 	case <-timer.C:
-		return c.named(w.give(fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, c.cfg.Producing.timeout())))
+		return w.give(fmt.Errorf("%w: no broker answered within %s", ErrNotAcknowledged, c.cfg.Producing.timeout()))
 	}
-	return c.named(w.results)
+	return w.results
 }
 
 // timers are used again: every request with records needs one, and hardly any ends.
@@ -97,7 +113,16 @@ func (c *Cluster) Send(ctx context.Context, r *kgo.Record, done func(error)) {
 		go done(kerr.InvalidTopicException)
 		return
 	}
+	known, asked := c.anew.times.Load(), r.Partition
 	c.producer.Produce(c.limit.next(), r, func(r *kgo.Record, err error) {
+		if ofOldTopic(err) {
+			go func() {
+				c.forget(context.WithoutCancel(ctx), []string{r.Topic}, known)
+				r.Partition, r.Context = asked, nil
+				done(c.Produce(context.WithoutCancel(ctx), r)[0].Err)
+			}()
+			return
+		}
 		if tooLarge(err) {
 			go func() { done(c.sift(context.WithoutCancel(ctx), kgo.ProduceResults{{Record: r, Err: err}})[0].Err) }()
 			return

@@ -135,7 +135,9 @@ func (f *flow) attempt(b *batch) {
 		f.mapping.failed(b, err, whole)
 		return
 	case f.bus != nil:
-		f.bus.failed(b, err, func(outcome string, wait time.Duration) { f.logAttempt(b, b.items, outcome, now, took, err, report, wait) })
+		f.bus.failed(b, err, func(outcome string, wait time.Duration) {
+			f.logAttempt(b, b.items, outcome, now, took, err, report, wait)
+		})
 		return
 	}
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
