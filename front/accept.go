@@ -8,53 +8,78 @@ import (
 // mostAccepted bounds what is read of Accept headers, in bytes.
 const mostAccepted = 8 << 10
 
-// preferred returns which of some media types a client wants most, by its Accept headers
-// (RFC 9110, 12.5.1): each is accepted as the range says that is nearest to it, and of
-// equals the first counts. It is -1 where the headers say nothing, or accept none.
-// Parameters of the types do not matter.
-func preferred(accept, offers []string) int {
-	best, most := -1, 0.0
-	for i, offer := range offers {
-		if q := acceptance(accept, offer); q > most {
-			best, most = i, q
-		}
-	}
-	return best
+// Accept is what the Accept headers of a request say (RFC 9110, 12.5.1), in their order.
+type Accept []MediaRange
+
+// A MediaRange is one entry of an Accept header.
+type MediaRange struct {
+	Media   string  // type/subtype, type/* or */*, in lower case
+	Quality float64 // from 0, which refuses, to 1
 }
 
-// acceptance is the quality, from 0 to 1, that Accept headers give a media type.
-func acceptance(accept []string, offer string) (quality float64) {
-	offer, _, _ = strings.Cut(strings.ToLower(offer), ";")
-	offer = strings.TrimSpace(offer)
-	kind, _, _ := strings.Cut(offer, "/")
-	nearest, left := 0, mostAccepted
-	for _, field := range accept {
+// ParseAccept reads Accept headers. A quality that is no number refuses; other parameters
+// do not matter, and entries that are none are left out. "*" alone is any type, as for the
+// servers that klamm stands in for.
+func ParseAccept(fields []string) Accept {
+	var all Accept
+	left := mostAccepted
+	for _, field := range fields {
 		field = strings.ToLower(field[:min(len(field), left)])
 		left -= len(field)
 		for entry := range strings.SplitSeq(field, ",") {
-			named, parameters, _ := strings.Cut(entry, ";")
-			near := 0
-			switch strings.TrimSpace(named) {
-			case offer:
-				near = 3
-			case kind + "/*":
-				near = 2
-			case "*/*":
-				near = 1
+			media, parameters, _ := strings.Cut(entry, ";")
+			if media = strings.TrimSpace(media); media == "*" {
+				media = "*/*"
 			}
-			if near > nearest {
-				nearest, quality = near, qualityOf(parameters)
+			if kind, subtype, _ := strings.Cut(media, "/"); kind != "" && subtype != "" {
+				all = append(all, MediaRange{media, qualityOf(parameters)})
 			}
 		}
 	}
-	return quality
+	return all
+}
+
+// Quality is how much a media type is wanted, from 0 to 1: as the range says that is
+// nearest to it. That range is 3 near if it names the type, 2 if its kind, 1 if any, and
+// 0 where there is none. Parameters of the type do not matter.
+func (a Accept) Quality(media string) (quality float64, near int) {
+	media, _, _ = strings.Cut(strings.ToLower(media), ";")
+	media = strings.TrimSpace(media)
+	kind, _, _ := strings.Cut(media, "/")
+	for _, m := range a {
+		is := 0
+		switch named, subtype, _ := strings.Cut(m.Media, "/"); {
+		case m.Media == media:
+			is = 3
+		case named == kind && subtype == "*":
+			is = 2
+		case m.Media == "*/*":
+			is = 1
+		}
+		if is > near {
+			near, quality = is, m.Quality
+		}
+	}
+	return quality, near
+}
+
+// Preferred returns which of some media types is wanted most; of equals the first counts.
+// It is -1 where the headers say nothing, or accept none.
+func (a Accept) Preferred(offers []string) int {
+	best, most := -1, 0.0
+	for i, offer := range offers {
+		if quality, _ := a.Quality(offer); quality > most {
+			best, most = i, quality
+		}
+	}
+	return best
 }
 
 // qualityOf reads the parameter q of an entry of an Accept header in lower case: 1 without
 // one, and 0 where it is not a number.
 func qualityOf(parameters string) float64 {
 	for p := range strings.SplitSeq(parameters, ";") {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {
+		if name, value, ok := strings.Cut(p, "="); ok && strings.TrimSpace(name) == "q" {
 			q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 			if err != nil || q != q || q < 0 {
 				return 0

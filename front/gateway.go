@@ -455,7 +455,7 @@ func (g *GatewayResponse) template(r *http.Request) (media, text string, ok bool
 		offers = slices.Insert(slices.Delete(offers, i, i+1), 0, "application/json")
 	}
 	media = offers[0]
-	if i := preferred(r.Header["Accept"], offers); i >= 0 {
+	if i := ParseAccept(r.Header["Accept"]).Preferred(offers); i >= 0 {
 		media = offers[i]
 	}
 	return media, g.Templates[media], true

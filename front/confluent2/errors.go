@@ -134,11 +134,9 @@ func (a *api) said(e *refusal, r *http.Request) *refusal {
 // media415 is the type of a 415's body: the first entry of Accept that is one of
 // two types exactly (rest-apis.md 2.1, 5).
 func media415(r *http.Request) string {
-	for _, h := range r.Header["Accept"] {
-		for _, m := range parseAccept(h) {
-			if media := m.kind + "/" + m.subtype; media == mediaPlain || media == mediaV2 {
-				return media
-			}
+	for _, m := range front.ParseAccept(r.Header["Accept"]) {
+		if m.Media == mediaPlain || m.Media == mediaV2 {
+			return m.Media
 		}
 	}
 	return mediaPlain

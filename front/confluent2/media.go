@@ -1,11 +1,12 @@
 package confluent2
 
 import (
+	"cmp"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/klamm-gateway/klamm/cloudevent"
+	"github.com/klamm-gateway/klamm/front"
 )
 
 // The media types of this API (rest-apis.md 2.1).
@@ -127,93 +128,26 @@ func (a *api) acceptRecords(r *http.Request, offers []offer) (string, error) {
 	return a.negotiated(r, offers)
 }
 
-// A mediaRange is one entry of an Accept header.
-type mediaRange struct {
-	kind, subtype string
-	quality       int
-}
-
-func (m mediaRange) specificity() int {
-	switch {
-	case m.kind == "*":
-		return 0
-	case m.subtype == "*":
-		return 1
-	}
-	return 2
-}
-
-func (m mediaRange) matches(media string) bool {
-	kind, subtype, _ := strings.Cut(media, "/")
-	return (m.kind == "*" || m.kind == kind) && (m.subtype == "*" || m.subtype == subtype)
-}
-
 // negotiate chooses as JAX-RS does: by the client's quality, then by how
 // specific its range is, then by the server's quality.
 func negotiate(accept string, offers []offer, strict bool) string {
-	best, bestRank := "", [3]int{}
-	ranges := parseAccept(accept)
+	type rank struct {
+		quality   float64
+		near, own int
+	}
+	best, most := "", rank{}
+	wanted := front.ParseAccept([]string{accept})
 	for _, o := range offers {
 		if o.lenient && strict {
 			continue
 		}
-		// The most specific range that names a type decides on it.
-		found, at := false, mediaRange{}
-		for _, m := range ranges {
-			if m.matches(o.media) && (!found || m.specificity() > at.specificity()) {
-				found, at = true, m
-			}
-		}
-		if !found || at.quality == 0 {
-			continue
-		}
-		rank := [3]int{at.quality, at.specificity(), o.quality}
-		if best == "" || less(bestRank, rank) {
-			best, bestRank = o.media, rank
+		quality, near := wanted.Quality(o.media)
+		r := rank{quality, near, o.quality}
+		if quality > 0 && cmp.Or(cmp.Compare(r.quality, most.quality), cmp.Compare(r.near, most.near), cmp.Compare(r.own, most.own)) > 0 {
+			best, most = o.media, r
 		}
 	}
 	return best
-}
-
-func less(a, b [3]int) bool {
-	for i := range a {
-		if a[i] != b[i] {
-			return a[i] < b[i]
-		}
-	}
-	return false
-}
-
-// parseAccept reads an Accept header; entries that are none are left out.
-func parseAccept(header string) (ranges []mediaRange) {
-	if len(header) > 8<<10 {
-		header = header[:8<<10]
-	}
-	for entry := range strings.SplitSeq(header, ",") {
-		media, parameters, _ := strings.Cut(entry, ";")
-		kind, subtype, ok := strings.Cut(strings.ToLower(strings.TrimSpace(media)), "/")
-		if !ok || kind == "" || subtype == "" || kind == "*" && subtype != "*" {
-			continue
-		}
-		ranges = append(ranges, mediaRange{kind, subtype, quality(parameters)})
-	}
-	return ranges
-}
-
-// quality reads the q parameter, as thousandths; without one it is 1000.
-func quality(parameters string) int {
-	for p := range strings.SplitSeq(parameters, ";") {
-		name, value, ok := strings.Cut(strings.TrimSpace(p), "=")
-		if !ok || !strings.EqualFold(name, "q") {
-			continue
-		}
-		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-		if err != nil || q != q || q < 0 {
-			return 0
-		}
-		return int(min(q, 1) * 1000)
-	}
-	return 1000
 }
 
 // A format says how keys and values stand in an envelope.
