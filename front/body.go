@@ -118,6 +118,19 @@ func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 	return data, func() { leave(true) }, nil
 }
 
+// ReadBodyWithin is ReadBody for what takes fewer bytes than sizes.body may allow: a body
+// of more than largest bytes is ErrBodyTooLarge, and not read where its length is known.
+func ReadBodyWithin(r *http.Request, largest int64) (data []byte, release func(), err error) {
+	if r.ContentLength <= largest {
+		data, release, err = ReadBody(r)
+		if err != nil || int64(len(data)) <= largest {
+			return data, release, err
+		}
+		release()
+	}
+	return nil, nil, fmt.Errorf("%w: at most %d bytes", ErrBodyTooLarge, largest)
+}
+
 // LendBody is ReadBody for a caller that lends the bytes to somebody who may
 // still use them when the request is over, as a producer does with a record that
 // was not acknowledged in time: release(false) ends the request's claim on

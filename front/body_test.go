@@ -2,6 +2,8 @@ package front
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -44,6 +46,49 @@ func TestLentBodiesAreNotUsedAgain(t *testing.T) {
 		}
 		kept = nil
 	}
+	if held := accounts.used.Load(); held != 0 {
+		t.Errorf("%d bytes are still held", held)
+	}
+}
+
+// TestBodiesWithinABound sends bodies at and beyond the bound of one call, with their
+// length and in chunks, and expects that none is held when it is over.
+func TestBodiesWithinABound(t *testing.T) {
+	const most = 100
+	accounts := &budget{limit: 1 << 20}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = &body{ReadCloser: r.Body, limit: 1 << 20, budget: accounts, control: http.NewResponseController(w), length: r.ContentLength, closing: t.Context()}
+		data, release, err := ReadBodyWithin(r, most)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+			return
+		}
+		defer release()
+		fmt.Fprint(w, len(data))
+	}))
+	defer server.Close()
+	for _, c := range []struct {
+		size   int
+		status int
+		text   string
+	}{
+		{0, http.StatusOK, "0"},
+		{most, http.StatusOK, "100"},
+		{most + 1, http.StatusRequestEntityTooLarge, "request body too large: at most 100 bytes\n"},
+	} {
+		for _, reader := range []io.Reader{bytes.NewReader(make([]byte, c.size)), io.MultiReader(bytes.NewReader(make([]byte, c.size)))} {
+			resp, err := http.Post(server.URL, "text/plain", reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != c.status || string(text) != c.text {
+				t.Errorf("%d bytes of a %T: %d %q, %v", c.size, reader, resp.StatusCode, text, err)
+			}
+		}
+	}
+	server.Close() // when every request is over
 	if held := accounts.used.Load(); held != 0 {
 		t.Errorf("%d bytes are still held", held)
 	}

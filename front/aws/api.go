@@ -220,17 +220,11 @@ func (a *API) serveEvents(w http.ResponseWriter, r *http.Request, who gate.Princ
 	if name == "PutEvents" {
 		largest += 8 * a.cfg.Bus.Entries // texts are escaped twice
 	}
-	if r.ContentLength > largest {
-		return front.ErrBodyTooLarge
-	}
-	body, release, err := front.ReadBody(r)
+	body, release, err := front.ReadBodyWithin(r, largest)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if int64(len(body)) > largest {
-		return front.ErrBodyTooLarge
-	}
 	answer, err := serve(r, who, body)
 	if err != nil {
 		return err

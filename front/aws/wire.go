@@ -44,17 +44,11 @@ func (t stamp) MarshalJSON() ([]byte, error) {
 // decode reads the request's body, one JSON object; unknown members are ignored. No
 // body is an empty object.
 func decode(r *http.Request, into any) error {
-	if r.ContentLength > largestBody {
-		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, largestBody)
-	}
-	data, release, err := front.ReadBody(r)
+	data, release, err := front.ReadBodyWithin(r, largestBody)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if len(data) > largestBody {
-		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, largestBody)
-	}
 	return parse(data, into)
 }
 

@@ -243,14 +243,11 @@ func (a api) store(w http.ResponseWriter, r *http.Request, who gate.Principal, n
 	if err != nil {
 		return err
 	}
-	text, release, err := front.ReadBody(r)
+	text, release, err := front.ReadBodyWithin(r, catalog.MaxDocument)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if len(text) > catalog.MaxDocument {
-		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, catalog.MaxDocument)
-	}
 	p, raw, err := a.readPipe(text)
 	if err != nil {
 		return err

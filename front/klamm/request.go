@@ -22,17 +22,11 @@ const largestBody = 1 << 20
 // decode reads the request's body, one JSON object with the members of v and no
 // others. A request without a body is an empty object.
 func decode(r *http.Request, v any) error {
-	if r.ContentLength > largestBody {
-		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, largestBody)
-	}
-	data, release, err := front.ReadBody(r)
+	data, release, err := front.ReadBodyWithin(r, largestBody)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if len(data) > largestBody {
-		return fmt.Errorf("%w: at most %d bytes", front.ErrBodyTooLarge, largestBody)
-	}
 	return parse(data, v)
 }
 
