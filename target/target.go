@@ -111,6 +111,19 @@ func (e *PartialError) Error() string {
 	return fmt.Sprintf("%d events of the batch were not accepted", len(e.Failed))
 }
 
+// Outcome is the error of a delivery of that many events, of which these have failed, by
+// their position: nil without any, the event's own error where it was alone, and a
+// *PartialError else.
+func Outcome(failed map[int]error, events int) error {
+	switch {
+	case len(failed) == 0:
+		return nil
+	case events == 1:
+		return failed[0]
+	}
+	return &PartialError{Failed: failed}
+}
+
 // Failure is what an attempt failed with, beyond the error's text: for dead
 // letters and the delivery log.
 type Failure struct {

@@ -111,14 +111,7 @@ func (b *bus) Deliver(ctx context.Context, events []*event.Event) error {
 			}
 		}
 	}
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(events) == 1:
-		return failed[0]
-	default:
-		return &target.PartialError{Failed: failed}
-	}
+	return target.Outcome(failed, len(events))
 }
 
 // record makes the record of an event, the nth that was made of what the pipe has read.

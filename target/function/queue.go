@@ -27,13 +27,7 @@ func (l *lambda) enqueue(ctx context.Context, events []*event.Event) error {
 			failed[i] = err
 		}
 	}
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(events) == 1:
-		return failed[0]
-	}
-	return &target.PartialError{Failed: failed}
+	return target.Outcome(failed, len(events))
 }
 
 func (l *lambda) put(ctx context.Context, in function.Invocation) error {

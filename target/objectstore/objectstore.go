@@ -113,14 +113,7 @@ func (s *objectStore) Deliver(ctx context.Context, events []*event.Event) error 
 			return fmt.Errorf("write object %s: %w", key, target.Unreachable(err))
 		}
 	}
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(events) == 1:
-		return failed[0]
-	default:
-		return &target.PartialError{Failed: failed}
-	}
+	return target.Outcome(failed, len(events))
 }
 
 // Endpoint is the store that all objects are sent to; empty: a directory.

@@ -180,15 +180,12 @@ func (q *queue) explain(err error) error {
 // outcome is the error of a delivery. When everything failed and is worth another
 // attempt, one error says it all.
 func outcome(failed map[int]error, events int) error {
-	if len(failed) == 0 {
-		return nil
-	}
 	final := false
 	for _, err := range failed {
 		final = final || target.FailureOf(err).Final
 	}
-	if events == 1 || len(failed) == events && !final {
+	if len(failed) == events && !final {
 		return failed[0]
 	}
-	return &target.PartialError{Failed: failed}
+	return target.Outcome(failed, events)
 }

@@ -174,13 +174,7 @@ func (s *sink) Deliver(ctx context.Context, events []*event.Event) error {
 			}
 		}
 	}
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(events) == 1:
-		return failed[0]
-	}
-	return &target.PartialError{Failed: failed}
+	return target.Outcome(failed, len(events))
 }
 
 // entry makes the event of a record.

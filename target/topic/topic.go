@@ -95,14 +95,7 @@ func (t *topic) Deliver(ctx context.Context, events []*event.Event) error {
 			failed[at[i]] = t.explain(r.Err)
 		}
 	}
-	switch {
-	case len(failed) == 0:
-		return nil
-	case len(events) == 1:
-		return failed[0]
-	default:
-		return &target.PartialError{Failed: failed}
-	}
+	return target.Outcome(failed, len(events))
 }
 
 // explain says which refusals of a broker another attempt would not change.
