@@ -31,11 +31,10 @@ import (
 // serveEdge runs a server with one dialect: POST /echo answers with the body, GET
 // /big with 10 KB of JSON, GET /small with a little, GET /stream with what is flushed
 // piece by piece.
-func serveEdge(t *testing.T, change func(*Config)) (url string, registry *prometheus.Registry, s *Server) {
+func serveEdge(t *testing.T, change func(*Config)) (url string, s *Server) {
 	t.Helper()
-	registry = prometheus.NewRegistry()
 	cfg := Config{
-		Sizes: Sizes{Body: 1 << 20}, Anonymous: true, Metrics: NewMetrics(registry), Log: slog.New(slog.DiscardHandler),
+		Sizes: Sizes{Body: 1 << 20}, Anonymous: true, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 		Dialects: []Dialect{{Name: "test", Prefixes: []string{"/"}, WriteError: func(w http.ResponseWriter, _ *http.Request, err error) {
 			status, text, ok := Status(err)
 			if !ok {
@@ -93,7 +92,7 @@ func serveEdge(t *testing.T, change func(*Config)) (url string, registry *promet
 	}
 	go func() { _ = s.Serve(l) }()
 	t.Cleanup(func() { _ = s.http.Close() })
-	return "http://" + l.Addr().String(), registry, s
+	return "http://" + l.Addr().String(), s
 }
 
 // fetch makes one request; nothing is compressed or inflated on the way.
@@ -154,7 +153,7 @@ func noise(n int) []byte {
 }
 
 func TestCompressedBodies(t *testing.T) {
-	url, _, _ := serveEdge(t, nil)
+	url, _ := serveEdge(t, nil)
 	honest := noise(200_000)
 	for _, encoding := range []string{"gzip", "deflate", "zstd"} {
 		z := compressed(t, encoding, honest)
@@ -195,7 +194,7 @@ func TestCompressedBodies(t *testing.T) {
 // TestZstdWindowIsPaidFor sends frames that claim a large window: the memory comes
 // from the budget, and goes back to it.
 func TestZstdWindowIsPaidFor(t *testing.T) {
-	url, _, s := serveEdge(t, nil)
+	url, s := serveEdge(t, nil)
 	var b bytes.Buffer
 	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(largeWindow), zstd.WithSingleSegment(false))
 	if err != nil {
@@ -224,7 +223,7 @@ func TestZstdWindowIsPaidFor(t *testing.T) {
 
 // TestBombsAreBounded sends many at once, of which each would be 24 MB.
 func TestBombsAreBounded(t *testing.T) {
-	url, _, _ := serveEdge(t, nil)
+	url, _ := serveEdge(t, nil)
 	bomb := compressed(t, "gzip", make([]byte, 24<<20))
 	runtime.GC()
 	var before, after runtime.MemStats
@@ -259,7 +258,7 @@ func bombRequest(url string, bomb []byte) *http.Request {
 }
 
 func TestCompressedAnswers(t *testing.T) {
-	url, _, _ := serveEdge(t, nil)
+	url, _ := serveEdge(t, nil)
 	for name, c := range map[string]struct {
 		path, accept string
 		want         string
@@ -303,7 +302,7 @@ func TestCompressedAnswers(t *testing.T) {
 		}
 	}
 	off := false
-	url, _, _ = serveEdge(t, func(c *Config) { c.Compression.Answers = &off })
+	url, _ = serveEdge(t, func(c *Config) { c.Compression.Answers = &off })
 	if answer, _ := fetch(t, "GET", url+"/big", map[string]string{"Accept-Encoding": "gzip"}, nil); answer.Header.Get("Content-Encoding") != "" {
 		t.Error("compressed although it is off")
 	}
@@ -384,7 +383,7 @@ func TestWAFRules(t *testing.T) {
 
 // A broken escape in a query would be a parameter that is not there.
 func TestBrokenEscapesInQueries(t *testing.T) {
-	url, _, _ := serveEdge(t, func(*Config) {})
+	url, _ := serveEdge(t, func(*Config) {})
 	for query, want := range map[string]int{"x=%41": 200, "x=%25zz": 200, "x=%zz": 400, "x=100%": 400, "a=1&%2=x": 400, "a=1;%": 400} {
 		answer, body := fetch(t, "GET", url+"/small?"+query, nil, nil)
 		if answer.StatusCode != want || want == 400 && !strings.Contains(string(body), "%25") {
@@ -394,7 +393,7 @@ func TestBrokenEscapesInQueries(t *testing.T) {
 }
 
 func TestWAFMethodsAndHosts(t *testing.T) {
-	url, _, _ := serveEdge(t, func(c *Config) {
+	url, _ := serveEdge(t, func(c *Config) {
 		c.Firewall = firewall(t, WAF{Methods: []string{"GET", "POST"}, Hosts: []string{"a.example.com", "*.b.example.com", "127.0.0.1"}, MethodOverride: true,
 			Rules: []WAFRule{{Name: "big", Match: WAFMatch{ContentLengthGT: 100}, Action: "block", Status: 413}}})
 	})
@@ -479,7 +478,7 @@ func TestGlob(t *testing.T) {
 
 // TestHeaderLimits sends what is too long, raw.
 func TestHeaderLimits(t *testing.T) {
-	url, _, _ := serveEdge(t, nil)
+	url, _ := serveEdge(t, nil)
 	host := strings.TrimPrefix(url, "http://")
 	for name, c := range map[string]struct{ request, want string }{
 		"URL of 9 KiB":      {"GET /" + strings.Repeat("a", 9<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414"},
@@ -514,7 +513,7 @@ func TestAccessLogHasEveryRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	url, _, _ := serveEdge(t, func(c *Config) {
+	url, _ := serveEdge(t, func(c *Config) {
 		c.AccessLog = log
 		c.CORS = CORS{AllowOrigins: []string{"https://a.example"}}
 		c.Firewall = firewall(t, WAF{Rules: []WAFRule{{Name: "no", Match: WAFMatch{Path: "/no"}, Action: "block"}}})
@@ -567,7 +566,7 @@ func TestAccessLogHasEveryRequest(t *testing.T) {
 }
 
 func TestTrustedRequestID(t *testing.T) {
-	url, _, _ := serveEdge(t, func(c *Config) { c.TrustRequestID = true })
+	url, _ := serveEdge(t, func(c *Config) { c.TrustRequestID = true })
 	for id, kept := range map[string]bool{"abc-1_2.3": true, strings.Repeat("a", 128): true, strings.Repeat("a", 129): false, "a b": false, "<a>": false} {
 		answer, _ := fetch(t, "GET", url+"/small", map[string]string{"X-Request-Id": id}, nil)
 		if got := answer.Header.Get("X-Request-Id"); (got == id) != kept {
@@ -594,7 +593,7 @@ func TestRequestIDs(t *testing.T) {
 // TestNextServesAlone replaces the configuration under load: no request fails, and
 // those that begin afterwards are answered by the new one.
 func TestNextServesAlone(t *testing.T) {
-	url, _, s := serveEdge(t, nil)
+	url, s := serveEdge(t, nil)
 	stop := make(chan struct{})
 	var all sync.WaitGroup
 	for range 4 {

@@ -418,12 +418,6 @@ func IDOf(r *http.Request) string {
 	return ""
 }
 
-// IsCanary says whether a request belongs to the canary of its stage.
-func IsCanary(r *http.Request) bool {
-	at := stagedOf(r)
-	return at != nil && at.canary
-}
-
 // StageVariables returns the variables of the stage that a request is in. They must
 // not be changed.
 func StageVariables(r *http.Request) map[string]string {

@@ -33,7 +33,11 @@ func stagedServer(t *testing.T, edge Edge, changes ...func(*Config)) *Server {
 			return err
 		}
 		defer release()
-		_, err = fmt.Fprintf(w, "%s %s%s %s?%s %s%s", StageOf(r), who.TopicPrefix, r.PathValue("t"), r.URL.EscapedPath(), r.URL.RawQuery, data, map[bool]string{true: " canary"}[IsCanary(r)])
+		which := ""
+		if at := stagedOf(r); at != nil && at.canary {
+			which = " canary"
+		}
+		_, err = fmt.Fprintf(w, "%s %s%s %s?%s %s%s", StageOf(r), who.TopicPrefix, r.PathValue("t"), r.URL.EscapedPath(), r.URL.RawQuery, data, which)
 		return err
 	}
 	failing := func(_ http.ResponseWriter, r *http.Request, _ gate.Principal) error {
