@@ -287,7 +287,7 @@ func acceptable(fields []string) string {
 	if len(fields) == 0 {
 		return ""
 	}
-	best, quality, any := "", 0.0, 0.0
+	best, quality, others := "", 0.0, 0.0
 	q := map[string]float64{}
 	for _, field := range fields {
 		for item := range strings.SplitSeq(field, ",") {
@@ -306,7 +306,7 @@ func acceptable(fields []string) string {
 			case "zstd":
 				q["zstd"] = weight
 			case "*":
-				any = weight
+				others = weight
 			case "identity":
 				q["identity"] = weight
 			}
@@ -315,7 +315,7 @@ func acceptable(fields []string) string {
 	for _, name := range []string{"gzip", "zstd"} { // the first wins among equals
 		weight, named := q[name]
 		if !named {
-			weight = any
+			weight = others
 		}
 		if weight > quality {
 			best, quality = name, weight

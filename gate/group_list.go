@@ -147,13 +147,13 @@ func (g *Gate) NextTimes(ctx context.Context, who Principal, group string, lags 
 	if err != nil {
 		return nil, err
 	}
-	real := make([]kafka.Lag, len(lags))
+	inCluster := make([]kafka.Lag, len(lags))
 	for i, l := range lags {
 		l.Topic = who.real(l.Topic)
-		real[i] = l
+		inCluster[i] = l
 	}
 	times := map[kafka.TopicPartition]time.Time{}
-	for p, at := range cluster.NextTimes(ctx, real, most) {
+	for p, at := range cluster.NextTimes(ctx, inCluster, most) {
 		p.Topic = who.called(p.Topic)
 		times[p] = at
 	}

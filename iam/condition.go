@@ -62,15 +62,15 @@ func operatorOf(name string) (operator, bool) {
 	if !negated {
 		kind = name
 	}
-	make := compilers[kind]
-	if make == nil {
+	compile := compilers[kind]
+	if compile == nil {
 		for family, of := range families {
 			if r := relations[strings.TrimPrefix(kind, family)]; r != nil && strings.HasPrefix(kind, family) {
-				make = fixed(of(r))
+				compile = fixed(of(r))
 			}
 		}
 	}
-	return operator{negated, make}, make != nil
+	return operator{negated, compile}, compile != nil
 }
 
 var compilers = map[string]func(string, bool) (compiled, error){

@@ -40,8 +40,8 @@ type attached struct {
 }
 
 func newAttached() attached {
-	make := func() map[string][]*Policy { return map[string][]*Policy{} }
-	return attached{named: make(), keys: make(), groups: make(), roles: make(), scopes: make()}
+	none := func() map[string][]*Policy { return map[string][]*Policy{} }
+	return attached{named: none(), keys: none(), groups: none(), roles: none(), scopes: none()}
 }
 
 // An attachment is a resource policy and what it is attached to.

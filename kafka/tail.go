@@ -97,13 +97,13 @@ func (e *Entry) Decoded(decode func(*kgo.Record) *kgo.Record) *Entry {
 	return made
 }
 
-// Form returns what make makes of the record. It is made once for all who hold
+// Form returns what write makes of the record. It is made once for all who hold
 // the entry, for each of the forms 0 to 3, and must not be changed.
-func (e *Entry) Form(form int, make func(*kgo.Record) []byte) []byte {
+func (e *Entry) Form(form int, write func(*kgo.Record) []byte) []byte {
 	if made := e.forms[form].Load(); made != nil {
 		return *made
 	}
-	made := make(e.Record)
+	made := write(e.Record)
 	e.forms[form].Store(&made)
 	return made
 }

@@ -59,11 +59,11 @@ type ruleCall struct {
 
 	plain  *rule.Pattern       // without kafka
 	record *rule.RecordPattern // with kafka
-	print  func(c *ruleCall, out *client, e ruleEvent) (matched bool, err error)
+	say    func(c *ruleCall, out *client, e ruleEvent) (matched bool, err error)
 }
 
-func ruleSubcommand(name, short, long string, print func(*ruleCall, *client, ruleEvent) (bool, error)) *cobra.Command {
-	call := ruleCall{print: print}
+func ruleSubcommand(name, short, long string, say func(*ruleCall, *client, ruleEvent) (bool, error)) *cobra.Command {
+	call := ruleCall{say: say}
 	cmd := local(&cobra.Command{
 		Use:   name,
 		Short: short,
@@ -183,7 +183,7 @@ func (c *ruleCall) one(out *client, text []byte) (matched bool, err error) {
 			return false, err
 		}
 	}
-	return c.print(c, out, e)
+	return c.say(c, out, e)
 }
 
 // A ruleEvent is an event, or the document of a Kafka record with the forms of its

@@ -108,11 +108,11 @@ func appendDocument(b []byte, name string, value any) []byte {
 
 // formOf is kafka.Entry.Form for a caller who may know the topic by another name, in
 // a stage that has a prefix for its topics: that is made for the caller alone.
-func formOf(e *kafka.Entry, topic string, form int, make func(*kgo.Record) []byte) []byte {
+func formOf(e *kafka.Entry, topic string, form int, write func(*kgo.Record) []byte) []byte {
 	if e.Record.Topic == topic {
-		return e.Form(form, make)
+		return e.Form(form, write)
 	}
-	return make(shownAs(e.Record, topic))
+	return write(shownAs(e.Record, topic))
 }
 
 func shownAs(r *kgo.Record, topic string) *kgo.Record {
