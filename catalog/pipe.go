@@ -335,9 +335,9 @@ func (p Pipe) feeds() string {
 
 // validate reports what is wrong with a delivery.
 func (d Delivery) validate(report func(path, problem string)) {
-	within := func(path string, n, low, high int64) {
-		if n != 0 && (n < low || n > high) {
-			report(path, fmt.Sprintf("want a number from %d to %d", low, high))
+	within := func(path string, n, most int64) {
+		if n != 0 && (n < 1 || n > most) {
+			report(path, fmt.Sprintf("want a number from 1 to %d", most))
 		}
 	}
 	lasting := func(path string, t, most time.Duration) {
@@ -345,7 +345,7 @@ func (d Delivery) validate(report func(path, problem string)) {
 			report(path, fmt.Sprintf("want a time from 0s to %s", most))
 		}
 	}
-	within("attempts", int64(d.Attempts), 1, 1_000_000)
+	within("attempts", int64(d.Attempts), 1_000_000)
 	lasting("max_age", d.MaxAge, 365*24*time.Hour)
 	lasting("timeout", d.Timeout, time.Hour)
 	lasting("disable_after", d.DisableAfter, 30*24*time.Hour)
@@ -357,13 +357,13 @@ func (d Delivery) validate(report func(path, problem string)) {
 	if d.Backoff.Max != 0 && d.Backoff.Max < d.Backoff.Min {
 		report("backoff.max", "must not be below backoff.min")
 	}
-	within("batch.records", int64(d.Batch.Records), 1, 100_000)
-	within("batch.bytes", d.Batch.Bytes, 1, 64<<20)
+	within("batch.records", int64(d.Batch.Records), 100_000)
+	within("batch.bytes", d.Batch.Bytes, 64<<20)
 	lasting("batch.wait", d.Batch.Wait, 5*time.Minute)
 	if f := d.Batch.Format; f != "" && f != "json" && f != "ndjson" {
 		report("batch.format", "want json or ndjson")
 	}
-	within("in_flight", int64(d.InFlight), 1, 10_000)
+	within("in_flight", int64(d.InFlight), 10_000)
 	if o := d.Order; o != "" && o != OrderKey && o != OrderPartition && o != OrderNone {
 		report("order", "want key, partition or none")
 	}

@@ -142,7 +142,8 @@ func cipherPBES2(by pkix.AlgorithmIdentifier, password string) (cipher.Block, []
 	if rest, err := asn1.Unmarshal(by.Parameters.FullBytes, &p); err != nil || len(rest) > 0 {
 		return nil, nil, errKeyDamaged
 	}
-	size, makeBlock := 0, aes.NewCipher
+	var size int
+	makeBlock := aes.NewCipher
 	switch oid := p.Encryption.Algorithm; {
 	case oid.Equal(oidAES128CBC):
 		size = 16

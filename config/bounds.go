@@ -51,7 +51,7 @@ func control(r rune) bool { return r < ' ' && r != '\t' && r != '\r' || r == 0x7
 func boundTokens(tokens token.Tokens) *Problem {
 	var n nesting
 	for i, t := range tokens {
-		wrong := ""
+		var wrong string
 		if i >= maxTokens {
 			wrong = fmt.Sprintf("the file has more than %d words and signs", maxTokens)
 		} else {

@@ -438,7 +438,7 @@ func glob(pattern, text string) bool {
 
 // exceeded counts a request and says whether its client is too fast.
 func (r *wafRule) exceeded(req *http.Request, source netip.Addr) bool {
-	key := ""
+	var key string
 	switch {
 	case r.key != "":
 		key = strings.Join(fields(req, r.key), ",")

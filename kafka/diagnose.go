@@ -126,7 +126,7 @@ func (d *diagnosis) connects(ctx context.Context, address, who string) bool {
 	if !d.login.tls {
 		return d.clear(ctx, conn, at, address)
 	}
-	return d.handshake(ctx, conn, at, host, address)
+	return d.handshake(ctx, conn, at, host)
 }
 
 func adviceOnNames(who string) string {
@@ -148,7 +148,7 @@ func adviceOnConnections(who string, err error) string {
 }
 
 // handshake tries TLS and says what is the matter with it.
-func (d *diagnosis) handshake(ctx context.Context, conn net.Conn, at, host, address string) bool {
+func (d *diagnosis) handshake(ctx context.Context, conn net.Conn, at, host string) bool {
 	m, err := d.login.load(ctx)
 	if err != nil {
 		d.problem("tls", at, err.Error(), "put root_ca and credentials right")

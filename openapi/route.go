@@ -271,7 +271,7 @@ func (im *importer) readIntegration(op *operation, in object) (_ yaml.MapSlice, 
 	case "http", "http_proxy":
 		return im.http(op, in, at, kind == "http")
 	case "mock":
-		return im.mock(op, in, at)
+		return im.mock(in, at), true
 	case "":
 		im.note(Unsupported, op.at, "there is no integration: where klamm has this path itself, it serves it")
 		return nil, true
@@ -493,7 +493,7 @@ func (im *importer) response(responses object, at string) yaml.MapSlice {
 }
 
 // mock makes a route that answers by itself.
-func (im *importer) mock(op *operation, in object, at string) (yaml.MapSlice, bool) {
+func (im *importer) mock(in object, at string) yaml.MapSlice {
 	status := 200
 	for _, media := range in.object("requestTemplates").keys() {
 		var order struct{ StatusCode int }
@@ -509,7 +509,7 @@ func (im *importer) mock(op *operation, in object, at string) (yaml.MapSlice, bo
 	if len(response) == 0 || response[0].Key != "status" {
 		response = append(yaml.MapSlice{{Key: "status", Value: status}}, response...)
 	}
-	return im.passthrough(in, yaml.MapSlice{{Key: "type", Value: "mock"}, {Key: "response", Value: response}}), true
+	return im.passthrough(in, yaml.MapSlice{{Key: "type", Value: "mock"}, {Key: "response", Value: response}})
 }
 
 func number(n int) string { return strconv.Itoa(n) }

@@ -134,13 +134,12 @@ func (g glob) complexity() int {
 				continue
 			}
 			deeper = true
-			at, parent := places[i][depth], 0
+			at := places[i][depth]
 			if total[at] > 0 {
 				continue
 			}
 			if depth > 0 {
-				parent = places[i][depth-1]
-				for up := link[parent]; ; up = link[up] {
+				for up := link[places[i][depth-1]]; ; up = link[up] {
 					if to, ok := next[way{up, part[depth]}]; ok {
 						link[at] = to
 						break

@@ -100,7 +100,7 @@ func appendHits(dst, b []byte, i int, steps []step, most int) (out []byte, end i
 	if i >= len(b) {
 		return dst, i, false
 	}
-	compact := false
+	var compact bool
 	if len(steps) == 0 {
 		if end, compact, ok = skip(b, i, nil); ok {
 			dst = appendHit(dst, b[i:end], compact, most)

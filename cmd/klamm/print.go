@@ -59,8 +59,8 @@ func (t *table) writeAs(w io.Writer, colours bool) error {
 			if i == len(row)-1 {
 				gap = 0
 			}
-			if code := ""; colours && t.paint != nil && (n > 0 || t.headless) {
-				if code = t.paint(i, cell); code != "" {
+			if colours && t.paint != nil && (n > 0 || t.headless) {
+				if code := t.paint(i, cell); code != "" {
 					cell = "\x1b[" + code + "m" + cell + "\x1b[0m"
 				}
 			}

@@ -32,7 +32,7 @@ type recordMatcher struct {
 // wanted.
 func (m *recordMatcher) match(r *readRecord) *backtestSample {
 	m.records++
-	matched := false
+	var matched bool
 	if m.plain != nil {
 		matched = m.matchValue(r.Value)
 	} else {

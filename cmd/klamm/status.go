@@ -238,7 +238,7 @@ func (c *client) showChange(d changeDoc) error {
 	if c.output == "json" {
 		return c.json(json.RawMessage(d.line))
 	}
-	text := ""
+	var text string
 	switch {
 	case d.Status != nil:
 		text = "ready"
