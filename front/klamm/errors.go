@@ -74,14 +74,11 @@ func explain(err error) (status int, detail string) {
 		return http.StatusNotFound, "there is nothing at this path; /klamm/v1/openapi.json describes what there is"
 	case errors.Is(err, front.ErrMethod):
 		return http.StatusMethodNotAllowed, "this path does not have that method"
-	case errors.Is(err, front.ErrBodyTooLarge):
-		return http.StatusRequestEntityTooLarge, oneLine(err)
-	case errors.Is(err, front.ErrBodyTimeout):
-		return http.StatusRequestTimeout, oneLine(err)
-	case errors.Is(err, front.ErrBusy):
-		return http.StatusServiceUnavailable, oneLine(err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return http.StatusBadRequest, "the request body breaks off"
+	}
+	if status, text, ok := front.Status(err); ok {
+		return status, strings.ReplaceAll(text, "\n", "; ")
 	}
 	kind := gate.Classify(err)
 	status, ok := statuses[kind]
