@@ -98,6 +98,20 @@ func greeting(clients *tls.Config, first bool, greet func(*tls.ClientHelloInfo) 
 	return both
 }
 
+// challenge answers an authority of ACME for whichever door it is about.
+func (a *App) challenge(token string) (string, bool) {
+	for _, d := range a.doors {
+		if d.tls == nil {
+			continue
+		}
+		now, _ := d.tls.now()
+		if text, ok := now.Answer(token); ok {
+			return text, true
+		}
+	}
+	return "", false
+}
+
 // greet answers the hellos of other processes.
 func (a *App) greet(hello *tls.ClientHelloInfo) (*tls.Config, error) { return a.peers.Greet(hello) }
 

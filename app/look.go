@@ -17,7 +17,7 @@ func (a *App) look(registry *prometheus.Registry) (err error) {
 	a.frontMetrics = front.NewMetrics(registry)
 	a.logMetrics = accesslog.NewMetrics(registry)
 	a.reloads = newReloads(registry)
-	registry.MustRegister(expiries{a})
+	registry.MustRegister(certificates{a})
 	a.trends = history.New(history.Config{Gather: registry, Lag: a.lags, Log: a.log})
 	if a.cfg.AccessLog.Enabled() {
 		a.accessLog, err = accesslog.Open(a.cfg.AccessLog, a.logMetrics, a.log)
@@ -56,21 +56,35 @@ func keysOf(chain *auth.Chain) *auth.Keys {
 	return chain.Keys()
 }
 
-// expiries tells when the served certificates end (gateway-policies.md 5.9).
-type expiries struct{ app *App }
+// certificates tells when the served certificates end (gateway-policies.md 5.9), and how
+// often they were renewed by ACME.
+type certificates struct{ app *App }
 
-var expiry = prometheus.NewDesc("klamm_cert_expiry_seconds", "Seconds until a served certificate ends, by the address that it is served at; negative: it has.", []string{"name"}, nil)
+var (
+	expiry   = prometheus.NewDesc("klamm_cert_expiry_seconds", "Seconds until a served certificate ends, by the address that it is served at; negative: it has.", []string{"name"}, nil)
+	renewals = prometheus.NewDesc("klamm_acme_renewals_total", "Certificates ordered by ACME since the start or a change of tls.acme, by the address that they are served at and the result: succeeded or failed.", []string{"name", "result"}, nil)
+)
 
-// Describe tells the one series.
-func (e expiries) Describe(all chan<- *prometheus.Desc) { all <- expiry }
+// Describe tells the series.
+func (c certificates) Describe(all chan<- *prometheus.Desc) {
+	all <- expiry
+	all <- renewals
+}
 
 // Collect looks at all doors.
-func (e expiries) Collect(all chan<- prometheus.Metric) {
-	for _, d := range e.app.doors {
+func (c certificates) Collect(all chan<- prometheus.Metric) {
+	for _, d := range c.app.doors {
 		if d.tls == nil {
 			continue
 		}
 		now, _ := d.tls.now()
-		all <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, time.Until(now.Expires()).Seconds(), d.Addr().String())
+		name := d.Addr().String()
+		if ends, ok := now.Expires(); ok {
+			all <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, time.Until(ends).Seconds(), name)
+		}
+		if succeeded, failed, ok := now.Renewals(); ok {
+			all <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(succeeded), name, "succeeded")
+			all <- prometheus.MustNewConstMetric(renewals, prometheus.CounterValue, float64(failed), name, "failed")
+		}
 	}
 }

@@ -411,7 +411,7 @@ func (a *App) frontOf(ctx context.Context, g generation) (front.Config, error) {
 		Sizes: cfg.Sizes, Connections: cfg.Connections, H2C: cfg.H2C, CORS: cfg.CORS, Dialects: dialects, Anonymous: cfg.Auth.Anonymous || g.auth == nil, Claims: a.claims, Gate: a.gate, Links: g.links,
 		Limits: g.limits, PassedOn: peer.Forwarded, Metrics: a.frontMetrics, Log: a.log, Authenticators: a.authenticators(g.auth), AccessLog: g.log, Account: cfg.AWS.Account,
 		Tracing: front.Tracing{Tracer: a.tracer, Propagate: propagate}, TrustRequestID: cfg.TrustRequestID, Firewall: g.firewall, Compression: cfg.Compression, Cache: cfg.Cache,
-		Recent: &a.recent,
+		Recent: &a.recent, Challenge: a.challenge,
 	}, nil
 }
 
@@ -458,6 +458,8 @@ func (a *App) secure(ctx context.Context, cfg *config.Config) (commit func(), er
 		if err := s.Fresh(); err != nil {
 			return nil, err
 		}
+		now, _ := a.doors[i].tls.now()
+		s.Follow(now)
 		all = append(all, func() { a.doors[i].tls.become(s) })
 	}
 	return func() {

@@ -409,17 +409,17 @@ func TestFilesAreReadAgain(t *testing.T) {
 	if name, err := p.connect(s, client); name != "CN=device" {
 		t.Fatal(name, err)
 	}
-	first := s.state.Load().certificate.Leaf
+	first := s.state.Load().config.Certificates[0].Leaf
 	p.renew()
-	if changed, err := s.load(t.Context()); !changed || err != nil || s.state.Load().certificate.Leaf.Equal(first) {
+	if changed, err := s.load(t.Context()); !changed || err != nil || s.state.Load().config.Certificates[0].Leaf.Equal(first) {
 		t.Errorf("a new certificate: %v, %v", changed, err)
 	}
 	if changed, err := s.load(t.Context()); changed || err != nil {
 		t.Errorf("nothing new: %v, %v", changed, err)
 	}
-	second := s.state.Load().certificate.Leaf
+	second := s.state.Load().config.Certificates[0].Leaf
 	p.write("server.pem", []byte("-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n"))
-	if _, err := s.load(t.Context()); err == nil || !s.state.Load().certificate.Leaf.Equal(second) {
+	if _, err := s.load(t.Context()); err == nil || !s.state.Load().config.Certificates[0].Leaf.Equal(second) {
 		t.Errorf("a broken file is taken: %v", err)
 	}
 	p.renew()

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/klamm-gateway/klamm/acme"
 	"github.com/klamm-gateway/klamm/secret"
 )
 
@@ -12,7 +13,7 @@ import (
 // those of Java's Kafka tools, and mean the same as the others.
 type Config struct {
 	// Certificate is the file of the server's certificate and its chain: PEM,
-	// PKCS#12 or JKS, whatever its name.
+	// PKCS#12 or JKS, whatever its name. It may be left out where there is acme.
 	Certificate string `yaml:"certificate"`
 	// Key is the file of its private key, PEM; the default is the certificate's.
 	Key string `yaml:"key"`
@@ -22,6 +23,9 @@ type Config struct {
 	KeyPassword secret.Ref `yaml:"key_password"`
 	// Alias says which key of a store is served; the default is the only one.
 	Alias string `yaml:"alias"`
+	// ACME gets a certificate from an authority such as Let's Encrypt, and renews it. It
+	// is the one that clients get who ask for no other name, unless there is certificate.
+	ACME *acme.Config `yaml:"acme"`
 	// ClientCA is the file with the authorities of client certificates.
 	ClientCA string `yaml:"client_ca"`
 	// ClientCAPassword opens it; a JKS file is read without one too.
@@ -165,8 +169,8 @@ func (c Config) AsksClients() bool { return c.normal().ClientAuth != "none" }
 // Validate reports each problem with the field it lies in.
 func (c *Config) Validate(report func(path, problem string)) {
 	n := c.normal()
-	if n.Certificate == "" {
-		report("certificate", "want the file of the server's certificate")
+	if n.Certificate == "" && n.ACME == nil {
+		report("certificate", "want the file of the server's certificate, or acme")
 	}
 	if !slices.Contains([]string{"none", "requested", "required"}, n.ClientAuth) {
 		report("client_auth", "want none, requested or required")

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/klamm-gateway/klamm/acme"
 	"github.com/klamm-gateway/klamm/secret"
 )
 
@@ -45,7 +46,8 @@ type Server struct {
 	now    func() time.Time
 	state  atomic.Pointer[state]
 
-	staples *stapler // nil: clients are shown none
+	staples *stapler     // nil: clients are shown none
+	acme    *acme.Keeper // nil: no certificate comes by ACME
 
 	mu       sync.Mutex // guards verdicts
 	verdicts map[[sha256.Size]byte]verdict
@@ -53,11 +55,11 @@ type Server struct {
 
 // A state is what was read at one time.
 type state struct {
-	digest      [sha256.Size]byte // of all files
-	certificate tls.Certificate   // the one of clients that ask for no other
-	further     []tls.Certificate // for other names
-	clients     *authorities      // nil: clients are not asked
-	config      *tls.Config
+	digest  [sha256.Size]byte // of all files
+	issued  *tls.Certificate  // by ACME, one of those of config; nil: none yet
+	clients *authorities      // nil: clients are not asked
+	// config holds the certificates, first the one of clients that ask for no other.
+	config *tls.Config
 }
 
 // A verdict is what was found about a client's chain.
@@ -77,6 +79,11 @@ func Open(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, lo
 	if s.cfg.OCSP != "off" {
 		s.staples = newStapler(log, func() time.Time { return s.now() })
 	}
+	if s.cfg.ACME != nil {
+		if s.acme, err = acme.Open(ctx, *s.cfg.ACME, acme.Env{Read: files.Read, Secret: lookup, Log: log}); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+	}
 	_, err = s.load(ctx)
 	return s, err
 }
@@ -85,18 +92,22 @@ func Open(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, lo
 // proxy, who has told klamm of them: cfg names no certificate of a server, and nobody can
 // listen with what is returned.
 func OpenClients(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, log *slog.Logger) (*Server, error) {
-	cfg.Certificate, cfg.ClientAuth, cfg.OCSP = "", "requested", "off"
+	cfg.Certificate, cfg.ACME, cfg.ClientAuth, cfg.OCSP = "", nil, "requested", "off"
 	return Open(ctx, cfg, files, lookup, log)
 }
 
-// Run reads the files again whenever they change, and asks the responders of the
-// certificates' authorities about them, until ctx ends. What cannot be used is logged
-// and leaves everything as it is. There must be one Run at a time.
+// Run reads the files again whenever they change, asks the responders of the
+// certificates' authorities about them, and gets and renews the one that comes by ACME,
+// until ctx ends. What cannot be used is logged and leaves everything as it is. There
+// must be one Run at a time; that counts for a server and the one that it follows, too.
 func (s *Server) Run(ctx context.Context) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	if s.staples != nil {
-		var beside sync.WaitGroup
-		defer beside.Wait()
 		beside.Go(func() { s.keepStapled(ctx) })
+	}
+	if s.acme != nil {
+		beside.Go(func() { s.acme.Run(ctx) })
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -161,23 +172,29 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	issued := s.issuedNow(h)
 	old, digest := s.state.Load(), [sha256.Size]byte(h.Sum(nil))
 	if old != nil && old.digest == digest {
 		return false, nil
 	}
-	next := &state{digest: digest}
+	next := &state{digest: digest, issued: issued}
+	var served []tls.Certificate
 	if s.cfg.Certificate != "" {
-		first := Pair{s.cfg.Certificate, s.cfg.Key, s.cfg.Password, s.cfg.KeyPassword, s.cfg.Alias}
-		if next.certificate, err = s.identity(ctx, first, chain, key); err != nil {
+		first, err := s.identity(ctx, Pair{s.cfg.Certificate, s.cfg.Key, s.cfg.Password, s.cfg.KeyPassword, s.cfg.Alias}, chain, key)
+		if err != nil {
 			return false, fmt.Errorf("tls: %s: %w", s.cfg.Certificate, err)
 		}
+		served = append(served, first)
+	}
+	if issued != nil {
+		served = append(served, *issued)
 	}
 	for i, p := range s.cfg.Certificates {
 		one, err := s.identity(ctx, p, others[i][0], others[i][1])
 		if err != nil {
 			return false, fmt.Errorf("tls: %s: %w", p.Certificate, err)
 		}
-		next.further = append(next.further, one)
+		served = append(served, one)
 	}
 	var cas []*x509.Certificate
 	if roots != nil {
@@ -190,8 +207,8 @@ func (s *Server) load(ctx context.Context) (changed bool, err error) {
 		}
 		next.clients = newAuthorities(cas, lists, s.cfg.CRL.Mode, s.cfg.Depth)
 	}
-	if next.config = (&tls.Config{MinVersion: tls.VersionTLS12}); s.cfg.Certificate != "" {
-		next.config = s.configOf(next, cas)
+	if next.config = (&tls.Config{MinVersion: tls.VersionTLS12}); s.cfg.Certificate != "" || s.acme != nil {
+		next.config = s.configOf(next, served, cas)
 	}
 	if old != nil {
 		if err := next.fresh(s.now()); err != nil {
@@ -255,10 +272,10 @@ func (s *Server) password(ctx context.Context, ref secret.Ref) (string, error) {
 
 // configOf makes the configuration of connections that begin now. Sessions are
 // bound to it: none outlives a change of who is trusted.
-func (s *Server) configOf(st *state, cas []*x509.Certificate) *tls.Config {
+func (s *Server) configOf(st *state, served []tls.Certificate, cas []*x509.Certificate) *tls.Config {
 	// The one that is served without a name comes first; Go chooses among them by name
 	// and by what the client understands.
-	c := &tls.Config{Certificates: append([]tls.Certificate{st.certificate}, st.further...), NextProtos: []string{"h2", "http/1.1"}}
+	c := &tls.Config{Certificates: served, NextProtos: []string{"h2", "http/1.1"}}
 	c.MinVersion = s.oldest()
 	if s.cfg.Preset == intermediate {
 		c.CipherSuites = forwardSecret()
@@ -315,6 +332,11 @@ func (s *Server) TLS() *tls.Config {
 		MinVersion: s.oldest(),
 		NextProtos: []string{"h2", "http/1.1"},
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if s.acme != nil {
+				if c, err := s.acme.Greet(hello); c != nil || err != nil {
+					return c, err
+				}
+			}
 			st := s.state.Load()
 			if s.cfg.StrictSNI && !st.has(hello.ServerName) {
 				return nameless, nil
@@ -338,25 +360,28 @@ func (st *state) has(name string) bool {
 	return false
 }
 
-// Expires is when the first of the served certificates ends.
-func (s *Server) Expires() time.Time {
-	st := s.state.Load()
-	end := st.certificate.Leaf.NotAfter
-	for _, c := range st.further {
-		if c.Leaf.NotAfter.Before(end) {
+// Expires is when the first of the served certificates ends; false: there is none yet.
+func (s *Server) Expires() (time.Time, bool) {
+	var end time.Time
+	for _, c := range s.state.Load().config.Certificates {
+		if end.IsZero() || c.Leaf.NotAfter.Before(end) {
 			end = c.Leaf.NotAfter
 		}
 	}
-	return end
+	return end, !end.IsZero()
 }
 
 // Fresh returns an error for a certificate that is served and has ended, or whose
-// chain does not hold together: it is not what anybody means to change to.
+// chain does not hold together: it is not what anybody means to change to. The one that
+// comes by ACME is not meant: whatever it is, another one is on its way.
 func (s *Server) Fresh() error { return s.state.Load().fresh(s.now()) }
 
 func (st *state) fresh(now time.Time) error {
 	for _, c := range st.config.Certificates {
 		leaf := c.Leaf
+		if st.issued != nil && leaf.Equal(st.issued.Leaf) {
+			continue
+		}
 		if now.After(leaf.NotAfter) {
 			return fmt.Errorf("tls: the certificate of %s has ended on %s", leaf.Subject, leaf.NotAfter.Format(time.DateTime))
 		}

@@ -108,6 +108,9 @@ type Config struct {
 	Account string
 	// Firewall turns requests away before anything else; nil: there are no rules.
 	Firewall *Firewall
+	// Challenge returns what the authority of ACME is answered about a token, which may
+	// be any text; nil: it asks nothing.
+	Challenge func(token string) (answer string, ok bool)
 	// Compression says which answers are compressed.
 	Compression Compression
 	// Cache says which answers are kept.
@@ -209,6 +212,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	w = x
 	defer x.end()
 	s.cfg.Links.disown(r)
+	if s.challenged(w, r) {
+		return
+	}
 	err := s.bounds(w, r)
 	if strings.Contains(r.URL.RawQuery, ";") { // which net/url takes a parameter for broken by
 		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "%3B")
