@@ -53,21 +53,29 @@ func (c *Cluster) ListGroups(ctx context.Context) ([]Group, error) {
 	return groups, nil
 }
 
-// GroupsNamed returns those of some groups that there are, with their members, by id.
+// GroupsNamed returns those of some groups that there are, with their members, by id. Of
+// each its id has to be given; with its type it costs less.
 func (c *Cluster) GroupsNamed(ctx context.Context, listed []Group) (map[string]Group, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	var classic, consumer []string
+	var classic, consumer, either []string
 	for _, g := range listed {
-		if g.Type == consumerGroup {
+		switch g.Type {
+		case consumerGroup:
 			consumer = append(consumer, g.ID)
-		} else {
+		case classicGroup:
 			classic = append(classic, g.ID)
+		default:
+			either = append(either, g.ID)
 		}
 	}
 	var groups []Group
 	err := coordinated(ctx, func() (err error) {
-		groups, err = c.describe(ctx, classic, consumer)
+		if groups, err = c.describe(ctx, classic, consumer); err != nil || len(either) == 0 {
+			return err
+		}
+		others, err := c.describeEither(ctx, either)
+		groups = append(groups, others...)
 		return err
 	})
 	if err != nil {

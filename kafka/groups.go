@@ -92,19 +92,32 @@ func (c *Cluster) Group(ctx context.Context, id string) (Group, error) {
 	defer cancel()
 	var groups []Group
 	err := coordinated(ctx, func() (err error) {
-		groups, err = c.describe(ctx, nil, []string{id})
-		if len(groups) == 0 && (err == nil || errors.Is(err, kerr.UnsupportedVersion) || errors.Is(err, kerr.GroupIDNotFound)) {
-			groups, err = c.describe(ctx, []string{id}, nil)
-		}
+		groups, err = c.describeEither(ctx, []string{id})
 		return err
 	})
 	switch {
 	case err != nil:
 		return Group{}, err
-	case len(groups) != 1 || groups[0].State == "DEAD" && len(groups[0].Members) == 0:
+	case len(groups) != 1:
 		return Group{}, kerr.GroupIDNotFound
 	}
 	return groups[0], nil
+}
+
+// describeEither is describe for groups of which nobody knows the kind.
+func (c *Cluster) describeEither(ctx context.Context, ids []string) ([]Group, error) {
+	groups, err := c.describe(ctx, nil, ids)
+	if err != nil && !errors.Is(err, kerr.UnsupportedVersion) && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, err
+	}
+	found := make(map[string]bool, len(groups))
+	for _, g := range groups {
+		found[g.ID] = true
+	}
+	left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return found[id] })
+	others, err := c.describe(ctx, left, nil)
+	groups = append(groups, others...)
+	return slices.DeleteFunc(groups, func(g Group) bool { return g.State == "DEAD" && len(g.Members) == 0 }), err
 }
 
 // coordinated does something again while a coordinator is not there yet, which
@@ -182,6 +195,7 @@ func (c *Cluster) describeConsumer(ctx context.Context, ids []string) ([]Group, 
 	req := kmsg.NewPtrConsumerGroupDescribeRequest()
 	req.Groups = ids
 	var groups []Group
+	var names topicNames
 	for _, shard := range c.reader.RequestSharded(ctx, req) {
 		if shard.Err != nil {
 			return nil, fmt.Errorf("describe consumer groups: %w", c.unreachable(shard.Err))
@@ -195,7 +209,7 @@ func (c *Cluster) describeConsumer(ctx context.Context, ids []string) ([]Group, 
 			}
 			g := Group{ID: d.Group, Type: consumerGroup, State: stateName(d.State), Assignor: d.AssignorName, Coordinator: shard.Meta.NodeID}
 			for _, m := range d.Members {
-				assigned, err := c.assigned(ctx, m.Assignment)
+				assigned, err := c.assigned(ctx, &names, m.Assignment)
 				if err != nil {
 					return nil, err
 				}
@@ -209,24 +223,26 @@ func (c *Cluster) describeConsumer(ctx context.Context, ids []string) ([]Group, 
 	return groups, nil
 }
 
+// topicNames are the names of topics by their ids; nil: nobody has asked for them.
+type topicNames map[[16]byte]string
+
 // assigned reads an assignment. The embedded broker names its topics by their
 // ids only.
-func (c *Cluster) assigned(ctx context.Context, a kmsg.Assignment) ([]TopicPartition, error) {
+func (c *Cluster) assigned(ctx context.Context, names *topicNames, a kmsg.Assignment) ([]TopicPartition, error) {
 	var all []TopicPartition
-	var names map[[16]byte]string
 	for _, t := range a.TopicPartitions {
 		if t.Topic == "" {
-			if names == nil {
+			if *names == nil {
 				topics, err := c.Topics(ctx)
 				if err != nil {
 					return nil, err
 				}
-				names = make(map[[16]byte]string, len(topics))
+				*names = make(topicNames, len(topics))
 				for _, topic := range topics {
-					names[topic.ID] = topic.Name
+					(*names)[topic.ID] = topic.Name
 				}
 			}
-			if t.Topic = names[t.TopicID]; t.Topic == "" { // deleted meanwhile
+			if t.Topic = (*names)[t.TopicID]; t.Topic == "" { // deleted meanwhile
 				continue
 			}
 		}

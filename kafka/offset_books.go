@@ -22,6 +22,9 @@ func (c *Cluster) OffsetsOf(ctx context.Context, groups ...string) (map[string]m
 		some := groups[:min(len(groups), groupsAtOnce)]
 		groups = groups[len(some):]
 		if err := c.addOffsets(ctx, all, some); err != nil {
+			if len(some) == 1 {
+				return nil, fmt.Errorf("committed offsets of group %q: %w", some[0], err)
+			}
 			return nil, fmt.Errorf("committed offsets of %d groups: %w", len(some), err)
 		}
 	}

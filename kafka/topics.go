@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,28 +134,64 @@ type Range struct{ Start, End int64 }
 
 // Ranges returns the range of each of a topic's partitions, read uncommitted.
 func (c *Cluster) Ranges(ctx context.Context, topic string) (map[int32]Range, error) {
+	ranges, failed, err := c.rangesOf(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	return ranges[topic], failed[topic]
+}
+
+// RangesOf returns the ranges of the partitions of topics, by topic. One that does not
+// exist is not in it.
+func (c *Cluster) RangesOf(ctx context.Context, topics ...string) (map[string]map[int32]Range, error) {
+	if len(topics) == 0 {
+		return nil, nil
+	}
+	ranges, failed, err := c.rangesOf(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	for topic, err := range failed {
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return nil, fmt.Errorf("offsets of %s: %w", topic, err)
+		}
+		delete(ranges, topic)
+	}
+	return ranges, nil
+}
+
+// rangesOf returns the ranges of topics, and of each what has failed.
+func (c *Cluster) rangesOf(ctx context.Context, topics ...string) (map[string]map[int32]Range, map[string]error, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	starts, err := c.admin.ListStartOffsets(ctx, topic)
+	starts, err := c.admin.ListStartOffsets(ctx, topics...)
 	if err != nil {
-		return nil, fmt.Errorf("start offsets of %s: %w", topic, c.unreachable(err))
+		return nil, nil, fmt.Errorf("start offsets of %s: %w", someOf(topics), c.unreachable(err))
 	}
-	ends, err := c.admin.ListEndOffsets(ctx, topic)
+	ends, err := c.admin.ListEndOffsets(ctx, topics...)
 	if err != nil {
-		return nil, fmt.Errorf("end offsets of %s: %w", topic, c.unreachable(err))
+		return nil, nil, fmt.Errorf("end offsets of %s: %w", someOf(topics), c.unreachable(err))
 	}
-	ranges := map[int32]Range{}
-	var failed error
+	ranges, failed := map[string]map[int32]Range{}, map[string]error{}
 	starts.Each(func(o kadm.ListedOffset) {
 		end, _ := ends.Lookup(o.Topic, o.Partition)
-		if o.Err != nil {
-			failed = o.Err
-		} else if end.Err != nil {
-			failed = end.Err
+		if err := cmp.Or(o.Err, end.Err); err != nil {
+			failed[o.Topic] = err
 		}
-		ranges[o.Partition] = Range{Start: o.Offset, End: end.Offset}
+		if ranges[o.Topic] == nil {
+			ranges[o.Topic] = map[int32]Range{}
+		}
+		ranges[o.Topic][o.Partition] = Range{Start: o.Offset, End: end.Offset}
 	})
-	return ranges, failed
+	return ranges, failed, nil
+}
+
+// someOf names one topic, or says how many there are.
+func someOf(topics []string) string {
+	if len(topics) == 1 {
+		return topics[0]
+	}
+	return fmt.Sprintf("%d topics", len(topics))
 }
 
 // OffsetsAfter returns for each partition of a topic the offset of the first

@@ -33,6 +33,7 @@ func (r *Runner) setTarget(def catalog.Pipe) {
 	if u == nil {
 		u = &unit{name: def.Name, bus: b}
 		r.pipes[def.Name] = u
+		r.names = nil
 	}
 	u.def = busDefaults(def)
 	b.put(u.def)

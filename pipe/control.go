@@ -75,20 +75,36 @@ type Move struct {
 	Records int64 `json:"records"`
 }
 
-// askers bounds how many pipes are asked about at once.
-const askers = 16
+const (
+	// askers bounds how many pipes of other clusters are asked about at once, and
+	// askedTogether how many of klamm's own are asked about in one call.
+	askers        = 16
+	askedTogether = 500
+)
 
 // List returns the status of every pipe, by name.
 func (r *Runner) List(ctx context.Context) ([]Status, error) { return r.ListOf(ctx, r.Names()) }
 
 // ListOf returns the status of pipes, in the order of their names. One that is gone
-// meanwhile is left out.
+// meanwhile is left out. It asks about many pipes together: what a thousand cost one by one
+// is a thousand times three calls.
 func (r *Runner) ListOf(ctx context.Context, names []string) ([]Status, error) {
 	all := make([]Status, len(names))
 	errs := make([]error, len(names))
+	var here []int // those of klamm's own cluster, by their places
+	var defs []catalog.Pipe
 	free := make(chan struct{}, askers)
 	var asking sync.WaitGroup
 	for i, name := range names {
+		def, err := r.definition(name)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		if def.Bus == nil && def.SourceLogin == nil && def.SourceCluster == "" {
+			here, defs = append(here, i), append(defs, def)
+			continue
+		}
 		free <- struct{}{}
 		asking.Go(func() {
 			defer func() { <-free }()
@@ -97,7 +113,11 @@ func (r *Runner) ListOf(ctx context.Context, names []string) ([]Status, error) {
 			}
 		})
 	}
+	err := r.listHere(ctx, defs, func(i int, s Status) { all[here[i]] = s })
 	asking.Wait()
+	if err != nil {
+		return nil, err
+	}
 	kept := all[:0]
 	for i, err := range errs {
 		switch {
@@ -108,6 +128,29 @@ func (r *Runner) ListOf(ctx context.Context, names []string) ([]Status, error) {
 		}
 	}
 	return kept, nil
+}
+
+// listHere gives the status of each of some pipes of klamm's own cluster to use.
+func (r *Runner) listHere(ctx context.Context, defs []catalog.Pipe, use func(int, Status)) error {
+	if len(defs) == 0 {
+		return nil
+	}
+	if _, err := r.memory.open(ctx); err != nil {
+		return err
+	}
+	for from := 0; from < len(defs); from += askedTogether {
+		some := defs[from:min(from+askedTogether, len(defs))]
+		seen, err := lookAt(ctx, r.cfg.Cluster, some...)
+		if err != nil {
+			return err
+		}
+		for i, def := range some {
+			s := r.statusOf(def)
+			s.add(seen, def)
+			use(from+i, s)
+		}
+	}
+	return nil
 }
 
 // Status returns what is known of a pipe. Where a cluster that is not klamm's own cannot be
@@ -123,33 +166,77 @@ func (r *Runner) Status(ctx context.Context, pipe string) (Status, error) {
 	if _, err := r.memory.open(ctx); err != nil {
 		return Status{}, err
 	}
-	state, _ := r.standing(def)
-	s := Status{Pipe: pipe, Topics: def.Topics, Group: def.Group, Target: def.Target.Kind, State: state.State, Reason: state.Reason, Since: state.Since}
-	if state.State == Running {
-		scale := r.memory.scale(pipe)
-		s.Wanted, s.Limited = max(scale.Wanted, 1), scale.Limited
-	}
-	read := s
-	err = r.ask(ctx, def, func(ctx context.Context, source *kafka.Cluster) error { return read.look(ctx, source, def) })
+	s := r.statusOf(def)
+	err = r.ask(ctx, def, func(ctx context.Context, source *kafka.Cluster) error {
+		seen, err := lookAt(ctx, source, def)
+		if err == nil {
+			s.add(seen, def)
+		}
+		return err
+	})
 	switch {
 	case errors.Is(err, ErrElsewhere):
 		if s.Reason != "" {
 			s.Reason += "; "
 		}
 		s.Reason += err.Error()
-		return s, nil
 	case err != nil:
 		return Status{}, err
 	}
-	return read, nil
+	return s, nil
 }
 
-// look fills in what the cluster knows that a pipe reads from.
-func (s *Status) look(ctx context.Context, source *kafka.Cluster, def catalog.Pipe) error {
-	group, err := source.Group(ctx, def.Group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return err
+// statusOf is what klamm itself knows of a pipe.
+func (r *Runner) statusOf(def catalog.Pipe) Status {
+	state, _ := r.standing(def)
+	s := Status{Pipe: def.Name, Topics: def.Topics, Group: def.Group, Target: def.Target.Kind, State: state.State, Reason: state.Reason, Since: state.Since}
+	if state.State == Running {
+		scale := r.memory.scale(def.Name)
+		s.Wanted, s.Limited = max(scale.Wanted, 1), scale.Limited
 	}
+	return s
+}
+
+// A look is what a cluster knows of the pipes that read from it.
+type look struct {
+	groups    map[string]kafka.Group
+	ranges    map[string]map[int32]kafka.Range
+	committed map[string]map[kafka.TopicPartition]int64
+}
+
+// lookAt asks a cluster about pipes.
+func lookAt(ctx context.Context, source *kafka.Cluster, defs ...catalog.Pipe) (look, error) {
+	seen, err := lookForPositions(ctx, source, defs...)
+	if err != nil {
+		return look{}, err
+	}
+	groups := make([]kafka.Group, len(defs))
+	for i, def := range defs {
+		groups[i].ID = def.Group
+	}
+	seen.groups, err = source.GroupsNamed(ctx, groups)
+	return seen, err
+}
+
+// lookForPositions is lookAt without groups.
+func lookForPositions(ctx context.Context, source *kafka.Cluster, defs ...catalog.Pipe) (seen look, err error) {
+	topics, groups := map[string]bool{}, make([]string, len(defs))
+	for i, def := range defs {
+		groups[i] = def.Group
+		for _, topic := range def.Topics {
+			topics[topic] = true
+		}
+	}
+	if seen.ranges, err = source.RangesOf(ctx, slices.Collect(maps.Keys(topics))...); err != nil {
+		return look{}, err
+	}
+	seen.committed, err = source.OffsetsOf(ctx, groups...)
+	return seen, err
+}
+
+// add fills in what the cluster knows that a pipe reads from.
+func (s *Status) add(seen look, def catalog.Pipe) {
+	group := seen.groups[def.Group]
 	s.Members, s.Consumers = len(group.Members), consumers(group)
 	owners := map[kafka.TopicPartition]string{}
 	for _, m := range group.Members {
@@ -157,10 +244,7 @@ func (s *Status) look(ctx context.Context, source *kafka.Cluster, def catalog.Pi
 			owners[p] = m.ClientID
 		}
 	}
-	all, missing, err := positionsAndMissing(ctx, source, def)
-	if err != nil {
-		return err
-	}
+	all, missing := seen.positions(def)
 	if s.Missing = missing; len(missing) > 0 && s.State == Running {
 		s.Reason = missingReason(missing)
 	}
@@ -169,7 +253,6 @@ func (s *Status) look(ctx context.Context, source *kafka.Cluster, def catalog.Pi
 		s.Lag += lag
 		s.Partitions = append(s.Partitions, PartitionStatus{p.at.Topic, p.at.Partition, p.committed, p.log.Start, p.log.End, lag, owners[p.at]})
 	}
-	return nil
 }
 
 // A position is how far a pipe's group is in a partition.
@@ -206,44 +289,29 @@ func (r *Runner) positions(ctx context.Context, def catalog.Pipe) ([]position, e
 	if err != nil {
 		return nil, err
 	}
-	all, _, err := positionsAndMissing(ctx, source, def)
+	seen, err := lookForPositions(ctx, source, def)
+	all, _ := seen.positions(def)
 	return all, err
 }
 
-// positionsAndMissing returns the positions of all partitions in a cluster, and the topics
-// that do not exist.
-func positionsAndMissing(ctx context.Context, source *kafka.Cluster, def catalog.Pipe) (all []position, missing []string, _ error) {
+// positions returns the positions of all partitions that a pipe reads, and the topics that
+// do not exist.
+func (l look) positions(def catalog.Pipe) (all []position, missing []string) {
+	committed := l.committed[def.Group]
 	for _, topic := range def.Topics {
-		ranges, err := source.Ranges(ctx, topic)
-		if errors.Is(err, kerr.UnknownTopicOrPartition) || err == nil && len(ranges) == 0 {
+		ranges := l.ranges[topic]
+		if len(ranges) == 0 {
 			missing = append(missing, topic)
-			continue
 		}
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, p := range slices.Sorted(maps.Keys(ranges)) {
-			all = append(all, position{kafka.TopicPartition{Topic: topic, Partition: p}, ranges[p], -1})
-		}
-	}
-	asked := make([]kafka.TopicPartition, len(all))
-	for i, p := range all {
-		asked[i] = p.at
-	}
-	committed, err := source.CommittedOffsets(ctx, def.Group, asked)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, nil, err
-	}
-	at := map[kafka.TopicPartition]int64{}
-	for _, c := range committed {
-		at[c.TopicPartition] = c.Offset
-	}
-	for i := range all {
-		if o, ok := at[all[i].at]; ok {
-			all[i].committed = o
+		for _, n := range slices.Sorted(maps.Keys(ranges)) {
+			p := position{kafka.TopicPartition{Topic: topic, Partition: n}, ranges[n], -1}
+			if offset, ok := committed[p.at]; ok {
+				p.committed = offset
+			}
+			all = append(all, p)
 		}
 	}
-	return all, missing, nil
+	return all, missing
 }
 
 // Pause stops a pipe in all processes, within seconds; deliveries under way end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -100,6 +101,52 @@ func TestAPipeThatBeganWithoutRecordsDoesNotHalt(t *testing.T) {
 	l.start(t, c, def)
 	eventually(t, "partitions that came later, from their beginning", func() bool { return committed(t, c, name, name) == 100 })
 	check(t, l.taken(), 100)
+}
+
+// TestManyPipesAreAskedAboutTogether compares what is said of pipes together and of each.
+func TestManyPipesAreAskedAboutTogether(t *testing.T) {
+	c := cluster(t)
+	name := topic(t, c, 2)
+	l := &ledger{}
+	fill(t, c, name, 20, 5, []byte("1"))
+	read := quick(name)
+	read.Group += "-read"
+	r, _ := l.start(t, c, read)
+	stopped, lacking := quick(name), quick(name)
+	stopped.Name, stopped.Group, stopped.Paused = stopped.Name+"-stopped", name+"-stopped", true
+	lacking.Name, lacking.Group, lacking.Topics = lacking.Name+"-lacking", name+"-lacking", []string{name, name + "-none"}
+	for _, def := range []catalog.Pipe{stopped, lacking} {
+		def.Target = catalog.Target{Kind: "ledger"}
+		r.Set(def)
+	}
+	names := []string{lacking.Name, "nobody", read.Name, stopped.Name}
+	if got, want := r.Names(), []string{read.Name, lacking.Name, stopped.Name}; !slices.Equal(got, want) {
+		t.Errorf("names %v, want %v", got, want)
+	}
+	var all []pipe.Status
+	eventually(t, "two pipes have read everything", func() bool {
+		var err error
+		all, err = r.ListOf(t.Context(), names)
+		return err == nil && len(all) == 3 && all[0].Lag == 0 && all[0].Members == 1 && all[1].Lag == 0 && all[1].Members == 1
+	})
+	for i, want := range []struct {
+		pipe, state, missing string
+		lag                  int64
+	}{{lacking.Name, pipe.Running, name + "-none", 0}, {read.Name, pipe.Running, "", 0}, {stopped.Name, pipe.Paused, "", 20}} {
+		got := all[i]
+		if got.Pipe != want.pipe || got.State != want.state || strings.Join(got.Missing, " ") != want.missing || got.Lag != want.lag || len(got.Partitions) != 2 {
+			t.Errorf("together: %+v, want %+v", got, want)
+		}
+		eventually(t, "alone it is the same", func() bool {
+			together, err := r.ListOf(t.Context(), []string{want.pipe})
+			alone, failed := r.Status(t.Context(), want.pipe)
+			return err == nil && failed == nil && len(together) == 1 && reflect.DeepEqual(together[0], alone)
+		})
+	}
+	r.Remove(stopped.Name)
+	if got, want := r.Names(), []string{read.Name, lacking.Name}; !slices.Equal(got, want) {
+		t.Errorf("names %v, want %v", got, want)
+	}
 }
 
 func TestPauseAndSeek(t *testing.T) {

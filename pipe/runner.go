@@ -94,6 +94,7 @@ type Runner struct {
 	mu      sync.Mutex // guards what follows, and all units
 	flows   map[*flow]bool
 	pipes   map[string]*unit
+	names   []string                    // of Names; nil: pipes have come or gone since
 	wanted  int64                       // how many of them run themselves, unless something has stopped them
 	ending  map[string]*unit            // removed, and not yet at an end
 	start   func(*unit)                 // nil while the runner does not run
@@ -144,10 +145,14 @@ func (r *Runner) definition(name string) (catalog.Pipe, error) {
 	return catalog.Pipe{}, fmt.Errorf("%w: %q", ErrNoPipe, name)
 }
 
-// Names returns those of all pipes but the targets of rules, sorted.
+// Names returns those of all pipes but the targets of rules, sorted. The caller may not
+// change them.
 func (r *Runner) Names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.names != nil {
+		return r.names
+	}
 	names := make([]string, 0, len(r.pipes))
 	for name, u := range r.pipes {
 		if u.bus == nil {
@@ -155,6 +160,7 @@ func (r *Runner) Names() []string {
 		}
 	}
 	slices.Sort(names)
+	r.names = names
 	return names
 }
 

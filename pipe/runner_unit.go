@@ -3,6 +3,7 @@ package pipe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -76,6 +77,7 @@ func (r *Runner) Set(def catalog.Pipe) {
 		u.after = was.done
 	}
 	r.pipes[def.Name] = u
+	r.names = nil
 	r.tally(u, 1)
 	if r.start != nil {
 		r.start(u)
@@ -113,6 +115,7 @@ func (r *Runner) Remove(name string) {
 		return
 	}
 	delete(r.pipes, name)
+	r.names = nil
 	delete(r.keepers, name)
 	r.shelf.forget(name)
 	r.tally(u, -1)
@@ -152,9 +155,6 @@ func (r *Runner) Forget(ctx context.Context, pipe string) error {
 
 // Local returns what this process does for a pipe; the error is ErrNoPipe.
 func (r *Runner) Local(name string) (Local, error) {
-	if _, err := r.definition(name); err != nil {
-		return Local{}, err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if u, ok := r.pipes[name]; ok {
@@ -163,7 +163,7 @@ func (r *Runner) Local(name string) (Local, error) {
 		}
 		return u.local, nil
 	}
-	return Local{}, ErrNoPipe
+	return Local{}, fmt.Errorf("%w: %q", ErrNoPipe, name)
 }
 
 // Members returns how many members the group of a pipe has in the whole cluster. The error

@@ -135,20 +135,34 @@ func (a api) changedLast(r *http.Request, who gate.Principal, n int) (seen []def
 	if err != nil {
 		return nil, false, err
 	}
-	slices.SortStableFunc(docs, func(x, y catalog.Document) int { return y.Changed.Compare(x.Changed) })
+	last, more := newest(docs, n, func(name string) bool { return a.allow(r, who, gate.AdminRead, name) == nil })
 	seen = []definitionDoc{}
-	for _, d := range docs {
-		if d.Changed.IsZero() || a.allow(r, who, gate.AdminRead, d.Name) != nil {
-			continue
-		}
-		if len(seen) == n {
-			return seen, true, nil
-		}
+	for _, d := range last {
 		doc := a.describe(d)
 		doc.Definition, doc.Before = nil, nil
 		seen = append(seen, doc)
 	}
-	return seen, false, nil
+	return seen, more, nil
+}
+
+// newest returns at most n of the documents that were changed last and may be seen, the
+// newest first, and whether there are others. There may be thousands, of which nobody wants
+// all sorted.
+func newest(docs []catalog.Document, n int, seen func(name string) bool) (last []catalog.Document, more bool) {
+	for _, d := range docs {
+		if d.Changed.IsZero() || len(last) > n && !d.Changed.After(last[n].Changed) || !seen(d.Name) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(last, d.Changed, func(x catalog.Document, changed time.Time) int {
+			if x.Changed.Before(changed) {
+				return 1
+			}
+			return -1 // of those that were changed at the same time the first one stays the first
+		})
+		last = slices.Insert(last, at, d)
+		last = last[:min(len(last), n+1)]
+	}
+	return last[:min(len(last), n)], len(last) > n
 }
 
 // definitions returns all that there are, of the configuration file and of the catalog.

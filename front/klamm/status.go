@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/gate"
@@ -76,20 +78,55 @@ func (a api) addPipes(s *statusDoc) {
 	if a.cfg.Pipes == nil {
 		return
 	}
-	for _, name := range a.cfg.Pipes.Names() {
-		state, reason := a.cfg.Pipes.Standing(name)
-		local, err := a.cfg.Pipes.Local(name)
+	states, wrong := a.tally.of(a.cfg.Pipes)
+	maps.Copy(s.States, states)
+	s.Wrong = append(s.Wrong, wrong...)
+}
+
+// A pipeTally is how the pipes are as this process knows it. Where there are more than
+// mostPipes it is counted once in a moment for all who ask: pages that are open ask for it
+// every few seconds. It is safe for concurrent use; the zero value knows nothing.
+type pipeTally struct {
+	mu     sync.Mutex
+	states map[string]int
+	wrong  []wrongDoc // the first mostWrong by name
+	until  time.Time
+}
+
+// tallyFor is for how long a tally of very many pipes is good.
+const tallyFor = 2 * time.Second
+
+// of returns the numbers of pipes by state and those that are wrong, which the caller may
+// not change.
+func (p *pipeTally) of(runner *pipe.Runner) (states map[string]int, wrong []wrongDoc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Now().Before(p.until) {
+		return p.states, p.wrong
+	}
+	names := runner.Names()
+	states = map[string]int{}
+	for _, name := range names {
+		local, err := runner.Local(name)
 		if err != nil {
 			continue // gone meanwhile
 		}
-		s.States[state]++
+		state, reason := runner.Standing(name)
+		states[state]++
+		if len(wrong) == mostWrong {
+			continue
+		}
 		switch {
 		case state == pipe.Halted || state == pipe.Disabled:
-			s.Wrong = append(s.Wrong, wrongDoc{name, state, reason})
+			wrong = append(wrong, wrongDoc{name, state, reason})
 		case state == pipe.Running && local.Err != nil:
-			s.Wrong = append(s.Wrong, wrongDoc{name, state, oneLine(local.Err)})
+			wrong = append(wrong, wrongDoc{name, state, oneLine(local.Err)})
 		}
 	}
+	if len(names) > mostPipes {
+		p.states, p.wrong, p.until = states, wrong, time.Now().Add(tallyFor)
+	}
+	return states, wrong
 }
 
 // addCatalog adds definitions that are not carried out.
