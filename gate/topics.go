@@ -2,6 +2,8 @@ package gate
 
 import (
 	"context"
+	"sort"
+	"strings"
 
 	"github.com/klamm-gateway/klamm/kafka"
 )
@@ -32,6 +34,48 @@ func (g *Gate) topicsBy(ctx context.Context, cluster *kafka.Cluster, who Princip
 		}
 	}
 	return who.shownTopics(seen), sees.err
+}
+
+// TopicPage returns the topics that the caller may describe and whose names begin with
+// prefix, sorted by name, from the first one after a name on: at most limit of them, and
+// whether there are more. Policies are asked about no more topics than that takes. Of very
+// many topics it is what was so a moment ago (kafka.Cluster.TopicList).
+func (g *Gate) TopicPage(ctx context.Context, who Principal, prefix, after string, limit int) (page []kafka.Topic, more bool, err error) {
+	cluster, err := g.as(ctx, &who)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := g.allow(ctx, who, Connect, "cluster", ""); err != nil {
+		return nil, false, err
+	}
+	all, err := cluster.TopicList(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	sees := g.sees(ctx, who, DescribeTopic, "topic")
+	page, more = who.topicPage(all, sees, prefix, after, limit)
+	return page, more, sees.err
+}
+
+// topicPage is TopicPage of all topics, which are sorted.
+func (p *Principal) topicPage(all []kafka.Topic, sees *sight, prefix, after string, limit int) (page []kafka.Topic, more bool) {
+	prefix, after = p.TopicPrefix+prefix, p.real(after)
+	first := sort.Search(len(all), func(i int) bool { return all[i].Name >= prefix && all[i].Name > after })
+	for _, t := range all[first:] {
+		if !strings.HasPrefix(t.Name, prefix) {
+			break
+		}
+		name, ok := p.shown(t.Name)
+		if !ok || t.Internal || !sees.of(t.Name) {
+			continue
+		}
+		if len(page) == limit {
+			return page, true
+		}
+		t.Name = name
+		page = append(page, t)
+	}
+	return page, false
 }
 
 // Topic returns one topic; one that does not exist is

@@ -209,7 +209,8 @@ type Cluster struct {
 	admin    *kadm.Client
 	login    *login
 	tails    func() *Tails // of Identities.As
-	limit    deadline      // of records that are being produced
+	listed   *topicList
+	limit    deadline // of records that are being produced
 	pauses   pauses
 	large    *kgo.Client
 	alone    chan struct{} // held while a large record is written
@@ -248,7 +249,7 @@ func Open(cfg Config, log *slog.Logger) (*Cluster, error) {
 
 // open makes the clients of a cluster that is logged in to as login says.
 func open(cfg Config, login *login, log *slog.Logger) (*Cluster, error) {
-	c := &Cluster{cfg: cfg, log: log, login: login, alone: make(chan struct{}, 1), limit: deadline{longest: cfg.Producing.timeout()}}
+	c := &Cluster{cfg: cfg, log: log, login: login, listed: newTopicList(), alone: make(chan struct{}, 1), limit: deadline{longest: cfg.Producing.timeout()}}
 	c.tails = sync.OnceValue(func() *Tails { return NewTails(c) })
 	var err error
 	if c.producer, err = c.newProducer(batchBytes); err != nil {

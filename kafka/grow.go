@@ -12,6 +12,7 @@ import (
 func (c *Cluster) GrowTopic(ctx context.Context, name string, total int32) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	defer c.listed.change()
 	req := kmsg.NewPtrCreatePartitionsRequest()
 	rt := kmsg.NewCreatePartitionsRequestTopic()
 	rt.Topic, rt.Count = name, total

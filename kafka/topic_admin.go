@@ -74,6 +74,7 @@ func (t NewTopic) check(brokers []Broker) error {
 func (c *Cluster) CreateTopic(ctx context.Context, t NewTopic) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	defer c.listed.change()
 	if _, err := c.askForTopic(ctx, t, false); err != nil {
 		return err
 	}
@@ -153,6 +154,7 @@ func (c *Cluster) askForTopic(ctx context.Context, t NewTopic, dry bool) (answer
 func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	defer c.listed.change()
 	req := kmsg.NewPtrDeleteTopicsRequest()
 	req.TimeoutMillis = int32(adminTimeout / time.Millisecond)
 	req.TopicNames = []string{name}

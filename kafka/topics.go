@@ -221,6 +221,7 @@ func (c *Cluster) OffsetsAfter(ctx context.Context, topic string, millis int64) 
 func (c *Cluster) EnsureTopic(ctx context.Context, name string, partitions int32, settings map[string]*string) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	defer c.listed.change()
 	resp, err := c.admin.CreateTopic(ctx, partitions, -1, settings, name)
 	if err == nil {
 		err = resp.Err

@@ -87,43 +87,40 @@ func (a api) listTopics(w http.ResponseWriter, r *http.Request, who gate.Princip
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readTime)
 	defer cancel()
-	all, err := topicsOf(ctx, g, who, l.topic)
-	if err != nil {
-		return err
-	}
 	out := struct {
 		Topics []topicDoc `json:"topics"`
 		Next   string     `json:"next,omitempty"`
 	}{Topics: []topicDoc{}}
-	for _, t := range all {
-		if t.Name <= l.after && l.after != "" || !strings.HasPrefix(t.Name, l.prefix) {
-			continue
-		}
-		if len(out.Topics) == l.limit {
-			out.Next = out.Topics[l.limit-1].Topic
-			break
-		}
+	page, more, err := pageOf(ctx, g, who, l)
+	if err != nil {
+		return err
+	}
+	for _, t := range page {
 		out.Topics = append(out.Topics, describeTopic(t))
+	}
+	if more {
+		out.Next = page[len(page)-1].Name
 	}
 	return writeJSON(w, http.StatusOK, "application/json", out)
 }
 
-// topicsOf returns the topics that a caller may describe, or of them only the named one.
-func topicsOf(ctx context.Context, g *gate.Gate, who gate.Principal, name string) ([]kafka.Topic, error) {
-	if name == "" {
-		return g.Topics(ctx, who)
+// pageOf returns the topics of a page that a caller may describe, or the one that it
+// names, and whether others come after them.
+func pageOf(ctx context.Context, g *gate.Gate, who gate.Principal, l listing) (page []kafka.Topic, more bool, err error) {
+	if l.topic == "" {
+		return g.TopicPage(ctx, who, l.prefix, l.after, l.limit)
 	}
-	if !kafka.ValidTopic(name) {
-		return nil, nil
+	if !kafka.ValidTopic(l.topic) || !strings.HasPrefix(l.topic, l.prefix) || l.after != "" && l.topic <= l.after {
+		return nil, false, nil
 	}
-	t, err := g.Topic(ctx, who, name)
+	t, err := g.Topic(ctx, who, l.topic)
 	if err != nil {
 		if kind := gate.Classify(err); kind == gate.NotFound || kind == gate.Denied {
 			err = nil
 		}
-		return nil, err
+		return nil, false, err
 	}
-	return []kafka.Topic{t}, nil
+	return []kafka.Topic{t}, false, nil
 }
 
 // A listing is which entries of a list are asked for: at most limit of those whose
