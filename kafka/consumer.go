@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,6 +79,10 @@ type Membership struct {
 	// with ErrOffsetsVanished, and a running consumer tells Vanished. Nil: it
 	// never has.
 	Begun func(t Topic, partition int32) bool
+	// Remade says whether the group has read another topic of that name, which was
+	// deleted: the new one is read from its beginning, whatever Start says. Nil: it
+	// never has.
+	Remade func(t Topic) bool
 	// Began is told of partitions whose start has just been committed.
 	Began func(partitions map[string][]int32)
 	// Vanished is told that the committed offset of a partition has vanished
@@ -97,6 +103,17 @@ type Membership struct {
 // committed offsets any more. To begin anew would deliver again what retention
 // has left, or pass over what was written since.
 var ErrOffsetsVanished = errors.New("the committed offsets of the group have vanished")
+
+// A GoneError says which topics of a consumer were deleted, whether or not there are
+// others of the same names since. It is an ErrTopicGone. A client keeps to the topics that
+// it knew, so only who joins again reads the others.
+type GoneError struct{ Topics []string }
+
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("%s: %s", ErrTopicGone, strings.Join(e.Topics, ", "))
+}
+
+func (e *GoneError) Unwrap() error { return ErrTopicGone }
 
 // A Consumer is one membership of a consumer group. Poll and Resume belong to
 // one goroutine; the other methods may be called from any.
@@ -227,12 +244,12 @@ func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 	if err != nil {
 		return err
 	}
-	err = c.checkBegun(ctx, m, committed)
+	remade, err := c.checkBegun(ctx, m, committed)
 	if errors.Is(err, ErrOffsetsVanished) {
 		// Another process may have begun the group since; it tells of that after it
 		// has committed, so that what is committed now decides.
 		if committed, err = c.committedBy(ctx, m.Group); err == nil {
-			err = c.checkBegun(ctx, m, committed)
+			remade, err = c.checkBegun(ctx, m, committed)
 		}
 	}
 	if err != nil {
@@ -245,7 +262,11 @@ func (c *Cluster) commitStart(ctx context.Context, m Membership) error {
 	}
 	start := kadm.Offsets{}
 	for _, topic := range m.Topics {
-		listed, err := c.startOffsets(ctx, topic, m.Start)
+		begin := m.Start
+		if slices.Contains(remade, topic) {
+			begin = Start{Earliest: true}
+		}
+		listed, err := c.startOffsets(ctx, topic, begin)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			continue // it is read from its beginning when it appears
 		}
@@ -287,10 +308,11 @@ func (c *Cluster) committedBy(ctx context.Context, group string) (kadm.OffsetRes
 	return committed, nil
 }
 
-// checkBegun returns ErrOffsetsVanished if a partition has lost its offset.
-func (c *Cluster) checkBegun(ctx context.Context, m Membership, committed kadm.OffsetResponses) error {
+// checkBegun returns ErrOffsetsVanished if a partition has lost its offset, and otherwise
+// which topics were made anew.
+func (c *Cluster) checkBegun(ctx context.Context, m Membership, committed kadm.OffsetResponses) (remade []string, err error) {
 	if m.Begun == nil {
-		return nil
+		return nil, nil
 	}
 	for _, name := range m.Topics {
 		topic, err := c.Topic(ctx, name)
@@ -298,15 +320,18 @@ func (c *Cluster) checkBegun(ctx context.Context, m Membership, committed kadm.O
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, p := range topic.Partitions {
 			if o, ok := committed.Lookup(name, p.ID); (!ok || o.At < 0) && m.Begun(topic, p.ID) {
-				return fmt.Errorf("%w: group %s, topic %s, partition %d", ErrOffsetsVanished, m.Group, name, p.ID)
+				return nil, fmt.Errorf("%w: group %s, topic %s, partition %d", ErrOffsetsVanished, m.Group, name, p.ID)
 			}
 		}
+		if m.Remade != nil && m.Remade(topic) {
+			remade = append(remade, name)
+		}
 	}
-	return nil
+	return remade, nil
 }
 
 // startOffsets returns the offsets that a start stands for, of the partitions
@@ -387,7 +412,8 @@ func (c *Consumer) reportVanished(ctx context.Context, name string, partitions m
 // offsets within each partition. Until the next Release no partition is taken
 // away, so Release must follow soon, also when nothing was returned. Errors of
 // single partitions are logged and retried by themselves; Poll returns an error
-// only when ctx has ended or the consumer has left.
+// only when ctx has ended or the consumer has left, and a *GoneError: then it has to
+// leave, and may join again.
 func (c *Consumer) Poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 	c.begin()
 	if c.session != nil {
@@ -402,14 +428,23 @@ func (c *Consumer) poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 		return nil, kgo.ErrClientClosed
 	}
 	var failed error
+	var gone []string
 	fetches.EachError(func(topic string, partition int32, err error) {
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 			failed = err
-			return
+		case errors.Is(err, kerr.UnknownTopicID): // and that at once, each time
+			if !slices.Contains(gone, topic) {
+				gone = append(gone, topic)
+			}
+		default:
+			c.log.Warn("fetch failed", "group", c.m.Group, "topic", topic, "partition", partition, "err", err)
 		}
-		c.log.Warn("fetch failed", "group", c.m.Group, "topic", topic, "partition", partition, "err", err)
 	})
 	records := fetches.Records()
+	if len(records) == 0 && len(gone) > 0 {
+		return nil, &GoneError{gone}
+	}
 	if len(records) == 0 && failed != nil {
 		return nil, failed
 	}

@@ -2,8 +2,10 @@ package pipe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +66,7 @@ type flow struct {
 	limit        int           // of members that may read, as the group was told; 0: none. Of the goroutine that watches the state
 	law          law           // of the goroutine that looks (scale.go)
 	lookAt       time.Time     // for the next time; the runner's mutex guards it
+	broken       bool          // polling has ended by itself; of the goroutine that runs the flow
 
 	room  chan struct{} // has a token when memory was freed
 	dirty chan struct{} // has a token when something can be committed
@@ -165,6 +168,9 @@ func (f *flow) join(ctx context.Context) error {
 	m.Begun = func(t kafka.Topic, partition int32) bool {
 		return f.runner.memory.begun(f.def.Name, f.def.Group).knows(t, partition)
 	}
+	m.Remade = func(t kafka.Topic) bool {
+		return f.runner.memory.begun(f.def.Name, f.def.Group).another(t)
+	}
 	if at, ok := f.def.StartTime(); ok {
 		m.Start.At = at
 	}
@@ -213,13 +219,34 @@ func (f *flow) run(ctx context.Context, grace func() time.Duration) {
 		}
 		f.consumer.Release()
 		if err != nil && ctx.Err() == nil {
-			f.log.Error("polling stopped", "err", err)
+			f.broke(err)
 			break
 		}
 	}
 	f.drain(grace())
 	close(stop)
 	<-committer
+}
+
+// broke takes note that polling has ended by itself. What is held of topics that were
+// deleted is forgotten: its offsets mean nothing in topics that have their names now.
+func (f *flow) broke(err error) {
+	f.broken = true
+	var gone *kafka.GoneError
+	if !errors.As(err, &gone) {
+		f.log.Error("polling stopped", "err", err)
+		return
+	}
+	f.log.Warn("a topic was deleted, and made again perhaps; the pipe joins its group anew, and reads a new one from its beginning", "topics", gone.Topics, "err", err)
+	over := map[string][]int32{}
+	f.mu.Lock()
+	for at := range f.parts {
+		if slices.Contains(gone.Topics, at.topic) {
+			over[at.topic] = append(over[at.topic], at.number)
+		}
+	}
+	f.mu.Unlock()
+	f.lost(over)
 }
 
 // untilHalted returns a context that ends when the pipe halts, too.

@@ -236,6 +236,13 @@ func (b begun) knows(t kafka.Topic, partition int32) bool {
 	return ok && string(have.ID) == string(t.ID[:]) && slices.Contains(have.Partitions, partition)
 }
 
+// another says whether there was another topic of that name, which has had a committed
+// offset.
+func (b begun) another(t kafka.Topic) bool {
+	have, ok := b.Topics[t.Name]
+	return ok && string(have.ID) != string(t.ID[:])
+}
+
 // remember notes partitions that have a committed offset now.
 func (m *memory) remember(ctx context.Context, pipe, group string, partitions map[string][]int32) error {
 	t, err := m.open(ctx)
@@ -266,6 +273,11 @@ func (m *memory) remember(ctx context.Context, pipe, group string, partitions ma
 	if !missing {
 		return nil
 	}
+	// A topic may have been made anew since its offsets were committed: only those count
+	// that the group still has.
+	if partitions, err = stillCommitted(ctx, source, group, partitions); err != nil || len(partitions) == 0 {
+		return err
+	}
 	return t.Update(ctx, func(tx *table.Tx) error {
 		b := begun{Group: group, Topics: map[string]begunTopic{}}
 		if e, ok := tx.Get("begun/" + pipe); ok {
@@ -274,12 +286,12 @@ func (m *memory) remember(ctx context.Context, pipe, group string, partitions ma
 				b = have
 			}
 		}
-		for name, topic := range ids {
-			have := b.Topics[name]
+		for name, numbers := range partitions {
+			topic, have := ids[name], b.Topics[name]
 			if string(have.ID) != string(topic.ID[:]) {
 				have = begunTopic{ID: topic.ID[:]}
 			}
-			have.Partitions = append(have.Partitions, partitions[name]...)
+			have.Partitions = append(have.Partitions, numbers...)
 			slices.Sort(have.Partitions)
 			have.Partitions = slices.Compact(have.Partitions)
 			b.Topics[name] = have
@@ -291,6 +303,25 @@ func (m *memory) remember(ctx context.Context, pipe, group string, partitions ma
 		tx.Put("begun/"+pipe, value)
 		return nil
 	})
+}
+
+// stillCommitted returns those of some partitions that have a committed offset of a group.
+func stillCommitted(ctx context.Context, source *kafka.Cluster, group string, partitions map[string][]int32) (map[string][]int32, error) {
+	var asked []kafka.TopicPartition
+	for topic, numbers := range partitions {
+		for _, n := range numbers {
+			asked = append(asked, kafka.TopicPartition{Topic: topic, Partition: n})
+		}
+	}
+	committed, err := source.CommittedOffsets(ctx, group, asked)
+	if err != nil {
+		return nil, err
+	}
+	still := map[string][]int32{}
+	for _, c := range committed {
+		still[c.Topic] = append(still[c.Topic], c.Partition)
+	}
+	return still, nil
 }
 
 // A settled says which letters of a partition of a dead-letter topic are done

@@ -296,7 +296,13 @@ func (r *Runner) keep(ctx context.Context, u *unit, starting chan struct{}) {
 		case err == nil:
 			attempt = 0
 			f.log.Info("pipe running", "topics", f.def.Topics, "group", f.def.Group)
-			r.occupy(ctx, u, w, f)
+			if !r.occupy(ctx, u, w, f) {
+				continue
+			}
+			select { // what has ended by itself may do so again
+			case <-ctx.Done():
+			case <-time.After(restart.Min):
+			}
 		case errors.Is(err, kafka.ErrOffsetsVanished):
 			r.note(u, Local{Version: w.def.Version, Err: err})
 			r.halt(ctx, f, Halted, err)
@@ -395,8 +401,8 @@ func (r *Runner) enter(ctx context.Context, u *unit, def catalog.Pipe, starting 
 }
 
 // occupy runs a flow, and those that take over from it, until ctx ends or the pipe
-// is to stop or to start anew.
-func (r *Runner) occupy(ctx context.Context, u *unit, w wish, f *flow) {
+// is to stop or to start anew. It says whether the last one has ended by itself.
+func (r *Runner) occupy(ctx context.Context, u *unit, w wish, f *flow) (broken bool) {
 	s := f.seat
 	for {
 		r.note(u, Local{Version: w.def.Version, Running: true})
@@ -415,6 +421,7 @@ func (r *Runner) occupy(ctx context.Context, u *unit, w wish, f *flow) {
 	if stop := f.stopped; stop != nil {
 		r.halt(ctx, f, stop.state, stop.reason)
 	}
+	return f.broken
 }
 
 // runWhileWanted runs a flow until ctx ends or the pipe is to stop. It returns the

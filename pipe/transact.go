@@ -75,7 +75,7 @@ func (f *flow) runTransactions(ctx context.Context) {
 		}
 		failures++
 		wait := backoff(f.def.Delivery.Backoff, failures, 0)
-		over := errors.Is(err, kafka.ErrFenced) || errors.Is(err, kgo.ErrClientClosed)
+		over := errors.Is(err, kafka.ErrFenced) || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, kafka.ErrTopicGone)
 		if over {
 			wait = max(wait, restart.Min)
 		}
