@@ -182,7 +182,7 @@ func TestMask(t *testing.T) {
 func TestTemplatesThatCannotBe(t *testing.T) {
 	for name, c := range map[string][2]string{
 		"format": {"text", ""}, "unknown variable": {"json", "$context.requestIdd"}, "no name": {"json", "$context."}, "two lines": {"json", "a\nb"},
-		"too long": {"json", strings.Repeat("x", MaxTemplate+1)}, "claim without a name": {"json", "$context.authorizer.claims."},
+		"too long": {"json", strings.Repeat("x", maxTemplate+1)}, "claim without a name": {"json", "$context.authorizer.claims."},
 	} {
 		if _, err := Compile(c[0], c[1]); err == nil && name != "claim without a name" {
 			t.Errorf("%s: compiled", name)

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxTemplate bounds a format's text, in bytes, as API Gateway does.
-const MaxTemplate = 3 << 10
+// maxTemplate bounds a format's text, in bytes, as API Gateway does.
+const maxTemplate = 3 << 10
 
 // longestValue bounds one value in a line, in bytes: clients choose some of them.
 const longestValue = 4 << 10
@@ -78,8 +78,8 @@ func Compile(name, template string) (*Format, error) {
 		template = templates[name]
 	}
 	switch {
-	case len(template) > MaxTemplate:
-		return nil, fmt.Errorf("the template has %d bytes; at most %d are allowed", len(template), MaxTemplate)
+	case len(template) > maxTemplate:
+		return nil, fmt.Errorf("the template has %d bytes; at most %d are allowed", len(template), maxTemplate)
 	case strings.ContainsAny(template, "\r\n"):
 		return nil, fmt.Errorf("the template must be one line")
 	}

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// AuthNames returns the ways in that the front door can be measured with.
-func AuthNames() []string { return []string{"apikey", "jwt", "sigv4"} }
+// authNames returns the ways in that the front door can be measured with.
+func authNames() []string { return []string{"apikey", "jwt", "sigv4"} }
 
 // manyPrincipals is how many callers and policies the last side of auth has.
 const manyPrincipals = 10_000
@@ -166,8 +166,8 @@ func mac(key []byte, text string) []byte {
 
 // validAuth says what is wrong with the way in that is to be measured.
 func (o Options) validAuth() error {
-	if o.Auth != "" && !slices.Contains(AuthNames(), o.Auth) {
-		return fmt.Errorf("%w: --auth %s: want one of %s", ErrOptions, o.Auth, strings.Join(AuthNames(), ","))
+	if o.Auth != "" && !slices.Contains(authNames(), o.Auth) {
+		return fmt.Errorf("%w: --auth %s: want one of %s", ErrOptions, o.Auth, strings.Join(authNames(), ","))
 	}
 	return nil
 }

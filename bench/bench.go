@@ -28,7 +28,7 @@ type Options struct {
 	// records a second each of them is sent, 1 to 100,000.
 	SSEClients, SSERate int
 	// Auth measures, and nothing else at the front door, requests of callers who show
-	// who they are; it is one of AuthNames.
+	// who they are; it is apikey, jwt or sigv4.
 	Auth string
 	// Policies measures, and nothing else at the front door, requests that meet a token,
 	// a group, limits and a JSON Schema.

@@ -40,8 +40,8 @@ func invalid(form string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(form, args...))
 }
 
-// MaxBatch is how many events a batch has at most.
-const MaxBatch = 10_000
+// maxBatch is how many events a batch has at most.
+const maxBatch = 10_000
 
 // An Attribute is one context attribute, extensions included. Integers and
 // booleans are written as text.

@@ -192,7 +192,7 @@ func TestNotAnEvent(t *testing.T) {
 		{"a batch of numbers", []string{batch}, `[1]`, ErrInvalid},
 		{"a batch with one that is none", []string{batch}, `[{` + members + `},{"id":"2"}]`, ErrInvalid},
 		{"a batch without end", []string{batch}, `[{` + members + `}`, ErrInvalid},
-		{"a batch too long", []string{batch}, `[` + strings.Repeat(`{`+members+`},`, MaxBatch) + `{` + members + `}]`, ErrInvalid},
+		{"a batch too long", []string{batch}, `[` + strings.Repeat(`{`+members+`},`, maxBatch) + `{` + members + `}]`, ErrInvalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			records, err := Config{}.Records(headers(c.h...), []byte(c.body))

@@ -39,8 +39,8 @@ func parseBatch(b []byte) ([]Event, error) {
 		if b[i] == ',' {
 			i = scan.Space(b, i+1)
 		}
-		if len(events) == MaxBatch {
-			return nil, invalid("the batch has more than %d events", MaxBatch)
+		if len(events) == maxBatch {
+			return nil, invalid("the batch has more than %d events", maxBatch)
 		}
 		end, _ := scan.Value(b, i)
 		e, err := parseObject(b[i:end:end])

@@ -17,7 +17,7 @@ import (
 // stand for records which cannot be returned.
 const (
 	TypeRecord = "dev.knative.kafka.event"
-	TypeBad    = "klamm.record.unreadable"
+	typeBad    = "klamm.record.unreadable"
 )
 
 // Of returns the event that a record holds, or else one that says what the record is
@@ -27,11 +27,11 @@ func Of(r *kgo.Record) Event {
 	if e, ok, err := FromRecord(r); ok && err == nil {
 		return e
 	}
-	return Wrap(r, SourceOf(r.Topic))
+	return Wrap(r, sourceOf(r.Topic))
 }
 
-// SourceOf returns the source of the events that Of makes of a topic's records.
-func SourceOf(topic string) string { return "/topics/" + url.PathEscape(topic) }
+// sourceOf returns the source of the events that Of makes of a topic's records.
+func sourceOf(topic string) string { return "/topics/" + url.PathEscape(topic) }
 
 // Wrap returns an event that stands for a record (function-targets.md 5): its id,
 // together with the source, names the record; its data is the value, and it has none
@@ -72,8 +72,8 @@ func Wrap(r *kgo.Record, source string) Event {
 // Unreadable returns an event for a record that cannot be returned, with the reason
 // and its number as data.
 func Unreadable(r *kgo.Record, code int, reason string) Event {
-	e := Wrap(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp}, SourceOf(r.Topic))
-	e.Attributes[1].Value, e.ContentType = TypeBad, "application/json"
+	e := Wrap(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp}, sourceOf(r.Topic))
+	e.Attributes[1].Value, e.ContentType = typeBad, "application/json"
 	e.Data, _ = json.Marshal(struct { // numbers and texts always can be
 		Code   int    `json:"error_code"`
 		Reason string `json:"error"`

@@ -76,8 +76,8 @@ func NewID() string {
 	return string(text[:])
 }
 
-// DetailDepth is how deeply arrays and objects of a detail may be nested.
-const DetailDepth = 1000
+// detailDepth is how deeply arrays and objects of a detail may be nested.
+const detailDepth = 1000
 
 // ErrDetail says that a detail is no JSON object, is nested too deeply, or has an
 // integer that does not fit 64 bits.
@@ -92,7 +92,7 @@ func CompactDetail(b []byte) ([]byte, error) {
 		return nil, ErrDetail
 	}
 	v, ok := scan.Look(b, start)
-	if !ok || scan.Space(b, v.End) != len(b) || v.Depth > DetailDepth {
+	if !ok || scan.Space(b, v.End) != len(b) || v.Depth > detailDepth {
 		return nil, ErrDetail
 	}
 	b = b[start:v.End]

@@ -95,7 +95,7 @@ func slowDetail(b []byte) ([]byte, bool) {
 			} else {
 				depth--
 			}
-			if depth > DetailDepth {
+			if depth > detailDepth {
 				return nil, false
 			}
 		case json.Number:

@@ -25,8 +25,8 @@ const (
 // OwnCluster is the name of klamm's own cluster among those that have policies.
 const OwnCluster = clusterName
 
-// MaxClusterPolicy bounds the policy document of a cluster, in bytes.
-const MaxClusterPolicy = 20 << 10
+// maxClusterPolicy bounds the policy document of a cluster, in bytes.
+const maxClusterPolicy = 20 << 10
 
 // clusterForm is the ARN of a cluster: partition, region, account, name and id.
 var clusterForm = regexp.MustCompile(`^arn:(aws[a-z-]*):kafka:([a-z0-9-]+):([0-9]{12}):cluster/([A-Za-z0-9._-]+)/([A-Za-z0-9._-]+)$`)
@@ -130,8 +130,8 @@ func (c *clusterPolicy) compile(name string, home *place) *iam.Policy {
 
 // CheckClusterPolicy says what is wrong with the policy document of a cluster.
 func CheckClusterPolicy(text []byte) error {
-	if len(text) > MaxClusterPolicy {
-		return fmt.Errorf("the policy has %d bytes, and at most %d are kept", len(text), MaxClusterPolicy)
+	if len(text) > maxClusterPolicy {
+		return fmt.Errorf("the policy has %d bytes, and at most %d are kept", len(text), maxClusterPolicy)
 	}
 	d, err := iam.Parse(text, iam.Resources)
 	if err != nil {

@@ -95,7 +95,7 @@ type Store struct {
 // go through transport.
 func Open(ctx context.Context, c Config, region string, lookup secret.Lookup, transport http.RoundTripper) (*Store, error) {
 	if c.Directory != "" {
-		d, err := OpenDirectory(c.Directory)
+		d, err := openDirectory(c.Directory)
 		return &Store{directory: d}, err
 	}
 	s := &Store{endpoint: strings.TrimSuffix(c.Endpoint, "/")}
@@ -127,7 +127,7 @@ func (s *Store) Directory() *Directory { return s.directory }
 func (s *Store) Service() (endpoint string, key Credential) { return s.endpoint, s.key }
 
 // Put writes an object as a whole, in the place of one with the same key. A bucket
-// that is not there is ErrNoBucket.
+// that is not there is an error.
 func (s *Store) Put(ctx context.Context, bucket, key, mediaType string, content []byte) error {
 	if s.directory != nil {
 		return s.directory.Put(bucket, key, mediaType, bytes.NewReader(content))
@@ -135,7 +135,7 @@ func (s *Store) Put(ctx context.Context, bucket, key, mediaType string, content 
 	_, err := s.service.PutObject(ctx, bucket, key, bytes.NewReader(content), int64(len(content)), "", "", minio.PutObjectOptions{ContentType: mediaType, DisableMultipart: true})
 	var answer minio.ErrorResponse
 	if errors.As(err, &answer) && answer.Code == "NoSuchBucket" {
-		return ErrNoBucket
+		return errNoBucket
 	}
 	return err
 }

@@ -19,15 +19,15 @@ import (
 
 // Errors of a directory.
 var (
-	// ErrNoBucket says that there is no sub-directory of that name.
-	ErrNoBucket = errors.New("there is no such bucket")
-	// ErrNoObject says that the bucket has no object of that key.
-	ErrNoObject = errors.New("there is no such object")
-	// ErrKey says that a key is empty, too long or not UTF-8.
-	ErrKey = errors.New("a key has 1 to 1024 bytes of UTF-8")
-	// ErrMetadata says that the file system keeps no extended attributes, and so no
+	// errNoBucket says that there is no sub-directory of that name.
+	errNoBucket = errors.New("there is no such bucket")
+	// errNoObject says that the bucket has no object of that key.
+	errNoObject = errors.New("there is no such object")
+	// errKey says that a key is empty, too long or not UTF-8.
+	errKey = errors.New("a key has 1 to 1024 bytes of UTF-8")
+	// errMetadata says that the file system keeps no extended attributes, and so no
 	// metadata of objects.
-	ErrMetadata = errors.New("the file system keeps no metadata of objects")
+	errMetadata = errors.New("the file system keeps no metadata of objects")
 	// errPrecondition says that the object is not, or not any more, what the writer
 	// believes it to be.
 	errPrecondition = errors.New("the object is not what the request says")
@@ -57,8 +57,8 @@ type Directory struct {
 	swept map[string]bool
 }
 
-// OpenDirectory returns the store of a directory that is there.
-func OpenDirectory(name string) (*Directory, error) {
+// openDirectory returns the store of a directory that is there.
+func openDirectory(name string) (*Directory, error) {
 	info, err := os.Stat(name)
 	if err == nil && !info.IsDir() {
 		err = errors.New("it is not a directory")
@@ -91,7 +91,7 @@ func validBucket(name string) bool {
 // bucket opens a bucket; close it when it is no longer needed.
 func (d *Directory) bucket(name string) (*bucket, error) {
 	if !validBucket(name) {
-		return nil, ErrNoBucket
+		return nil, errNoBucket
 	}
 	whole, err := os.OpenRoot(d.path)
 	if err != nil {
@@ -100,7 +100,7 @@ func (d *Directory) bucket(name string) (*bucket, error) {
 	defer whole.Close()
 	if info, err := whole.Lstat(name); err != nil || !info.IsDir() {
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = ErrNoBucket
+			err = errNoBucket
 		}
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (b *bucket) openPlace(place string) (*object, error) {
 // missing is the error of an object that is not there.
 func missing(err error) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) || isNotDirectory(err) {
-		return ErrNoObject
+		return errNoObject
 	}
 	return err
 }
@@ -221,7 +221,7 @@ func (w *draft) seal(m metadata) (time.Time, error) {
 		// The tag and the media type can be missed, what the writer has named cannot.
 		for name := range m.Headers {
 			if strings.HasPrefix(name, userMetadata) {
-				return time.Time{}, fmt.Errorf("%w: %w", ErrMetadata, err)
+				return time.Time{}, fmt.Errorf("%w: %w", errMetadata, err)
 			}
 		}
 	}
@@ -258,7 +258,7 @@ func (b *bucket) place(name, key string, may func(old *object) error) ([]string,
 	defer b.in.mu.Unlock()
 	if may != nil {
 		old, err := b.open(key)
-		if err != nil && !errors.Is(err, ErrNoObject) {
+		if err != nil && !errors.Is(err, errNoObject) {
 			return nil, err
 		}
 		err = may(old)
@@ -299,7 +299,7 @@ func (b *bucket) remove(key string) error {
 		err = b.Remove(place)
 	}
 	if err != nil {
-		if err = missing(err); errors.Is(err, ErrNoObject) {
+		if err = missing(err); errors.Is(err, errNoObject) {
 			return nil
 		}
 		return err

@@ -46,13 +46,13 @@ func faultOf(err error) *fault {
 	switch {
 	case errors.As(err, &own):
 		return own
-	case errors.Is(err, ErrNoBucket):
+	case errors.Is(err, errNoBucket):
 		return &fault{"NoSuchBucket", http.StatusNotFound, "The specified bucket does not exist"}
-	case errors.Is(err, ErrNoObject):
+	case errors.Is(err, errNoObject):
 		return &fault{"NoSuchKey", http.StatusNotFound, "The specified key does not exist."}
-	case errors.Is(err, ErrKey):
+	case errors.Is(err, errKey):
 		return &fault{"KeyTooLongError", http.StatusBadRequest, "Your key is too long, or it is not UTF-8."}
-	case errors.Is(err, ErrMetadata):
+	case errors.Is(err, errMetadata):
 		return unsupported("Metadata on this file system")
 	case errors.Is(err, errPrecondition):
 		return precondition

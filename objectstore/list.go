@@ -105,7 +105,7 @@ func (l *lister) take(key, place string) error {
 		return nil
 	}
 	o, err := l.openPlace(place)
-	if errors.Is(err, ErrNoObject) { // it has just been removed
+	if errors.Is(err, errNoObject) { // it has just been removed
 		return nil
 	}
 	if err != nil {

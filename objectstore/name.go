@@ -40,7 +40,7 @@ const (
 // checkKey refuses what is no key.
 func checkKey(key string) error {
 	if key == "" || len(key) > maxKey || !utf8.ValidString(key) {
-		return ErrKey
+		return errKey
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func segmentOf(name string) (string, bool) {
 	return string(b), err == nil && encodedPrefix+hex.EncodeToString(b) == name
 }
 
-// find returns the path of an object, or ErrNoObject.
+// find returns the path of an object, or errNoObject.
 func (b *bucket) find(key string) (string, error) {
 	place, _, err := b.resolve(key, false)
 	return place, err
@@ -120,7 +120,7 @@ func (b *bucket) resolve(key string, create bool) (place string, changed []strin
 			return "", nil, err
 		}
 	}
-	return "", nil, ErrKey // not reached: there is at least one segment
+	return "", nil, errKey // not reached: there is at least one segment
 }
 
 // objectAt returns the path of an object in a directory.
@@ -139,7 +139,7 @@ func (b *bucket) objectAt(at, name string, create bool) (string, error) {
 	case kind == isOther, create:
 		return usual, nil
 	}
-	return "", ErrNoObject
+	return "", errNoObject
 }
 
 // enter returns a directory on the way to an object, and makes it if it is not there.
@@ -151,7 +151,7 @@ func (b *bucket) enter(name string, create bool, changed []string) (string, []st
 	case kind == isDirectory:
 		return name, changed, nil
 	case !create:
-		return "", nil, ErrNoObject
+		return "", nil, errNoObject
 	}
 	if err := b.Mkdir(name, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", nil, err

@@ -34,7 +34,7 @@ func serve(t *testing.T) (directory, address string) {
 			t.Fatal(err)
 		}
 	}
-	d, err := OpenDirectory(directory)
+	d, err := openDirectory(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,7 +402,7 @@ func TestFilesPutThereByHand(t *testing.T) {
 
 func TestManyWritersOfOneTree(t *testing.T) {
 	directory, _ := serve(t)
-	d, err := OpenDirectory(directory)
+	d, err := openDirectory(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func FuzzKeysArePlacesOfTheirOwn(f *testing.F) {
 	if err := os.Mkdir(filepath.Join(root, "one"), 0o750); err != nil {
 		f.Fatal(err)
 	}
-	d, err := OpenDirectory(root)
+	d, err := openDirectory(root)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func (q *request) may(prefix string) func(*object) error {
 	return func(old *object) error {
 		switch {
 		case old == nil && match != "":
-			return ErrNoObject
+			return errNoObject
 		case match != "" && !tagged(match, old.ETag), old != nil && none != "" && tagged(none, old.ETag):
 			return errPrecondition
 		}
@@ -386,7 +386,7 @@ func (q *request) deleteObjects(w http.ResponseWriter) error {
 		if o.VersionID == "" || o.VersionID == "null" {
 			err = q.bucket.remove(o.Key)
 		}
-		if err != nil && !errors.Is(err, ErrKey) {
+		if err != nil && !errors.Is(err, errKey) {
 			f := faultOf(err)
 			answer.Error = append(answer.Error, undeletedObject{o.Key, f.code, f.message})
 		} else if !asked.Quiet {

@@ -25,9 +25,9 @@ import (
 	"github.com/klamm-gateway/klamm/kafka"
 )
 
-// DefaultRate is how many events a replay puts on its bus in a second, at most, where the
+// defaultRate is how many events a replay puts on its bus in a second, at most, where the
 // configuration does not say.
-const DefaultRate = 10_000
+const defaultRate = 10_000
 
 const (
 	// lookEvery is how often the replays are looked at, news or not.
@@ -40,7 +40,7 @@ const (
 type Config struct {
 	Cluster *kafka.Cluster
 	Store   *catalog.Store
-	// Rate is how many events a second one replay puts on its bus; 0: DefaultRate.
+	// Rate is how many events a second one replay puts on its bus; 0: 10,000.
 	Rate    int
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -59,7 +59,7 @@ type Runner struct {
 // runs.
 func New(cfg Config) *Runner {
 	if cfg.Rate <= 0 {
-		cfg.Rate = DefaultRate
+		cfg.Rate = defaultRate
 	}
 	r := &Runner{cfg: cfg, news: make(chan struct{}, 1), jobs: map[string]*job{}, replayed: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "klamm_replay_events_total", Help: "Events of archives that this process has put on their buses again.",

@@ -154,7 +154,7 @@ func (s *Store) near(short string) (string, error) {
 		}
 	}
 	for _, n := range names {
-		if text := os.Getenv(Variable(n)); text != "" {
+		if text := os.Getenv(variable(n)); text != "" {
 			return text, nil
 		}
 	}
@@ -165,10 +165,10 @@ func (s *Store) near(short string) (string, error) {
 	return "", fmt.Errorf("secret %s: %w%s", short, ErrUnknown, where)
 }
 
-// Variable returns the name of the environment variable that may hold a secret:
+// variable returns the name of the environment variable that may hold a secret:
 // KLAMM_SECRET_ and its name in capitals, with _ for everything that is neither a
 // letter nor a digit.
-func Variable(name string) string {
+func variable(name string) string {
 	return "KLAMM_SECRET_" + strings.Map(func(c rune) rune {
 		if 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' {
 			return c

@@ -21,7 +21,7 @@ func TestStoreFindsSecretsByNameAndARN(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(filepath.Dir(dir), "outside.json"), []byte("no"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(Variable("team/of-env"), "three")
+	t.Setenv(variable("team/of-env"), "three")
 	s := NewStore(Config{Directory: dir}, "")
 	const arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
 	for _, test := range []struct{ in, want string }{
