@@ -300,37 +300,6 @@ func parseSubscription(b []byte) (s subscription, err error) {
 	return s, err
 }
 
-// array reads an array and calls element at each of its values.
-func (p *parser) array(field string, element func() error) error {
-	if !p.at('[') {
-		return p.wrongType("java.util.ArrayList", field)
-	}
-	p.i++
-	for first := true; ; first = false {
-		p.space()
-		if first && p.at(']') {
-			p.i++
-			return nil
-		}
-		if p.i >= len(p.b) {
-			return p.malformed()
-		}
-		if err := element(); err != nil {
-			return err
-		}
-		p.space()
-		switch {
-		case p.at(','):
-			p.i++
-		case p.at(']'):
-			p.i++
-			return nil
-		default:
-			return p.malformed()
-		}
-	}
-}
-
 // A place is an element of the lists that this API's bodies are made of.
 type place struct {
 	kafka.TopicPartition

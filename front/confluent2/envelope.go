@@ -120,36 +120,15 @@ func (p *parser) list(e *envelope, partition int32) error {
 	if p.literal("null") {
 		return nil
 	}
-	if !p.at('[') {
-		return p.wrongType("java.util.ArrayList", "records")
-	}
-	p.i++
-	p.space()
-	if p.at(']') {
-		p.i++
-		return nil
-	}
 	if e.records == nil {
 		// A guess that costs nothing for one record and saves growing for many.
 		e.records = make([]kgo.Record, 0, 1+(len(p.b)-p.i)/512)
 	}
-	for {
-		p.space()
+	return p.array("records", func() error {
 		e.records = append(e.records, kgo.Record{Partition: partition})
-		if err := p.record(&e.records[len(e.records)-1], partition, len(e.records)-1); err != nil {
-			return err
-		}
-		p.space()
-		switch {
-		case p.at(','):
-			p.i++
-		case p.at(']'):
-			p.i++
-			return nil
-		default:
-			return p.malformed()
-		}
-	}
+		last := len(e.records) - 1
+		return p.record(&e.records[last], partition, last)
+	})
 }
 
 // record scans one record; without a partition of its own it keeps the given one.
@@ -295,16 +274,7 @@ func (p *parser) headers() (headers []kgo.RecordHeader, err error) {
 	if p.literal("null") {
 		return nil, nil
 	}
-	if !p.at('[') {
-		return nil, p.wrongType("java.util.ArrayList", "headers")
-	}
-	p.i++
-	for first := true; ; first = false {
-		p.space()
-		if p.at(']') && first {
-			p.i++
-			return headers, nil
-		}
+	err = p.array("headers", func() error {
 		var h kgo.RecordHeader
 		named := false
 		err := p.object("KafkaHeader", func(name []byte) (err error) {
@@ -323,24 +293,55 @@ func (p *parser) headers() (headers []kgo.RecordHeader, err error) {
 			}
 			return err
 		})
-		if err != nil {
-			return nil, err
-		}
-		if !named {
-			return nil, refuseShape(unprocessable, "headers[%d].key must not be null (was null)", len(headers))
+		if err == nil && !named {
+			err = refuseShape(unprocessable, "headers[%d].key must not be null (was null)", len(headers))
 		}
 		headers = append(headers, h)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return headers, nil
+}
+
+// array scans an array and calls element at each of its values.
+func (p *parser) array(field string, element func() error) error {
+	if !p.at('[') {
+		return p.wrongType("java.util.ArrayList", field)
+	}
+	p.i++
+	p.space()
+	if p.at(']') {
+		p.i++
+		return nil
+	}
+	for over := false; !over; {
 		p.space()
-		switch {
-		case p.at(','):
-			p.i++
-		case p.at(']'):
-			p.i++
-			return headers, nil
-		default:
-			return nil, p.malformed()
+		if p.i >= len(p.b) {
+			return p.malformed()
+		}
+		err := element()
+		if err == nil {
+			over, err = p.over(']')
+		}
+		if err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// over steps behind the comma or the bracket that follows a value, and says whether it is
+// the bracket.
+func (p *parser) over(bracket byte) (bool, error) {
+	p.space()
+	over := p.at(bracket)
+	if !over && !p.at(',') {
+		return false, p.malformed()
+	}
+	p.i++
+	return over, nil
 }
 
 // object scans an object and calls member at the value of each member.
@@ -385,15 +386,8 @@ func (p *parser) object(what string, member func(name []byte) error) error {
 		if err := member(name); err != nil {
 			return err
 		}
-		p.space()
-		switch {
-		case p.at(','):
-			p.i++
-		case p.at('}'):
-			p.i++
-			return nil
-		default:
-			return p.malformed()
+		if over, err := p.over('}'); over || err != nil {
+			return err
 		}
 	}
 }
