@@ -26,8 +26,15 @@ func AppendRead(b []byte, r *kgo.Record) []byte {
 	b = AppendData(b, r.Key)
 	b = append(b, `,"value":`...)
 	b = AppendData(b, r.Value)
-	b = append(b, `,"headers":[`...)
-	for i, h := range r.Headers {
+	b = append(b, `,"headers":`...)
+	return append(AppendHeaders(b, r.Headers), '}')
+}
+
+// AppendHeaders appends a record's headers as a list of objects with name and value: a
+// string where the bytes are UTF-8, else {"base64": ...}; null stays null.
+func AppendHeaders(b []byte, headers []kgo.RecordHeader) []byte {
+	b = append(b, '[')
+	for i, h := range headers {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -40,11 +47,11 @@ func AppendRead(b []byte, r *kgo.Record) []byte {
 		case utf8.Valid(h.Value):
 			b = scan.AppendString(b, string(h.Value))
 		default:
-			b = appendBytes(b, h.Value)
+			b = AppendBytes(b, h.Value)
 		}
 		b = append(b, '}')
 	}
-	return append(b, "]}"...)
+	return append(b, ']')
 }
 
 // AppendData appends a key or value: JSON where its bytes are JSON, else a string
@@ -58,11 +65,12 @@ func AppendData(b, raw []byte) []byte {
 	case utf8.Valid(raw):
 		return scan.AppendString(b, string(raw))
 	default:
-		return appendBytes(b, raw)
+		return AppendBytes(b, raw)
 	}
 }
 
-func appendBytes(b, raw []byte) []byte {
+// AppendBytes appends {"base64": ...}.
+func AppendBytes(b, raw []byte) []byte {
 	b = append(b, `{"base64":"`...)
 	b = base64.StdEncoding.AppendEncode(b, raw)
 	return append(b, `"}`...)

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/event"
+	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/scan"
 )
@@ -55,26 +56,12 @@ func (s *search) line(r *kgo.Record, key, value shownPart, masked bool) recordLi
 		b = s.part(b, "value", value)
 	}
 	size := len(r.Key) + len(r.Value)
-	b = append(b, `,"headers":[`...)
-	for i, h := range r.Headers {
+	for _, h := range r.Headers {
 		size += len(h.Key) + len(h.Value)
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"name":`...)
-		b = scan.AppendString(b, h.Key)
-		b = append(b, `,"value":`...)
-		switch {
-		case h.Value == nil:
-			b = append(b, "null"...)
-		case utf8.Valid(h.Value):
-			b = scan.AppendString(b, string(h.Value))
-		default:
-			b = appendBase64(b, h.Value)
-		}
-		b = append(b, '}')
 	}
-	b = append(b, `],"size":`...)
+	b = append(b, `,"headers":`...)
+	b = front.AppendHeaders(b, r.Headers)
+	b = append(b, `,"size":`...)
 	b = strconv.AppendInt(b, int64(size), 10)
 	return recordLine{append(b, '}')}
 }
@@ -98,7 +85,7 @@ func (s *search) part(b []byte, name string, p shownPart) []byte {
 		b = base64.StdEncoding.AppendEncode(b, data)
 		b = append(b, '"')
 	case form == event.Binary:
-		b = appendBase64(b, data)
+		b = front.AppendBytes(b, data)
 	case form == event.JSON && !cut && !s.asText && bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) <= deepest:
 		b = append(b, data...)
 	default:
@@ -119,10 +106,4 @@ func (s *search) part(b []byte, name string, p shownPart) []byte {
 		b = append(append(append(b, `,"type":"`...), p.framing.Format...), `"}`...)
 	}
 	return b
-}
-
-func appendBase64(b, raw []byte) []byte {
-	b = append(b, `{"base64":"`...)
-	b = base64.StdEncoding.AppendEncode(b, raw)
-	return append(b, `"}`...)
 }
