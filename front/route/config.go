@@ -43,6 +43,8 @@ type Request struct {
 	Set map[string]json.RawMessage `yaml:"set"`
 	// Remove takes parts out of the value, by paths such as $.debug.
 	Remove []string `yaml:"remove"`
+	// When says under which conditions each of these is done.
+	When *Conditions `yaml:"when"`
 }
 
 // A Timestamp says where the time of a record is.
@@ -62,6 +64,8 @@ type Response struct {
 	Body json.RawMessage `yaml:"body"`
 	// Headers are the answer's, by name.
 	Headers map[string]string `yaml:"headers"`
+	// When says under which conditions the answer has its body and headers.
+	When *AnswerConditions `yaml:"when"`
 }
 
 const (
@@ -162,6 +166,9 @@ func (q Request) Validate(report func(path, problem string)) {
 			report(fmt.Sprintf("remove[%d]", i), "want a path such as $.debug")
 		}
 	}
+	if q.When != nil {
+		q.When.check(&q, report)
+	}
 }
 
 // Validate reports each problem with the field it lies in.
@@ -178,6 +185,9 @@ func (s Response) Validate(report func(path, problem string)) {
 		if _, err := parseTemplate(text); err != nil || !headerName.MatchString(name) {
 			report("headers", fmt.Sprintf("%q: want the name of an HTTP header and a text with expressions", name))
 		}
+	}
+	if s.When != nil {
+		s.When.check(&s, report)
 	}
 }
 

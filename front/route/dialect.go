@@ -60,6 +60,7 @@ func (a *Routes) Add(cfg Config, p shape.Pattern) (*front.Route, *front.Dialect,
 		if err != nil {
 			return nil, nil, err
 		}
+		names := p.Variables()
 		serve = func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 			f := a.facts(r, who)
 			body, release, err := front.ReadBody(r)
@@ -67,7 +68,7 @@ func (a *Routes) Add(cfg Config, p shape.Pattern) (*front.Route, *front.Dialect,
 				return err
 			}
 			defer release()
-			f.raw = body
+			f.raw, f.names = body, names
 			return answer.write(w, f)
 		}
 	default:
@@ -90,13 +91,22 @@ func (a *Routes) facts(r *http.Request, who gate.Principal) *facts {
 type answer struct {
 	status  int
 	body    *document // nil: there is none
-	headers map[string]template
+	when    *condition
+	headers []header
 }
 
 func compileResponse(s *Response, status int) (*answer, error) {
-	a := &answer{status: status, headers: map[string]template{}}
+	a := &answer{status: status}
 	if s == nil {
 		return a, nil
+	}
+	var when AnswerConditions
+	if s.When != nil {
+		when = *s.When
+	}
+	var err error
+	if a.when, err = parseCondition(when.Body, true); err != nil {
+		return nil, err
 	}
 	if len(s.Body) > 0 {
 		d, err := parseDocument(s.Body)
@@ -110,7 +120,11 @@ func compileResponse(s *Response, status int) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.headers[http.CanonicalHeaderKey(name)] = t
+		c, err := parseCondition(when.Headers[name], true)
+		if err != nil {
+			return nil, err
+		}
+		a.headers = append(a.headers, header{http.CanonicalHeaderKey(name), t, c})
 	}
 	if s.Status != 0 {
 		a.status = s.Status
@@ -120,14 +134,17 @@ func compileResponse(s *Response, status int) (*answer, error) {
 
 func (a *answer) write(w http.ResponseWriter, f *facts) error {
 	h := w.Header()
-	for name, t := range a.headers {
-		text, err := t.text(f)
+	for _, one := range a.headers {
+		if yes, err := one.when.holds(f); err != nil || !yes {
+			continue // what cannot be decided is not told
+		}
+		text, err := one.text.text(f)
 		if err != nil {
 			return invalid(err)
 		}
-		h[name] = []string{headerText(text)}
+		h[one.name] = []string{headerText(text)}
 	}
-	if a.body == nil {
+	if yes, err := a.when.holds(f); a.body == nil || err != nil || !yes {
 		w.WriteHeader(a.status)
 		return nil
 	}

@@ -5,5 +5,8 @@
 //
 // expression.go has the language of their templates: values are put into JSON as
 // values and never as text, so that nobody who calls can change the form of what is
-// written. There are no loops and no conditions.
+// written. There are no loops.
+//
+// condition.go has the conditions under which a field is made at all. They are
+// expressions in CEL, which only read, and may not cost more than a bound.
 package route

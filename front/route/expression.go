@@ -131,6 +131,7 @@ type facts struct {
 	stage     string
 	variables map[string]string
 	source    string
+	names     []string // of the variables of the route
 	raw       []byte
 	now       time.Time
 	kafka     map[string]any // nil: before the record is written
@@ -158,6 +159,36 @@ func (f *facts) document() (any, error) {
 		f.failed = errNoJSON
 	}
 	return f.body, f.failed
+}
+
+// value is the body as the value of a record, which is no tombstone.
+func (f *facts) value() []byte {
+	if f.raw == nil {
+		return []byte{}
+	}
+	return f.raw
+}
+
+// iso is the time of the request.
+func (f *facts) iso() string { return f.now.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// request is what the root of that name has; what is not known is empty.
+func (f *facts) request() map[string]string {
+	return map[string]string{
+		"id": f.id, "method": f.r.Method, "path": f.r.URL.Path, "host": f.r.Host, "stage": f.stage, "content_type": f.r.Header.Get("Content-Type"),
+	}
+}
+
+// identity is what the root of that name has; what is not known is empty.
+func (f *facts) identity() map[string]string {
+	subject := ""
+	if f.who.Certificate != nil {
+		subject = f.who.Certificate.SubjectDN
+	}
+	return map[string]string{
+		"principal": f.who.Name, "name": strings.TrimPrefix(f.who.Name, "User:"), "arn": f.who.ARN, "account": f.who.AccountID, "scheme": f.who.Scheme,
+		"key_id": f.who.KeyID, "source_ip": f.source, "certificate": subject,
+	}
 }
 
 // An expression is one ${ROOT.NAME | FILTER} of a template.
@@ -302,24 +333,15 @@ func (e expression) bare(f *facts) (any, error) {
 	case "now":
 		switch e.name {
 		case "iso":
-			return f.now.UTC().Format("2006-01-02T15:04:05.000Z"), nil
+			return f.iso(), nil
 		case "unix":
 			return json.Number(strconv.FormatInt(f.now.Unix(), 10)), nil
 		}
 		return json.Number(strconv.FormatInt(f.now.UnixMilli(), 10)), nil
 	case "request":
-		return present(map[string]string{
-			"id": f.id, "method": f.r.Method, "path": f.r.URL.Path, "host": f.r.Host, "stage": f.stage, "content_type": f.r.Header.Get("Content-Type"),
-		}[e.name]), nil
+		return present(f.request()[e.name]), nil
 	}
-	subject := ""
-	if f.who.Certificate != nil {
-		subject = f.who.Certificate.SubjectDN
-	}
-	return present(map[string]string{
-		"principal": f.who.Name, "name": strings.TrimPrefix(f.who.Name, "User:"), "arn": f.who.ARN, "account": f.who.AccountID, "scheme": f.who.Scheme,
-		"key_id": f.who.KeyID, "source_ip": f.source, "certificate": subject,
-	}[e.name]), nil
+	return present(f.identity()[e.name]), nil
 }
 
 // textOf writes a value as a text: a string itself, anything else as JSON.

@@ -14,11 +14,13 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/shape"
 )
 
 // A producer makes a record of each request.
 type producer struct {
 	routes    *Routes
+	names     []string // of the variables of the route
 	topic     template
 	key       *template
 	value     *document // nil: the body as it came
@@ -27,22 +29,32 @@ type producer struct {
 	format    string
 	headers   []header
 	set       []setting
-	remove    []path
+	remove    []removal
+	when      struct{ key, value, partition, timestamp *condition }
 	answer    *answer
 }
 
 type header struct {
 	name string
 	text template
+	when *condition
 }
 
 type setting struct {
+	name  string // the path as it was given
 	at    path
 	value document
+	when  *condition
+}
+
+type removal struct {
+	name string // the path as it was given
+	at   path
+	when *condition
 }
 
 func (a *Routes) producer(cfg Config) (p *producer, err error) {
-	p = &producer{routes: a}
+	p = &producer{routes: a, names: namesOf(cfg.Route)}
 	if p.topic, err = parseTemplate(cfg.Topic); err != nil {
 		return nil, err
 	}
@@ -84,12 +96,23 @@ func (p *producer) compile(q *Request) error {
 		}
 		p.value = &d
 	}
+	var when Conditions
+	if q.When != nil {
+		when = *q.When
+	}
+	if err := p.compileWhen(&when); err != nil {
+		return err
+	}
 	for name, text := range q.Headers {
 		t, err := parseTemplate(text)
 		if err != nil {
 			return err
 		}
-		p.headers = append(p.headers, header{name, t})
+		c, err := parseCondition(when.Headers[name], false)
+		if err != nil {
+			return err
+		}
+		p.headers = append(p.headers, header{name, t, c})
 	}
 	slices.SortFunc(p.headers, func(a, b header) int {
 		if a.name < b.name {
@@ -106,16 +129,46 @@ func (p *producer) compile(q *Request) error {
 		if err != nil {
 			return err
 		}
-		p.set = append(p.set, setting{where, d})
+		c, err := parseCondition(when.Set[at], false)
+		if err != nil {
+			return err
+		}
+		p.set = append(p.set, setting{at, where, d, c})
 	}
 	for _, at := range q.Remove {
 		where, err := parsePath(at)
 		if err != nil {
 			return err
 		}
-		p.remove = append(p.remove, where)
+		c, err := parseCondition(when.Remove[at], false)
+		if err != nil {
+			return err
+		}
+		p.remove = append(p.remove, removal{at, where, c})
 	}
 	return nil
+}
+
+// compileWhen makes the conditions of single fields ready.
+func (p *producer) compileWhen(when *Conditions) (err error) {
+	for _, f := range []struct {
+		into **condition
+		text string
+	}{{&p.when.key, when.Key}, {&p.when.value, when.Value}, {&p.when.partition, when.Partition}, {&p.when.timestamp, when.Timestamp}} {
+		if *f.into, err = parseCondition(f.text, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// namesOf returns the variables of a route.
+func namesOf(route string) []string {
+	p, err := shape.ParsePattern(route)
+	if err != nil {
+		return nil // Validate has refused it
+	}
+	return p.Variables()
 }
 
 // serve writes one record.
@@ -127,7 +180,7 @@ func (p *producer) serve(w http.ResponseWriter, r *http.Request, who gate.Princi
 	settled := true
 	defer func() { release(settled) }()
 	f := p.routes.facts(r, who)
-	f.raw = body
+	f.raw, f.names = body, p.names
 	topic, err := p.topic.text(f)
 	if err != nil {
 		return invalid(err)
@@ -156,17 +209,24 @@ func (p *producer) serve(w http.ResponseWriter, r *http.Request, who gate.Princi
 
 // record makes the record of a request.
 func (p *producer) record(f *facts) (*kgo.Record, error) {
-	record := &kgo.Record{Partition: -1, Value: f.raw}
-	if record.Value == nil {
-		record.Value = []byte{} // no tombstone
-	}
+	record := &kgo.Record{Partition: -1, Value: f.value()}
 	var err error
 	if p.value != nil || len(p.set) > 0 || len(p.remove) > 0 {
 		if record.Value, err = p.made(f); err != nil {
 			return nil, err
 		}
 	}
-	if p.key != nil {
+	chosen := func(field string, t *template, when *condition) bool {
+		if err != nil || t == nil {
+			return false
+		}
+		var yes bool
+		if yes, err = when.holds(f); err != nil {
+			err = undecided(field, err)
+		}
+		return yes
+	}
+	if chosen("key", p.key, p.when.key) {
 		v, err := p.key.value(f)
 		if err != nil {
 			return nil, err
@@ -179,7 +239,7 @@ func (p *producer) record(f *facts) (*kgo.Record, error) {
 			record.Key = []byte(text)
 		}
 	}
-	if p.partition != nil {
+	if chosen("partition", p.partition, p.when.partition) {
 		text, err := p.partition.text(f)
 		if err != nil {
 			return nil, err
@@ -193,6 +253,9 @@ func (p *producer) record(f *facts) (*kgo.Record, error) {
 		}
 	}
 	for _, h := range p.headers {
+		if !chosen("header "+h.name, &h.text, h.when) {
+			continue
+		}
 		text, err := h.text.text(f)
 		if err != nil {
 			return nil, err
@@ -201,7 +264,7 @@ func (p *producer) record(f *facts) (*kgo.Record, error) {
 			record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.name, Value: []byte(text)})
 		}
 	}
-	if p.timestamp != nil {
+	if chosen("timestamp", p.timestamp, p.when.timestamp) {
 		record.Timestamp, err = p.time(f)
 	}
 	return record, err
@@ -209,23 +272,35 @@ func (p *producer) record(f *facts) (*kgo.Record, error) {
 
 // made is a value that is not the body as it came.
 func (p *producer) made(f *facts) ([]byte, error) {
+	value := p.value
+	if yes, err := p.when.value.holds(f); err != nil {
+		return nil, undecided("value", err)
+	} else if !yes {
+		value = nil
+	}
+	remove, set, err := p.changes(f)
+	if err != nil {
+		return nil, err
+	}
+	if value == nil && len(set)+len(remove) == 0 {
+		return f.value(), nil
+	}
 	var doc any
-	var err error
-	if p.value != nil {
-		doc, err = p.value.value(f)
+	if value != nil {
+		doc, err = value.value(f)
 	} else {
 		doc, err = f.document()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(p.set)+len(p.remove) > 0 {
+	if len(set)+len(remove) > 0 {
 		doc = cloned(doc) // expressions look at the body as it came
 	}
-	for _, at := range p.remove {
-		at.remove(doc)
+	for _, one := range remove {
+		one.at.remove(doc)
 	}
-	for _, s := range p.set {
+	for _, s := range set {
 		v, err := s.value.value(f)
 		if err != nil {
 			return nil, err
@@ -235,6 +310,29 @@ func (p *producer) made(f *facts) ([]byte, error) {
 		}
 	}
 	return encode(doc)
+}
+
+// changes are those of the value whose conditions are true.
+func (p *producer) changes(f *facts) (remove []removal, set []setting, err error) {
+	for _, one := range p.remove {
+		yes, err := one.when.holds(f)
+		if err != nil {
+			return nil, nil, undecided("remove "+one.name, err)
+		}
+		if yes {
+			remove = append(remove, one)
+		}
+	}
+	for _, one := range p.set {
+		yes, err := one.when.holds(f)
+		if err != nil {
+			return nil, nil, undecided("set "+one.name, err)
+		}
+		if yes {
+			set = append(set, one)
+		}
+	}
+	return remove, set, nil
 }
 
 // cloned copies the objects and arrays of a document.
