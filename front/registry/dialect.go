@@ -8,11 +8,13 @@
 package registry
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/schema"
 )
 
 // api holds what the handlers need.
@@ -73,7 +75,8 @@ func Dialect(schemas *gate.SchemaRegistry) front.Dialect {
 	}
 }
 
-// speaks refuses media types that the API does not have, before anything is done.
+// speaks refuses media types that the API does not have, before anything is done, and
+// makes answers of the registry's refusals.
 func speaks(serve front.Handler) front.Handler {
 	return func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 		if _, ok := accepted(r.Header.Values("Accept")); !ok {
@@ -82,6 +85,11 @@ func speaks(serve front.Handler) front.Handler {
 		if r.Method != http.MethodGet && !readable(r.Header.Get("Content-Type")) {
 			return &refusal{http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType, "HTTP 415 Unsupported Media Type"}
 		}
-		return serve(w, r, who)
+		err := serve(w, r, who)
+		var refused *schema.RegistryError
+		if errors.As(err, &refused) && refused.Status >= http.StatusBadRequest && refused.Status < http.StatusInternalServerError {
+			return refusalOf(err) // an answer to the client, and nothing for the log
+		}
+		return err
 	}
 }
