@@ -25,6 +25,14 @@ func (s *Server) issuedNow(h hash.Hash) *tls.Certificate {
 	return c
 }
 
+// issuedFor names the certificate that comes by ACME; "": none does.
+func (s *Server) issuedFor() string {
+	if s.acme == nil {
+		return ""
+	}
+	return s.acme.Names()[0]
+}
+
 // Follow makes s go on with what old has begun, where both get the same certificate by
 // ACME in the same way. It is called before Run.
 func (s *Server) Follow(old *Server) {

@@ -126,7 +126,7 @@ func (s *Server) Run(ctx context.Context) {
 		case err == nil:
 			last = ""
 			if changed {
-				s.log.Info("TLS files read again", "certificate", cmp.Or(s.cfg.Certificate, s.cfg.ClientCA))
+				s.log.Info("TLS files read again", "certificate", cmp.Or(s.cfg.Certificate, s.issuedFor(), s.cfg.ClientCA))
 			}
 		}
 	}
