@@ -40,7 +40,7 @@ func keeper(t *testing.T, cfg Config, log *slog.Logger) *Keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.pace.poll = time.Millisecond
+	k.pace.poll = 5 * time.Millisecond
 	return k
 }
 
@@ -503,7 +503,7 @@ func TestProcessesThatShareADirectoryOrderOnce(t *testing.T) {
 	var all []*Keeper
 	for range 3 {
 		k := keeper(t, cfg, nil)
-		k.pace.turn, k.pace.look = time.Millisecond, 5*time.Millisecond
+		k.pace.turn, k.pace.look, k.lease.stale = time.Millisecond, 5*time.Millisecond, time.Hour
 		all = append(all, k)
 	}
 	doors(t, a, all[2]) // the one that answers need not be the one that orders

@@ -45,11 +45,12 @@ type Authority struct {
 	// Before is asked before each request; true means that it has answered.
 	Before func(w http.ResponseWriter, r *http.Request) bool
 
-	server *httptest.Server
-	path   string // in which the directory lies, another one for each Authority
-	key    *ecdsa.PrivateKey
-	root   *x509.Certificate
-	roots  string
+	server  *httptest.Server
+	path    string // in which the directory lies, another one for each Authority
+	key     *ecdsa.PrivateKey
+	root    *x509.Certificate
+	roots   string
+	looking sync.WaitGroup // at challenges
 
 	mu       sync.Mutex // guards what follows
 	nonces   map[string]bool
@@ -128,7 +129,10 @@ func New(t testing.TB) *Authority {
 	a.server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
 	a.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // clients that do not trust it are part of some tests
 	a.server.StartTLS()
-	t.Cleanup(a.server.Close)
+	t.Cleanup(func() {
+		a.server.Close()
+		a.looking.Wait()
+	})
 	a.roots = filepath.Join(t.TempDir(), "roots.pem")
 	if err := os.WriteFile(a.roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.server.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)

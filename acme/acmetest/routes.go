@@ -222,10 +222,14 @@ func (a *Authority) showAuthz(w http.ResponseWriter, c call, id string) *problem
 
 func (a *Authority) showChallenge(z *authz, id, kind string) map[string]any {
 	v := map[string]any{"type": kind, "url": a.at("challenge", id, kind), "token": z.token, "status": "pending"}
-	if z.by == kind {
-		if v["status"] = z.status; z.problem != nil {
-			v["error"] = z.problem
-		}
+	switch {
+	case z.by != kind:
+	case z.status == "pending":
+		v["status"] = "processing"
+	case z.problem != nil:
+		v["status"], v["error"] = z.status, z.problem
+	default:
+		v["status"] = z.status
 	}
 	return v
 }
@@ -233,18 +237,23 @@ func (a *Authority) showChallenge(z *authz, id, kind string) map[string]any {
 func (a *Authority) tryChallenge(w http.ResponseWriter, c call, id string) *problem {
 	id, kind, _ := strings.Cut(id, "/")
 	z := a.authzs[id]
-	if z == nil || z.account != c.account || !slices.Contains(z.challenges, kind) || z.status != "pending" {
+	if z == nil || z.account != c.account || !slices.Contains(z.challenges, kind) || z.by != "" && z.by != kind {
 		return refuse(404, "malformed", "no such challenge to be met")
+	}
+	if z.by == kind { // it was asked to look before, and the answer lost
+		return write(w, 200, a.showChallenge(z, id, kind))
 	}
 	thumb, _ := c.key.Thumbprint(crypto.SHA256)
 	answer := z.token + "." + base64.RawURLEncoding.EncodeToString(thumb)
-	a.mu.Unlock() // whoever is asked may ask here meanwhile
-	bad := a.look(kind, z.id, z.token, answer)
-	a.mu.Lock()
-	z.by, z.problem, z.status = kind, bad, "valid"
-	if bad != nil {
-		z.status = "invalid"
-	}
+	z.by = kind
+	a.looking.Go(func() { // as long as it takes; clients ask again
+		bad := a.look(kind, z.id, z.token, answer)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if z.problem, z.status = bad, "valid"; bad != nil {
+			z.status = "invalid"
+		}
+	})
 	return write(w, 200, a.showChallenge(z, id, kind))
 }
 
