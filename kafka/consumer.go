@@ -97,6 +97,10 @@ type Membership struct {
 	SkipToEnd bool
 	// Uncommitted reads records of transactions that are open or aborted, too.
 	Uncommitted bool
+	// Markers has Poll bring the ends of transactions, too, as records with
+	// Attrs.IsControl: who commits behind them is at the end of the log where nothing
+	// else follows.
+	Markers bool
 }
 
 // ErrOffsetsVanished says that a group which has read a topic before has no
@@ -155,7 +159,11 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 	if fetch == 0 {
 		fetch = 8 << 20
 	}
-	client, session, err := open(append(c.options(),
+	opts := c.options()
+	if m.Markers {
+		opts = append(opts, kgo.KeepControlRecords())
+	}
+	client, session, err := open(append(opts,
 		kgo.ConsumerGroup(m.Group),
 		kgo.ConsumeTopics(m.Topics...),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),

@@ -185,6 +185,7 @@ func (f *flow) join(ctx context.Context) error {
 		return err
 	}
 	join := source.Join
+	m.Markers = f.mapping == nil && !f.def.Transactional()
 	if f.def.Transactional() {
 		join = f.cluster.JoinTransactional
 		f.transacting = transacting{doomed: map[spot]*verdict{}, lettered: map[spot]bool{}}
@@ -360,10 +361,19 @@ func (f *flow) accept(records []*kgo.Record) {
 	if f.bus == nil { // whose events are JSON already, and come one by one
 		f.decoding.begin()
 	}
+	markers := 0
 	for i, r := range records {
+		if r.Attrs.IsControl() {
+			markers++ // is passed over, and committed
+			continue
+		}
 		items[i] = f.make(r)
 	}
-	f.shaped(records, items)
+	if markers == 0 {
+		f.shaped(records, items)
+	} else {
+		f.shaped(withoutMarkers(records, items))
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.read = true
@@ -398,6 +408,16 @@ func (f *flow) accept(records []*kgo.Record) {
 	}
 	f.dispatch()
 	f.wakeCommitter()
+}
+
+// withoutMarkers leaves out the ends of transactions.
+func withoutMarkers(records []*kgo.Record, items []*item) (real []*kgo.Record, of []*item) {
+	for i, r := range records {
+		if !r.Attrs.IsControl() {
+			real, of = append(real, r), append(of, items[i])
+		}
+	}
+	return real, of
 }
 
 // passes says whether a record is to be delivered.

@@ -187,7 +187,7 @@ func beginning(b []byte, most int) (text, form string) {
 // delivered: nil is what the filter has dropped. It belongs to the polling goroutine.
 func (f *flow) shaped(records []*kgo.Record, items []*item) {
 	k := f.keeper
-	if k == nil {
+	if k == nil || len(records) == 0 {
 		return
 	}
 	var undecided, undecoded, failed, dropped int64
