@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -120,6 +121,33 @@ func TestClocksThatAreSet(t *testing.T) {
 	h.await(cron, "03-31T13:50:00")
 }
 
+// hanging starts a process that claims ticks and then hangs, before or after it has written
+// them, until it is stopped. Hung says whether it does.
+func (h *house) hanging(writes bool) (p *process, hung func() bool) {
+	h.t.Helper()
+	var hangs atomic.Bool
+	killed := make(chan struct{})
+	p = h.start(func(c *Clock) {
+		put := c.put
+		c.put = func(ctx context.Context, claimed map[string]entry) map[string]error {
+			if writes {
+				put(ctx, claimed)
+			}
+			hangs.Store(true)
+			<-killed
+			results := map[string]error{}
+			for name := range claimed {
+				results[name] = errors.New("it was killed")
+			}
+			return results
+		}
+	})
+	stop := p.stop
+	p.stop = sync.OnceFunc(func() { close(killed); stop() })
+	h.t.Cleanup(p.stop)
+	return p, hangs.Load
+}
+
 // TestWhoDiesLosesNothing has a process stop at each point between claim and mark.
 func TestWhoDiesLosesNothing(t *testing.T) {
 	tests := []struct {
@@ -133,28 +161,11 @@ func TestWhoDiesLosesNothing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHouse(t)
-			var hung atomic.Bool
-			killed := make(chan struct{})
-			first := h.start(func(c *Clock) {
-				put := c.put
-				c.put = func(ctx context.Context, claimed map[string]entry) map[string]error {
-					if tt.writes {
-						put(ctx, claimed)
-					}
-					hung.Store(true)
-					<-killed
-					results := map[string]error{}
-					for name := range claimed {
-						results[name] = errors.New("it was killed")
-					}
-					return results
-				}
-			})
+			first, hung := h.hanging(tt.writes)
 			rule := h.rule("rule", "rate(1 minute)", catalog.RuleEnabled)
 			h.knows(first)
 			h.wall.move(time.Minute)
-			h.eventually("the first process has claimed the tick", hung.Load)
-			close(killed)
+			h.eventually("the first process has claimed the tick", hung)
 			first.stop()
 			second := h.start(func(c *Clock) { c.patient = 200 * time.Millisecond })
 			h.knows(second)
@@ -176,27 +187,14 @@ func TestWhoDiesLosesNothing(t *testing.T) {
 // has left: the ticks between are for one that has been there all the time.
 func TestWhoTakesOverPassesNothingOver(t *testing.T) {
 	h := newHouse(t)
-	var hung atomic.Bool
-	killed := make(chan struct{})
-	first := h.start(func(c *Clock) {
-		c.put = func(_ context.Context, claimed map[string]entry) map[string]error {
-			hung.Store(true)
-			<-killed
-			results := map[string]error{}
-			for name := range claimed {
-				results[name] = errors.New("it was killed")
-			}
-			return results
-		}
-	})
+	first, hung := h.hanging(false)
 	rule := h.rule("rule", "rate(1 minute)", catalog.RuleEnabled)
 	h.knows(first)
 	h.wall.move(time.Minute)
-	h.eventually("the first process has claimed the tick", hung.Load)
+	h.eventually("the first process has claimed the tick", hung)
 	h.knows(h.start(nil)) // which leaves what others have claimed alone
 	h.wall.move(4 * time.Minute)
 	h.knows(h.start(func(c *Clock) { c.patient = 200 * time.Millisecond }))
-	close(killed)
 	first.stop()
 	h.await(rule, "03-31T12:00:30", "03-31T12:01:30", "03-31T12:02:30", "03-31T12:03:30", "03-31T12:04:30")
 }
