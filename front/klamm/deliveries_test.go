@@ -102,7 +102,20 @@ func attemptsOf(t *testing.T, name string, next func() string) (got []string) {
 // tail begins to follow the delivery log; the answer gives the next line.
 func (k *klammd) tail(query, accept string) func() string {
 	k.t.Helper()
-	req, err := http.NewRequestWithContext(k.t.Context(), "GET", k.url+"/klamm/v1/deliveries/tail"+query, nil)
+	lines := k.follow("/deliveries/tail"+query, accept)
+	return func() string {
+		k.t.Helper()
+		if !lines.Scan() {
+			k.t.Fatalf("the stream ends: %v", lines.Err())
+		}
+		return lines.Text()
+	}
+}
+
+// follow begins to read what does not end, line by line, in the type that is wanted.
+func (k *klammd) follow(path, accept string) *bufio.Scanner {
+	k.t.Helper()
+	req, err := http.NewRequestWithContext(k.t.Context(), "GET", k.url+"/klamm/v1"+path, nil)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -112,17 +125,12 @@ func (k *klammd) tail(query, accept string) func() string {
 		k.t.Fatal(err)
 	}
 	k.t.Cleanup(func() { _ = resp.Body.Close() })
-	if resp.StatusCode != http.StatusOK {
-		k.t.Fatal(resp.Status)
+	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), accept) {
+		k.t.Fatal(resp.Status, resp.Header)
 	}
 	lines := bufio.NewScanner(resp.Body)
-	return func() string {
-		k.t.Helper()
-		if !lines.Scan() {
-			k.t.Fatalf("the stream ends: %v", lines.Err())
-		}
-		return lines.Text()
-	}
+	lines.Buffer(nil, 1<<20)
+	return lines
 }
 
 // stuck starts a redrive that cannot end, because the target is never well, and

@@ -1,9 +1,7 @@
 package klamm_test
 
 import (
-	"bufio"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -28,21 +26,7 @@ type change struct {
 // watch asks for changes and returns a function that waits for the next.
 func (k *klammd) watch(query, accept string) func() change {
 	k.t.Helper()
-	req, err := http.NewRequestWithContext(k.t.Context(), "GET", k.url+"/klamm/v1/watch"+query, nil)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	req.Header.Set("Accept", accept)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.t.Cleanup(func() { _ = resp.Body.Close() })
-	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), accept) {
-		k.t.Fatal(resp.Status, resp.Header)
-	}
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
+	lines := k.follow("/watch"+query, accept)
 	return func() (c change) {
 		k.t.Helper()
 		for lines.Scan() {
