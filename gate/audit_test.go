@@ -120,6 +120,14 @@ func TestAuditSurvivesAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
+	losesAll(t, a, metrics)
+	a.put(auditLine{}) // after the end
+}
+
+// losesAll writes more lines than can wait, closes the audit, and expects that nobody was
+// held up and that every line counts as lost.
+func losesAll(t *testing.T, a *Audit, metrics prometheus.Gatherer) {
+	t.Helper()
 	begin := time.Now()
 	for range 3 * auditQueue {
 		a.put(auditLine{Decision: "deny"})
@@ -135,5 +143,4 @@ func TestAuditSurvivesAFullDisk(t *testing.T) {
 	if got := families[0].GetMetric()[0].GetCounter().GetValue(); got != 3*auditQueue {
 		t.Errorf("%v lines are counted as lost, want %d", got, 3*auditQueue)
 	}
-	a.put(auditLine{}) // after the end
 }

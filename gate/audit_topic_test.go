@@ -97,21 +97,7 @@ func TestAuditWithoutABroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
-	for range 3 * auditQueue {
-		a.put(auditLine{Decision: "deny"})
-	}
-	if took := time.Since(begin); took > time.Minute {
-		t.Errorf("the callers waited %s", took)
-	}
-	a.Close()
-	families, err := metrics.Gather()
-	if err != nil || len(families) != 1 {
-		t.Fatal(families, err)
-	}
-	if got := families[0].GetMetric()[0].GetCounter().GetValue(); got != 3*auditQueue {
-		t.Errorf("%v lines are counted as lost, want %d", got, 3*auditQueue)
-	}
+	losesAll(t, a, metrics)
 }
 
 func TestAuditConfigIsValidated(t *testing.T) {
