@@ -1,16 +1,19 @@
 // Thousands of topics, and more pipes than klamm asks brokers about for one screen: what a
 // screen fetches and draws is bounded. Bytes and elements are counted; times are not.
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 import { close, Window } from './browser.js';
 import { Klamm, until } from './klamm.js';
 import { screens } from './screens.js';
 import { Client } from './seed.js';
 
 const topics = Number(process.env.KLAMM_CONSOLE_TOPICS || 2_500);
+const buses = 120;
 const pipes = Number(process.env.KLAMM_CONSOLE_PIPES || 1_100);
 const mostBytes = 400_000; // of answers to a screen, before compression, within a few seconds
 const mostElements = 6_000;
@@ -28,7 +31,8 @@ async function each(many, act) {
 
 before(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'klamm-many-'));
-  klamm = await new Klamm({ directory, brokers: '' }).start();
+  await writeFile(path.join(directory, 'klamm.yaml'), `bus: {buses: ${buses + 1}}\n`);
+  klamm = await new Klamm({ directory, brokers: '', config: 'klamm.yaml' }).start();
   const all = new Client(klamm.url);
   await each(topics, (i) => all.call('POST', '/klamm/v1/topics', { topic: name('topic', i), partitions: 1 }));
   await each(pipes, async (i) => { // paused: so many readers are not what is looked at here
@@ -103,3 +107,41 @@ test('more rows come one page after the other, and the keyboard stays there', as
   }
   await w.clean();
 });
+
+test('event buses come page by page', async () => {
+  const all = new Client(klamm.url);
+  await each(buses, (i) => all.aws('CreateEventBus', { Name: name('bus', i) })); // not before: their topics come first by name
+  await w.go('#/bus');
+  await w.sees(name('bus', 0), 'The first 100; there are more.');
+  await w.page.getByRole('main').getByRole('button', { name: 'Show more' }).click();
+  await w.sees(name('bus', buses - 1), `All ${buses + 1}.`); // and the default one
+  assert.match(w.page.url(), /limit=200/);
+  await w.clean();
+});
+
+// said gives the lines that a screen shows for a terminal: its call and its command.
+const said = () => w.page.locator('details.commands').first().locator('code').allInnerTexts();
+
+// shown runs such a line and gives what it writes.
+const shown = async (line) => (await promisify(execFile)('/bin/sh', ['-c', line.replace(/^klamm /, '"$KLAMM_BIN" ')], { env: { ...process.env, NO_COLOR: '1' }, maxBuffer: 1 << 26 })).stdout;
+
+for (const { at, label, kind, many } of [
+  { at: '#/pipes', label: 'Name contains', kind: 'pipe', many: pipes },
+  { at: '#/topics', label: 'Name begins with', kind: 'topic', many: topics },
+  { at: '#/bus', label: 'Name begins with', kind: 'bus', many: buses },
+]) {
+  test(`${at}: the same from a terminal is what the filter leaves`, async () => {
+    await w.go(at);
+    await w.page.locator('details.commands summary').first().click();
+    const [one, other] = [name(kind, many >> 1), name(kind, 1)];
+    assert.ok((await shown((await said())[1])).includes(other), 'everything is listed without a filter');
+    await w.page.getByLabel(label).fill(one);
+    await until('the lines name what is searched for', async () => (await said()).every((line) => line.includes(one)), 60);
+    assert.ok(await w.page.locator('details.commands').first().evaluate((d) => d.open), 'they are still open');
+    for (const line of await said()) {
+      const text = await shown(line);
+      assert.ok(text.includes(one) && !text.includes(other), `${line}\n${text.slice(0, 500)}`);
+    }
+    await w.clean();
+  });
+}

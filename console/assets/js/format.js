@@ -46,5 +46,12 @@ export const rate = (n) => (n === undefined || n === null ? '–' : (n < 10 ? n.
 // json writes a value for reading.
 export const json = (v) => (typeof v === 'string' ? v : JSON.stringify(v, null, 2));
 
+// only gives a klamm command that lists what these tests say, in JMESPath; those that are empty
+// say nothing. within and begins are two of them.
+export const only = (command, ...tests) => { const all = tests.filter(Boolean); return all.length ? `${command} --query ${shell(`[?${all.join(' && ')}]`)}` : command; };
+export const within = (member, text) => text && `contains(${member}, ${raw(text)})`;
+export const begins = (member, text) => text && `starts_with(${member}, ${raw(text)})`;
+const raw = (text) => `'${text.replaceAll("'", "\\'")}'`;
+
 // shell quotes a word for a POSIX shell.
 export const shell = (w) => (/^[A-Za-z0-9_\-.,:/=@%+]+$/.test(w) ? w : `'${String(w).replaceAll("'", `'\\''`)}'`);

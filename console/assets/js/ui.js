@@ -136,6 +136,21 @@ export function commands({ curl, klamm, heading = 'The same from a terminal' }) 
   return h('details.commands', h('summary', heading), rows.map(([name, text]) => copyable(text, name)));
 }
 
+// terminal is commands for what a list shows now: it gives where they stand, and what draws
+// them when they are others than before. Whoever has opened them finds them open.
+export function terminal() {
+  const box = h('div');
+  let shown;
+  return [box, (what) => {
+    const now = JSON.stringify(what);
+    if (now === shown) return;
+    shown = now;
+    const next = commands(what);
+    next.open = box.querySelector('details[open]') !== null;
+    put(box, next);
+  }];
+}
+
 // curlOf writes a call as a command for a POSIX shell.
 export function curlOf({ method = 'GET', path, body, headers = {} }) {
   const out = ['curl', '-sS'];

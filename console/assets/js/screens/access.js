@@ -1,7 +1,7 @@
 // Access: may A do T on R, which statement says so, and who has which key.
 import { h, put } from '../dom.js';
 import { get, post, del, path, query, Problem } from '../api.js';
-import { title, section, badge, problem, notice, empty, table, field, form, commands, pairs, button, pre, tabs, ask, confirmName, say, copyable } from '../ui.js';
+import { title, section, badge, problem, notice, empty, table, field, form, commands, terminal, pairs, button, pre, tabs, ask, confirmName, say, copyable } from '../ui.js';
 import { count, time, ago, shell } from '../format.js';
 
 const actions = ['kafka-cluster:ReadData', 'kafka-cluster:WriteData', 'kafka-cluster:DescribeTopic', 'kafka-cluster:CreateTopic', 'kafka-cluster:DeleteTopic', 'kafka-cluster:AlterTopic', 'kafka-cluster:DescribeGroup', 'kafka-cluster:AlterGroup', 'kafka-cluster:Connect', 'execute-api:Invoke', 'klamm:AdminRead', 'klamm:AdminWrite', 'events:PutEvents'];
@@ -69,13 +69,16 @@ function verdict(e, whole) {
 const rows = 100;
 
 // listed fills a box with a list that the server gives page by page: a search field, and what
-// draw makes of the answer. It returns what loads the list again.
-async function listed(view, box, at, name, label, draw) {
+// draw makes of the answer; same says how to have it from a terminal. It returns what loads the
+// list again.
+async function listed(view, box, at, name, label, draw, same) {
   const body = h('div');
+  const [shown, tell] = terminal();
   let most = rows;
   let turn = 0;
   const load = async () => {
     const mine = ++turn;
+    tell(same(view.q.get(name)));
     const page = await get(query(at, { search: view.q.get(name), limit: most }), view.signal);
     if (mine !== turn) return; // a later one is on its way, or was faster
     put(body, draw(page, { complete: !page.next, note: page.next ? `The first ${count(most)} of ${count(page.total)} are shown.` : undefined, more: page.next ? () => { most += rows; return load(); } : undefined }));
@@ -86,7 +89,7 @@ async function listed(view, box, at, name, label, draw) {
     typing = setTimeout(() => { view.set({ [name]: v }); most = rows; load().catch((e) => { if (e.name !== 'AbortError') put(body, none(e)); }); }, 250);
   } });
   await load();
-  put(box, h('div.filters', search), body);
+  put(box, h('div.filters', search), body, shown);
   return load;
 }
 
@@ -100,7 +103,7 @@ async function policies(view, box) {
     { name: 'State', of: (p) => (p.shadowed ? badge('shadowed by the file', 'warn') : 'counts') },
     { name: 'Document', of: (p) => button('Show', () => put(shown, section(p.name, pre(p.document || p.rule))), { title: `Show ${p.name}` }) },
   ], all, { caption: 'Policies and rules that decide', ...page, none: view.q.get('policy') ? empty('None has that in its name or in what it is attached to.') : empty('There are neither policies nor rules. ', h('code', 'klamm policy put'), ' makes one.') }), shown,
-  commands({ curl: { path: '/klamm/v1/policies' }, klamm: 'policy list' })]);
+  ], (search) => ({ curl: { path: query('/klamm/v1/policies', { search }) }, klamm: search ? undefined : 'policy list' }));
 }
 
 async function keys(view, box) {
@@ -117,7 +120,7 @@ async function keys(view, box) {
       button('Rotate', async () => { if (await rotate(k)) await again(); }, { title: `Make a second key of the name ${k.name}` }),
       button('Revoke', async () => { if (await revoke(k)) await again(); }, { kind: 'danger', title: `Revoke key ${k.id} of ${k.name}` }))) },
   ], all, { caption: 'API keys; their secrets are shown once, when they are made', ...page, none: view.q.get('key') ? empty('None has that in its name, its id or what it stands for.') : empty('There are no API keys yet.') }),
-  commands({ curl: { path: '/klamm/v1/keys' }, klamm: 'key list' })]);
+  ], (search) => ({ curl: { path: query('/klamm/v1/keys', { search }) }, klamm: search ? undefined : 'key list' }));
 }
 
 function state(k) {

@@ -1,17 +1,20 @@
 // Audit: refusals and administrative acts.
 import { h, put } from '../dom.js';
 import { get, query } from '../api.js';
-import { title, badge, problem, empty, table, field, commands, link } from '../ui.js';
-import { count, time } from '../format.js';
+import { title, badge, problem, empty, table, field, terminal, link } from '../ui.js';
+import { count, shell, time } from '../format.js';
 
 const kinds = { allow: ['✓ done', 'good'], deny: ['✕ refused', 'bad'], unauthenticated: ['✕ nobody', 'warn'] };
 
 export async function show(view) {
   const { q } = view;
   const body = h('div');
+  const [same, tell] = terminal();
   let lines = [];
   const filters = () => ({ from: q.get('from'), who: q.get('who'), act: q.get('act') });
   const load = async (after) => {
+    const { from, who, act } = filters();
+    tell({ curl: { path: query('/klamm/v1/audit', filters()) }, klamm: ['audit list', who && '--who ' + shell(who), act && '--act ' + shell(act), from && '--from ' + shell(from.replace(/^-/, ''))].filter(Boolean).join(' ') });
     const answer = await get(query('/klamm/v1/audit', { ...filters(), after }), view.signal);
     lines = after ? lines.concat(answer.lines) : answer.lines;
     const where = answer.source === 'topic' ? ['from the topic ', link('#/topics/' + encodeURIComponent(answer.topic), answer.topic)] : ['from the memory of this process, which has the last thousand. With ', h('code', 'audit: {topic: NAME}'), ' they are kept'];
@@ -31,7 +34,7 @@ export async function show(view) {
     field('Since', { value: q.get('from'), options: [['', 'as far back as it goes'], ['-15m', '15 minutes ago'], ['-1h', 'an hour ago'], ['-24h', 'a day ago'], ['-168h', 'a week ago']], onchange: filter('from') }),
     field('Who (part of a name or an address)', { value: q.get('who'), placeholder: 'alice', onchange: filter('who') }),
     field('Act (part of an action or a resource)', { value: q.get('act'), placeholder: 'DeleteTopic', onchange: filter('act') })),
-  body, commands({ curl: { path: query('/klamm/v1/audit', filters()) } }));
+  body, same);
   await load();
   view.every(10, () => (body.querySelectorAll('tbody tr').length > 100 || body.contains(document.activeElement) ? null : load()));
 }

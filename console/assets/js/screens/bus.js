@@ -3,8 +3,8 @@
 // klamm's own.
 import { h, put } from '../dom.js';
 import { get, aws, path, query } from '../api.js';
-import { title, section, button, link, badge, stat, stats, notice, problem, empty, pre, pairs, table, field, form, commands, tabs, ask, confirm, say } from '../ui.js';
-import { count, bytes, time, ago, rate, shell } from '../format.js';
+import { title, section, button, link, badge, stat, stats, notice, problem, empty, pre, pairs, table, field, form, commands, terminal, tabs, ask, confirm, say } from '../ui.js';
+import { count, bytes, time, ago, rate, shell, only, begins } from '../format.js';
 import { stateBadge, pretty, local } from './pipes.js';
 
 const headers = (operation) => ({ 'Content-Type': 'application/x-amz-json-1.1', 'X-Amz-Target': 'AWSEvents.' + operation });
@@ -34,17 +34,24 @@ async function pages(operation, ask, member, most, signal) {
 async function list(view) {
   const { q } = view;
   const body = h('div');
+  const [same, tell] = terminal();
+  let most = Number(q.get('limit')) || 100;
+  let turn = 0;
   const load = async () => {
-    const { all, more } = await pages('ListEventBuses', q.get('search') ? { NamePrefix: q.get('search') } : {}, 'EventBuses', 200, view.signal);
+    const mine = ++turn;
+    const prefix = q.get('search') ? { NamePrefix: q.get('search') } : {};
+    const { all, more } = await pages('ListEventBuses', prefix, 'EventBuses', most, view.signal);
+    if (mine !== turn) return; // another one is on its way, or was faster
+    tell({ curl: curlOf('ListEventBuses', { ...prefix, Limit: 100 }), klamm: only('bus list', begins('Name', q.get('search'))) });
     put(body, table([
       { name: 'Bus', of: (b) => b.Name }, { name: 'Description', of: (b) => b.Description || '' },
       { name: 'Made', of: (b) => moment(b.CreationTime) }, { name: 'Changed', of: (b) => moment(b.LastModifiedTime) },
-    ], all, { caption: 'Event buses', complete: !more, href: (b) => '#/bus/' + encodeURIComponent(b.Name), none: empty('No bus has a name that begins so.') }));
+    ], all, { caption: 'Event buses', complete: !more, more: more ? () => { most += 100; view.set({ limit: most }); return load(); } : null, href: (b) => '#/bus/' + encodeURIComponent(b.Name), none: empty('No bus has a name that begins so.') }));
   };
   let typing;
   view.draw(title('Event buses'),
-    h('div.filters', field('Name begins with', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ search: v }); load().catch((e) => put(body, problem(e))); }, 250); } })),
-    body, commands({ curl: curlOf('ListEventBuses', {}), klamm: 'bus list' }));
+    h('div.filters', field('Name begins with', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { most = 100; view.set({ search: v, limit: null }); load().catch((e) => { if (e.name !== 'AbortError') put(body, problem(e)); }); }, 250); } })),
+    body, same);
   await load();
 }
 
@@ -94,6 +101,7 @@ async function bus(view, name) {
 function rules(view, name, live) {
   const box = h('div');
   let found = { all: [], more: false };
+  const [same, tell] = terminal();
   let most = 100;
   let counted = new Map();
   const draw = () => put(box, table([
@@ -111,8 +119,10 @@ function rules(view, name, live) {
   }));
   const of = (r, k) => { const c = counted.get(r.Name); return c ? count(c[k]) + (c.shared ? ' *' : '') : '0'; };
   const load = async () => {
+    const prefix = view.q.get('rule') ? { NamePrefix: view.q.get('rule') } : {};
+    tell({ curl: curlOf('ListRules', { EventBusName: name, ...prefix, Limit: 100 }), klamm: only('rule list ' + shell(name), begins('Name', view.q.get('rule'))) });
     try {
-      found = await pages('ListRules', { EventBusName: name, ...(view.q.get('rule') && { NamePrefix: view.q.get('rule') }) }, 'Rules', most, view.signal);
+      found = await pages('ListRules', { EventBusName: name, ...prefix }, 'Rules', most, view.signal);
       draw();
     } catch (e) { if (e.name !== 'AbortError') put(box, problem(e)); }
   };
@@ -120,7 +130,7 @@ function rules(view, name, live) {
   load();
   return h('div', h('div.filters', field('Name begins with', { type: 'search', value: view.q.get('rule'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ rule: v }); load(); }, 250); } })),
     box, live((quiet, l) => { put(quiet); counted = new Map(l.rules.map((r) => [r.rule, r])); if (found.all.length) draw(); }),
-    commands({ curl: curlOf('ListRules', { EventBusName: name }), klamm: 'bus show ' + shell(name) }));
+    same);
 }
 
 function unmatched(box, l, name) {

@@ -1,8 +1,8 @@
 // Functions: the list, and one with its versions, configuration, a trial and its log.
 import { h, put } from '../dom.js';
 import { get, call, lines, events, path, query } from '../api.js';
-import { title, section, link, badge, stat, stats, notice, problem, empty, pre, pairs, table, field, form, commands, tabs } from '../ui.js';
-import { count, bytes, time, span, shell } from '../format.js';
+import { title, section, link, badge, stat, stats, notice, problem, empty, pre, pairs, table, field, form, commands, terminal, tabs } from '../ui.js';
+import { count, bytes, time, span, shell, only, within } from '../format.js';
 import { pretty } from './pipes.js';
 
 const at = '/2015-03-31/functions';
@@ -17,18 +17,25 @@ const stateOf = (f) => (f.State ? badge(...(states[f.State] || [f.State])) : bad
 async function list(view) {
   const { q } = view;
   const body = h('div');
+  const [same, tell] = terminal();
   let most = Number(q.get('limit')) || 100;
+  let turn = 0;
   const load = async () => {
+    const mine = ++turn;
+    const search = q.get('search') || '';
+    tell({ curl: { path: at }, klamm: only('function list', within('FunctionName', search)) });
     const tallies = tallied(view);
-    const all = [];
+    const some = [];
+    let none = true; // there is no function at all
     let marker;
-    do {
+    do { // the Lambda API searches for nothing, so that all are looked through for a name
       const page = await get(query(at, { MaxItems: 50, Marker: marker }), view.signal);
-      all.push(...page.Functions);
+      if (page.Functions.length) none = false;
+      some.push(...page.Functions.filter((f) => f.FunctionName.includes(search)));
       marker = page.NextMarker;
-    } while (marker && all.length < most);
-    const some = all.filter((f) => f.FunctionName.includes(q.get('search') || ''));
+    } while (marker && some.length < most);
     const { of, process } = await tallies;
+    if (mine !== turn) return; // another one is on its way, or was faster
     put(body, table([
       { name: 'Function', of: (f) => f.FunctionName }, { name: 'State', of: stateOf },
       { name: 'Runtime', of: (f) => f.Runtime || (f.PackageType === 'Image' ? 'image' : 'elsewhere') }, { name: 'Handler', of: (f) => f.Handler || '' },
@@ -39,12 +46,12 @@ async function list(view) {
     ], some, {
       caption: 'Functions', complete: !marker, href: (f) => '#/functions/' + encodeURIComponent(f.FunctionName),
       more: marker ? () => { most += 100; view.set({ limit: most }); return load(); } : null,
-      none: all.length ? empty('No function has that in its name.') : empty('There is no function yet. ', h('code', 'klamm function deploy NAME --directory build --runtime provided.al2023 --handler bootstrap'), ' makes one, and so do the AWS SDKs.'),
-    }), process && all.length > 0 && here(process));
+      none: !none ? empty('No function has that in its name.') : empty('There is no function yet. ', h('code', 'klamm function deploy NAME --directory build --runtime provided.al2023 --handler bootstrap'), ' makes one, and so do the AWS SDKs.'),
+    }), process && !none && here(process));
   };
   let typing;
-  view.draw(title('Functions'), h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { view.set({ search: v }); load().catch((e) => put(body, problem(e))); }, 250); } })),
-    body, commands({ curl: { path: at }, klamm: 'function list' }));
+  view.draw(title('Functions'), h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { most = 100; view.set({ search: v, limit: null }); load().catch((e) => put(body, problem(e))); }, 250); } })),
+    body, same);
   await load();
 }
 

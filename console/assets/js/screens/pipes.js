@@ -1,8 +1,8 @@
 // Pipes: the list, and one pipe with where its records stop.
 import { h, put } from '../dom.js';
 import { get, call, events, path, query, del } from '../api.js';
-import { title, section, button, link, badge, stats, stat, notice, problem, empty, pre, pairs, table, field, form, commands, tabs, ask, confirmName, say } from '../ui.js';
-import { count, span, time, ago, rate, json, shell } from '../format.js';
+import { title, section, button, link, badge, stats, stat, notice, problem, empty, pre, pairs, table, field, form, commands, terminal, tabs, ask, confirmName, say } from '../ui.js';
+import { count, span, time, ago, rate, json, shell, only, within } from '../format.js';
 import { chart } from '../chart.js';
 
 const kinds = { running: 'good', paused: 'warn', halted: 'bad', disabled: 'bad' };
@@ -19,11 +19,14 @@ export async function show(view) {
 async function list(view) {
   const { q } = view;
   const body = h('div');
+  const [same, tell] = terminal();
   let limit = Number(q.get('limit')) || 100;
   let before = new Map();
   let at = 0;
   const load = async () => {
-    const page = await get(query('/klamm/v1/pipes', { limit: Math.min(limit, 1000), search: q.get('search'), state: q.get('state'), brief: true }), view.signal);
+    const asked = { limit: Math.min(limit, 1000), search: q.get('search'), state: q.get('state') };
+    tell({ curl: { path: query('/klamm/v1/pipes', asked) }, klamm: only('pipe list', within('pipe', asked.search), asked.state && `state == '${asked.state}'`) });
+    const page = await get(query('/klamm/v1/pipes', { ...asked, brief: true }), view.signal);
     const now = performance.now();
     const seconds = (now - at) / 1000;
     const rates = new Map(page.pipes.map((p) => {
@@ -41,8 +44,7 @@ async function list(view) {
     h('div.filters',
       field('Name contains', { value: q.get('search'), type: 'search', oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => filter('search')(v), 250); } }),
       field('State', { value: q.get('state'), options: [['', 'any'], 'running', 'paused', 'halted', 'disabled'], onchange: filter('state') })),
-    body,
-    commands({ curl: { path: query('/klamm/v1/pipes', { limit: 100, search: q.get('search'), state: q.get('state') }) }, klamm: 'pipe list' }));
+    body, same);
   await load();
   await view.sleep(5);
   view.every(5, load);

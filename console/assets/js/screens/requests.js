@@ -1,7 +1,7 @@
 // Requests: why was this refused, by which rule, and where in the request.
 import { h, put } from '../dom.js';
 import { get, events, query } from '../api.js';
-import { title, badge, problem, empty, table, field, commands, pairs, button, pre, section, link } from '../ui.js';
+import { title, badge, problem, empty, table, field, terminal, pairs, button, pre, section, link } from '../ui.js';
 import { count, span, time, bytes } from '../format.js';
 
 const kind = (status) => (status === 0 || status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good');
@@ -10,6 +10,7 @@ const mark = (status) => (status === 0 ? '✕ cut' : status >= 500 ? `✕ ${stat
 export async function show(view) {
   const { q } = view;
   const body = h('div');
+  const [same, tell] = terminal();
   const chosen = h('div', { 'aria-live': 'polite' });
   const state = h('span.dim', { role: 'status' });
   let rows = [];
@@ -42,6 +43,7 @@ export async function show(view) {
     draw();
   };
   const load = async () => {
+    tell({ curl: { path: query('/klamm/v1/requests', filters()) } });
     answer = await get(query('/klamm/v1/requests', filters()), view.signal);
     rows = answer.requests;
     draw();
@@ -88,7 +90,7 @@ export async function show(view) {
     field('Principal', { value: q.get('principal'), placeholder: 'User:alice', onchange: filter('principal') }),
     field('Route or path', { value: q.get('route'), placeholder: '/topics', onchange: filter('route') }),
     field('Topic', { value: q.get('topic'), onchange: filter('topic') })),
-  chosen, body, commands({ curl: { path: query('/klamm/v1/requests', filters()) } }));
+  chosen, body, same);
   await load();
   follow();
   view.every(1, () => { if (dirty) draw(); });

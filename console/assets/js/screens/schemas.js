@@ -2,8 +2,8 @@
 // them, and whether a new one would be compatible.
 import { h, put } from '../dom.js';
 import { call, del, get, path, query } from '../api.js';
-import { badge, button, commands, confirmName, empty, field, form, link, notice, pairs, problem, say, section, table, tabs, title } from '../ui.js';
-import { count, json } from '../format.js';
+import { badge, button, commands, confirmName, empty, field, form, link, notice, pairs, problem, say, section, table, tabs, terminal, title } from '../ui.js';
+import { count, json, shell } from '../format.js';
 import { laidOut, later } from '../records.js';
 
 const media = { 'Content-Type': 'application/vnd.schemaregistry.v1+json' };
@@ -28,11 +28,13 @@ const send = async (method, at, document, signal) => (await call(method, at, { b
 async function list(view) {
   const global = get('/config', view.signal).catch(() => null);
   const box = h('div');
+  const [same, tell] = terminal();
   let most = page;
   let turn = 0;
   const load = async () => {
     const mine = ++turn;
     const prefix = view.q.get('prefix') || '';
+    tell({ curl: { path: query('/subjects', { subjectPrefix: prefix }) }, klamm: ['schema list', prefix && shell(prefix)].filter(Boolean).join(' ') });
     const found = await get(query('/subjects', { subjectPrefix: prefix, limit: most + 1 }), view.signal);
     if (mine !== turn) return; // a later one is on its way, or was faster
     const complete = found.length <= most;
@@ -50,7 +52,7 @@ async function list(view) {
   await load();
   const counts = await global;
   view.draw(title('Schemas'), counts && h('p.dim', `New versions have to be ${counts.compatibilityLevel} where a subject says nothing else.`), h('div.filters', prefix), box,
-    h('details', h('summary', 'Register a schema'), registerForm(null)), commands({ curl: { path: '/subjects' } }));
+    h('details', h('summary', 'Register a schema'), registerForm(null)), same);
 }
 
 // registerForm registers a schema; under a subject of the form's own where none is given.

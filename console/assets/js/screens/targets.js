@@ -1,18 +1,21 @@
 // Targets: what klamm delivers to, how that goes, and what the breakers think.
 import { h, put } from '../dom.js';
 import { get, query } from '../api.js';
-import { title, link, badge, problem, empty, table, field, commands } from '../ui.js';
-import { count, span } from '../format.js';
+import { title, link, badge, problem, empty, table, field, terminal } from '../ui.js';
+import { count, shell, span } from '../format.js';
 
 const states = { closed: ['● up', 'good'], open: ['■ down', 'bad'], probing: ['◐ probing', 'warn'] };
 
 export async function show(view) {
   const { q } = view;
   const body = h('div');
+  const [same, tell] = terminal();
   let limit = Number(q.get('limit')) || 100;
   const load = async () => {
+    const asked = query('/klamm/v1/targets', { limit, search: q.get('search'), state: q.get('state') });
+    tell({ curl: { path: asked }, klamm: q.get('state') ? undefined : ['target list', q.get('search') && shell(q.get('search'))].filter(Boolean).join(' ') });
     try {
-      const page = await get(query('/klamm/v1/targets', { limit, search: q.get('search'), state: q.get('state') }), view.signal);
+      const page = await get(asked, view.signal);
       put(body, table([
         { name: 'Target', of: (t) => [h('strong', t.endpoint || 'klamm itself'), h('div.dim', t.kinds.join(', '))] },
         { name: 'State', of: (t) => [badge(...(states[t.state] || [t.state])), t.next_probe && h('div.dim', probe(t.next_probe)), t.pipes_down && t.pipes_count > 1 ? h('div.dim', `for ${count(t.pipes_down)} of ${count(t.pipes_count)} pipes`) : null] },
@@ -34,7 +37,7 @@ export async function show(view) {
   view.draw(title('Targets'),
     h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => filter('search')(v), 250); } }),
       field('State', { value: q.get('state'), options: [['', 'any'], ['down', 'down or probing'], ['closed', 'up']], onchange: filter('state') })),
-    body, commands({ curl: { path: query('/klamm/v1/targets', { limit: 100, search: q.get('search'), state: q.get('state') }) } }));
+    body, same);
   view.every(5, load);
 }
 

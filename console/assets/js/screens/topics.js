@@ -2,7 +2,7 @@
 // consumers.
 import { h, put } from '../dom.js';
 import { get, post, del, path, query } from '../api.js';
-import { ask, badge, button, commands, confirmName, empty, field, form, link, notice, problem, say, section, stat, stats, table, tabs, title } from '../ui.js';
+import { ask, badge, button, commands, confirmName, empty, field, form, link, notice, problem, say, section, stat, stats, table, tabs, terminal, title } from '../ui.js';
 import { count, shell } from '../format.js';
 import { exportButtons, later, recordTable, search } from '../records.js';
 
@@ -16,7 +16,7 @@ const to = (t) => '#/topics/' + encodeURIComponent(t);
 
 async function list(view) {
   const box = h('div');
-  const said = h('div');
+  const [said, tell] = terminal();
   let rows = [];
   let next;
   const draw = () => put(box, table([
@@ -37,7 +37,8 @@ async function list(view) {
     if (mine !== turn) return; // another prefix was typed meanwhile
     rows = after === undefined ? got.topics : rows.concat(got.topics);
     next = got.next;
-    put(said, commands({ curl: { path: query('/klamm/v1/topics', { prefix: view.q.get('prefix'), limit: page }) }, klamm: 'topic list ' + (view.q.get('prefix') ? shell(view.q.get('prefix')) : '') }));
+    const prefix = view.q.get('prefix');
+    tell({ curl: { path: query('/klamm/v1/topics', { prefix, limit: page }) }, klamm: ['topic list', prefix && shell(prefix)].filter(Boolean).join(' ') });
     draw();
   };
   let typing;
@@ -129,7 +130,7 @@ async function consumers(view, name) {
     { name: 'Behind, of all its topics', of: (g) => count(g.lag), number: true },
   ], groups, { caption: 'Groups that have committed offsets here', href: (g) => '#/groups/' + encodeURIComponent(g.group), complete: !next,
     none: 'No group has committed an offset of this topic.' }),
-  commands({ curl: { path: at }, klamm: 'group list' })];
+  commands({ curl: { path: at } })];
 }
 
 // fromOf says in the words of the API where to begin, and kindOf which way of the form
