@@ -98,6 +98,7 @@ type Instance struct {
 	taken    map[TopicPartition]bool  // given up after something was delivered of them, and nothing since
 	moved    bool                     // since the last automatic commit
 	disowned bool                     // somebody else goes on where it was: it commits nothing
+	remade   map[string]bool          // topics of which it has read others of their names
 }
 
 // Subscribe makes an instance that is a member of its group and gets partitions
@@ -165,6 +166,7 @@ func (c *Cluster) Assign(cfg InstanceConfig, partitions []TopicPartition, from, 
 // open makes the client.
 func (i *Instance) open(options ...kgo.Opt) error {
 	i.assigned, i.position, i.sought, i.taken = map[TopicPartition]bool{}, map[TopicPartition]int64{}, map[TopicPartition]int64{}, map[TopicPartition]bool{}
+	i.remade = map[string]bool{}
 	isolation := kgo.ReadUncommitted()
 	if i.cfg.Committed {
 		isolation = kgo.ReadCommitted()
@@ -225,6 +227,9 @@ func (i *Instance) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 				at = place.Offset
 				i.position[p], i.sought[p], i.moved = at, at, true
 				delete(i.taken, p)
+			case committed < 0 && i.remade[topic]:
+				partitions[n] = kgo.NewOffset().AtStart()
+				continue
 			case committed < 0 && ended:
 				at = end.End
 				i.begun = append(i.begun, Place{p, at, -1})
@@ -375,8 +380,18 @@ func (i *Instance) SetTopics(topics []string) {
 // Poll fetches more records, waiting until there are some or ctx ends; an ended
 // ctx takes only what is there already. It says whether there were any. An error
 // is one that trying again does not mend, a *kerr.Error where the broker gave
-// one; a topic that does not exist is none.
+// one; a topic that does not exist is none, and one that was made anew is read from its
+// beginning.
 func (i *Instance) Poll(ctx context.Context) (more bool, err error) {
+	more, gone, err := i.poll(ctx)
+	if len(gone) > 0 {
+		i.beginAnew(gone)
+	}
+	return more, err
+}
+
+// poll is Poll but for topics that were deleted, which it returns.
+func (i *Instance) poll(ctx context.Context) (more bool, gone []string, err error) {
 	if ctx.Err() != nil {
 		ctx = nil // as kgo wants it
 	}
@@ -389,7 +404,11 @@ func (i *Instance) Poll(ctx context.Context) (more bool, err error) {
 		var broker *kerr.Error
 		switch {
 		case errors.Is(e, context.Canceled), errors.Is(e, context.DeadlineExceeded), errors.Is(e, kgo.ErrClientClosed):
-		case errors.Is(e, kerr.UnknownTopicOrPartition), errors.Is(e, kerr.UnknownTopicID), kerr.IsRetriable(e):
+		case errors.Is(e, kerr.UnknownTopicID):
+			if !slices.Contains(gone, topic) {
+				gone = append(gone, topic)
+			}
+		case errors.Is(e, kerr.UnknownTopicOrPartition), kerr.IsRetriable(e):
 		case errors.As(e, &broker):
 			err = fmt.Errorf("partition %s-%d: %w", topic, partition, e)
 		case i.cfg.Reset == ResetNone: // kgo exports no value for it
@@ -408,7 +427,7 @@ func (i *Instance) Poll(ctx context.Context) (more bool, err error) {
 			more = true
 		}
 	})
-	return more, err
+	return more, gone, err
 }
 
 // Take goes through the fetched records in order and removes those from the
