@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -43,39 +41,19 @@ func (c *conductor) avro(ctx context.Context) (Case, error) {
 			if side.yardstick {
 				return c.turn(ctx, topic, side)
 			}
-			if err := c.createTopic(ctx, topic); err != nil {
-				return Figures{}, err
-			}
-			defer c.deleteTopic(ctx, topic)
-			r, err := side.work(ctx, topic)
-			if err == nil {
-				_, err = c.holdsAll(ctx, topic, r.Acknowledged)
-			}
-			return r.Figures, err
+			return c.turnOf(ctx, topic, side, func(ctx context.Context, topic string, acknowledged int64) error {
+				_, err := c.holdsAll(ctx, topic, acknowledged) // whose values are no documents
+				return err
+			})
 		})
 }
 
 // register registers a schema and returns its id.
-func register(ctx context.Context, addr, subject, schema string) (id int, err error) {
-	text, err := json.Marshal(map[string]string{"schema": schema})
-	if err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/subjects/"+subject+"/versions", bytes.NewReader(text))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/vnd.schemaregistry.v1+json")
-	resp, err := http.DefaultClient.Do(req)
+func register(ctx context.Context, addr, subject, schema string) (int, error) {
+	var answer struct{ ID int }
+	err := post(ctx, addr, "/subjects/"+subject+"/versions", http.Header{"Content-Type": {"application/vnd.schemaregistry.v1+json"}}, map[string]string{"schema": schema}, &answer)
 	if err != nil {
 		return 0, fmt.Errorf("register a schema: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var answer struct{ ID int }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.ID == 0 {
-		return 0, fmt.Errorf("register a schema: status %d (%v)", resp.StatusCode, err)
 	}
 	return answer.ID, nil
 }

@@ -58,37 +58,42 @@ func (c *conductor) turnOnBus(ctx context.Context, addr, bus string, side conten
 
 // callEvents calls an operation of EventBridge that answers soon.
 func callEvents(ctx context.Context, addr, operation string, body any) (answer map[string]any, err error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", mediaEvents)
-	req.Header.Set("X-Amz-Target", "AWSEvents."+operation)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", operation, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err = io.ReadAll(io.LimitReader(resp.Body, answerBytes))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", operation, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: status %d: %.200s", operation, resp.StatusCode, text)
-	}
-	if len(text) == 0 {
-		return nil, nil
-	}
-	if err := json.Unmarshal(text, &answer); err != nil {
+	header := http.Header{"Content-Type": {mediaEvents}, "X-Amz-Target": {"AWSEvents." + operation}}
+	if err := post(ctx, addr, "/", header, body, &answer); err != nil {
 		return nil, fmt.Errorf("%s: %w", operation, err)
 	}
 	return answer, nil
+}
+
+// post makes a call with a JSON body, within adminTimeout, and reads the answer, if there
+// is something in it.
+func post(ctx context.Context, addr, path string, header http.Header, body, answer any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header = header
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err = io.ReadAll(io.LimitReader(resp.Body, answerBytes))
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("status %d: %.200s", resp.StatusCode, text)
+	case len(text) == 0:
+		return nil
+	}
+	return json.Unmarshal(text, answer)
 }
 
 // putBody is a PutEvents whose details are documents.

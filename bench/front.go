@@ -133,6 +133,11 @@ func compare(result *Case, contenders []contender) {
 
 // turn is one measurement of one side, on a topic of its own.
 func (c *conductor) turn(ctx context.Context, topic string, side contender) (Figures, error) {
+	return c.turnOf(ctx, topic, side, c.produced)
+}
+
+// turnOf is turn where verify says whether the topic holds what was acknowledged.
+func (c *conductor) turnOf(ctx context.Context, topic string, side contender, verify func(ctx context.Context, topic string, acknowledged int64) error) (Figures, error) {
 	if err := c.createTopic(ctx, topic); err != nil {
 		return Figures{}, err
 	}
@@ -141,7 +146,7 @@ func (c *conductor) turn(ctx context.Context, topic string, side contender) (Fig
 	if err != nil {
 		return Figures{}, err
 	}
-	return result.Figures, c.produced(ctx, topic, result.Acknowledged)
+	return result.Figures, verify(ctx, topic, result.Acknowledged)
 }
 
 func (c *conductor) stretch() stretch {

@@ -33,8 +33,10 @@ func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 			continue
 		}
 		result, h := c.pipeCase(name)
-		if err := c.fillBacklog(ctx, h); err != nil {
-			return nil, err
+		if !h.bus { // where each side is given its own, see begin
+			if err := c.fillBacklog(ctx, h); err != nil {
+				return nil, err
+			}
 		}
 		if name == "half" || h.bus {
 			most, err := c.carried(ctx, h)
@@ -56,9 +58,6 @@ func (c *conductor) pipe(ctx context.Context) ([]Case, error) {
 }
 
 func (c *conductor) fillBacklog(ctx context.Context, h haul) error {
-	if h.bus {
-		return nil // each side is given its own, see begin
-	}
 	c.progress("pipe: producing %s records", thousands(float64(h.backlog)))
 	if err := c.createParts(ctx, h.backlogTopic, h.partitions, nil); err != nil {
 		return err
