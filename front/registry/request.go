@@ -20,6 +20,15 @@ func (a *api) real(r *http.Request) (string, error) {
 	return a.schemas.Aliased(r.Context(), subject(r))
 }
 
+// numbered is real with the version of the path.
+func (a *api) numbered(r *http.Request) (subject string, number int, err error) {
+	if number, err = version(r); err != nil {
+		return "", 0, err
+	}
+	subject, err = a.real(r)
+	return subject, number, err
+}
+
 // within puts a subject that names no context into that of the path, which may be written
 // as it is in subjects: .ctx, ctx or :.ctx:.
 func within(r *http.Request, subject string) string {
@@ -174,4 +183,17 @@ func respond(w http.ResponseWriter, r *http.Request, value any) error {
 		return err
 	}
 	return write(w, r, []byte(strings.TrimSuffix(b.String(), "\n")))
+}
+
+// formatted is the text of a schema in the format that the query names.
+func (a *api) formatted(r *http.Request, s registry.Schema) (string, error) {
+	return a.schemas.Formatted(r.Context(), s, r.URL.Query().Get("format"))
+}
+
+// respondFormatted answers 200 with a schema, its text in the format that the query names.
+func (a *api) respondFormatted(w http.ResponseWriter, r *http.Request, s registry.Schema) (err error) {
+	if s.Text, err = a.formatted(r, s); err != nil {
+		return err
+	}
+	return respond(w, r, show(s))
 }

@@ -64,7 +64,7 @@ func (a *api) getID(w http.ResponseWriter, r *http.Request, who gate.Principal) 
 	}
 	d := show(list[0])
 	d.Subject, d.Version, d.ID, d.Deleted = "", 0, 0, false
-	if d.Schema, err = a.schemas.Formatted(r.Context(), list[0], r.URL.Query().Get("format")); err != nil {
+	if d.Schema, err = a.formatted(r, list[0]); err != nil {
 		return err
 	}
 	if flag(r, "fetchMaxId") {
@@ -83,7 +83,7 @@ func (a *api) getIDText(w http.ResponseWriter, r *http.Request, who gate.Princip
 	if err != nil {
 		return err
 	}
-	text, err := a.schemas.Formatted(r.Context(), list[0], r.URL.Query().Get("format"))
+	text, err := a.formatted(r, list[0])
 	if err != nil {
 		return err
 	}

@@ -35,10 +35,7 @@ func (a *api) lookUp(w http.ResponseWriter, r *http.Request, who gate.Principal)
 	if err != nil {
 		return err
 	}
-	if s.Text, err = a.schemas.Formatted(r.Context(), s, r.URL.Query().Get("format")); err != nil {
-		return err
-	}
-	return respond(w, r, show(s))
+	return a.respondFormatted(w, r, s)
 }
 
 // withMetadata serves GET /subjects/{subject}/metadata, with key and value, each as often
@@ -58,10 +55,7 @@ func (a *api) withMetadata(w http.ResponseWriter, r *http.Request, who gate.Prin
 	if err != nil {
 		return err
 	}
-	if s.Text, err = a.schemas.Formatted(r.Context(), s, query.Get("format")); err != nil {
-		return err
-	}
-	return respond(w, r, show(s))
+	return a.respondFormatted(w, r, s)
 }
 
 // deleteSubject serves DELETE /subjects/{subject}, with permanent.
@@ -115,11 +109,7 @@ func (a *api) register(w http.ResponseWriter, r *http.Request, who gate.Principa
 
 // getVersion serves GET /subjects/{subject}/versions/{version}, with deleted and format.
 func (a *api) getVersion(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	number, err := version(r)
-	if err != nil {
-		return err
-	}
-	of, err := a.real(r)
+	of, number, err := a.numbered(r)
 	if err != nil {
 		return err
 	}
@@ -127,20 +117,13 @@ func (a *api) getVersion(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err != nil {
 		return err
 	}
-	if s.Text, err = a.schemas.Formatted(r.Context(), s, r.URL.Query().Get("format")); err != nil {
-		return err
-	}
-	return respond(w, r, show(s))
+	return a.respondFormatted(w, r, s)
 }
 
 // getVersionText serves GET /subjects/{subject}/versions/{version}/schema: the schema and
 // nothing around it.
 func (a *api) getVersionText(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	number, err := version(r)
-	if err != nil {
-		return err
-	}
-	of, err := a.real(r)
+	of, number, err := a.numbered(r)
 	if err != nil {
 		return err
 	}
@@ -148,7 +131,7 @@ func (a *api) getVersionText(w http.ResponseWriter, r *http.Request, who gate.Pr
 	if err != nil {
 		return err
 	}
-	text, err := a.schemas.Formatted(r.Context(), s, r.URL.Query().Get("format"))
+	text, err := a.formatted(r, s)
 	if err != nil {
 		return err
 	}
@@ -158,11 +141,7 @@ func (a *api) getVersionText(w http.ResponseWriter, r *http.Request, who gate.Pr
 // referencedBy serves GET /subjects/{subject}/versions/{version}/referencedby: the ids of
 // the schemas that refer to it.
 func (a *api) referencedBy(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	number, err := version(r)
-	if err != nil {
-		return err
-	}
-	of, err := a.real(r)
+	of, number, err := a.numbered(r)
 	if err != nil {
 		return err
 	}
@@ -178,11 +157,7 @@ func (a *api) referencedBy(w http.ResponseWriter, r *http.Request, who gate.Prin
 
 // deleteVersion serves DELETE /subjects/{subject}/versions/{version}, with permanent.
 func (a *api) deleteVersion(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	number, err := version(r)
-	if err != nil {
-		return err
-	}
-	of, err := a.real(r)
+	of, number, err := a.numbered(r)
 	if err != nil {
 		return err
 	}
