@@ -68,6 +68,16 @@ func (a *API) find(r *http.Request, name string) (catalog.Document, body, error)
 	return d, b, err
 }
 
+// findFor returns the connector of the path to a caller who may do this to it; whether
+// there is one, others do not learn.
+func (a *API) findFor(r *http.Request, who gate.Principal, action gate.Action) (catalog.Document, body, error) {
+	name := r.PathValue("name")
+	if err := a.admin(r, who, action, name); err != nil {
+		return catalog.Document{}, body{}, err
+	}
+	return a.find(r, name)
+}
+
 // list serves GET /connectors, with expand=info and expand=status.
 func (a *API) list(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	if err := a.admin(r, who, gate.AdminRead, ""); err != nil {
@@ -205,10 +215,7 @@ func (a *API) store(r *http.Request, who gate.Principal, name string, b body, ex
 // get serves GET /connectors/{name}.
 func (a *API) get(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -217,11 +224,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request, who gate.Principal) er
 
 // getConfig serves GET /connectors/{name}/config.
 func (a *API) getConfig(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -297,10 +300,7 @@ func (a *API) patchConfig(w http.ResponseWriter, r *http.Request, who gate.Princ
 // Connect: a connector of the same name goes on where this one was.
 func (a *API) remove(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return err
-	}
-	d, _, err := a.find(r, name)
+	d, _, err := a.findFor(r, who, gate.AdminWrite)
 	if err != nil {
 		return err
 	}
@@ -313,11 +313,7 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, who gate.Principal)
 
 // become changes the state that a connector is wanted in.
 func (a *API) become(r *http.Request, who gate.Principal, state string) error {
-	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return err
-	}
-	d, b, err := a.find(r, name)
+	d, b, err := a.findFor(r, who, gate.AdminWrite)
 	if err != nil || b.State == state {
 		return err
 	}
@@ -386,11 +382,7 @@ func (a *API) anew(r *http.Request) error {
 // restart serves POST /connectors/{name}/restart. A connector that runs goes on; one that
 // has failed begins again.
 func (a *API) restart(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return err
-	}
-	d, b, err := a.find(r, name)
+	d, b, err := a.findFor(r, who, gate.AdminWrite)
 	if err != nil {
 		return err
 	}
@@ -407,10 +399,7 @@ func (a *API) restart(w http.ResponseWriter, r *http.Request, who gate.Principal
 // restartTask serves POST /connectors/{name}/tasks/{task}/restart.
 func (a *API) restartTask(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminWrite)
 	if err != nil {
 		return err
 	}
@@ -427,10 +416,7 @@ func (a *API) restartTask(w http.ResponseWriter, r *http.Request, who gate.Princ
 // topics serves GET /connectors/{name}/topics.
 func (a *API) topics(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -443,11 +429,7 @@ func (a *API) topics(w http.ResponseWriter, r *http.Request, who gate.Principal)
 
 // resetTopics serves PUT /connectors/{name}/topics/reset: klamm keeps no such list.
 func (a *API) resetTopics(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return err
-	}
-	if _, _, err := a.find(r, name); err != nil {
+	if _, _, err := a.findFor(r, who, gate.AdminWrite); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusOK)

@@ -90,11 +90,7 @@ func (a *API) taskCount(r *http.Request, name string, b body) int {
 
 // status serves GET /connectors/{name}/status.
 func (a *API) status(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
-	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	d, b, err := a.find(r, name)
+	d, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -104,10 +100,7 @@ func (a *API) status(w http.ResponseWriter, r *http.Request, who gate.Principal)
 // tasks serves GET /connectors/{name}/tasks.
 func (a *API) tasks(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -130,10 +123,7 @@ func (a *API) task(r *http.Request, name string, b body) (int, error) {
 // taskStatus serves GET /connectors/{name}/tasks/{task}/status.
 func (a *API) taskStatus(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	d, b, err := a.find(r, name)
+	d, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -161,10 +151,7 @@ type offset struct {
 // offsets serves GET /connectors/{name}/offsets.
 func (a *API) offsets(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminRead, name); err != nil {
-		return err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminRead)
 	if err != nil {
 		return err
 	}
@@ -191,10 +178,7 @@ func (a *API) offsets(w http.ResponseWriter, r *http.Request, who gate.Principal
 // and the connector.
 func (a *API) mayMove(r *http.Request, who gate.Principal) (string, body, error) {
 	name := r.PathValue("name")
-	if err := a.admin(r, who, gate.AdminWrite, name); err != nil {
-		return "", body{}, err
-	}
-	_, b, err := a.find(r, name)
+	_, b, err := a.findFor(r, who, gate.AdminWrite)
 	if err == nil && b.State != stopped {
 		err = refuse(http.StatusBadRequest, "Connectors must be in the STOPPED state before their offsets can be modified. This can be done for the specified connector by issuing a 'PUT' request to the '/connectors/%s/stop' endpoint", clip(name))
 	}
