@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,6 +25,22 @@ type backlog struct {
 	watch      time.Duration // how long each of the three lasts
 	most       int64         // bytes that may be resident while the target is down
 	mostBack   int64         // and while klamm delivers as fast as it can
+}
+
+func backlogFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	b := &backlog{stage: s}
+	flags.Int64Var(&b.bytes, "bytes", 5e9, "bytes that wait")
+	flags.IntVar(&b.size, "size", 10_000, "bytes of a value")
+	flags.IntVar(&b.partitions, "partitions", 12, "partitions of the topic")
+	flags.DurationVar(&b.watch, "watch", time.Minute, "how long each state of the target lasts")
+	flags.Int64Var(&b.most, "most", 200e6, "bytes that may be resident while the target is down")
+	flags.Int64Var(&b.mostBack, "most-back", 200e6, "bytes that may be resident when it is back")
+	return func(ctx context.Context) (bool, error) {
+		if b.size < 24 || b.bytes < int64(b.size) || b.partitions < 1 || b.watch <= 0 {
+			return false, errors.New("a number is too small")
+		}
+		return b.run(ctx)
+	}
 }
 
 // run returns whether the proof holds.

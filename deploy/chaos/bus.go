@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +57,27 @@ func (b *buses) rules() []busRule {
 		{name: "tenth", pattern: `{"detail":{"tenth":[true]}}`, matches: every(10)},
 		{name: "dead", pattern: `{"detail":{"fiftieth":[true]}}`, matches: every(50), topic: true, dead: true},
 		{name: "never", pattern: `{"detail":{"n":[-1]}}`, matches: func(int) bool { return false }},
+	}
+}
+
+func busFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	b := &buses{stage: s, nodes: nodes(os.Getenv("KLAMM_KAFKA_CONTROL"))}
+	flags.IntVar(&b.total, "events", 100_000, "how many events")
+	flags.IntVar(&b.clients, "clients", 8, "clients that put events")
+	flags.IntVar(&b.partitions, "partitions", 12, "partitions of the bus")
+	flags.IntVar(&b.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&b.refuse, "refuse", 100, "one request in so many of a target is answered 503; 0: none")
+	flags.IntVar(&b.kills, "kills", 4, "how often a klamm is killed")
+	flags.BoolVar(&b.broker, "broker", true, "a broker is lost, and returns")
+	flags.Uint64Var(&b.seed, "seed", uint64(time.Now().Unix()), "of the order of events")
+	return func(ctx context.Context) (bool, error) {
+		switch {
+		case b.total < 1 || b.clients < 1 || b.partitions < 1 || b.klamms < 1 || b.refuse < 0 || b.kills < 0:
+			return false, errors.New("a number is too small")
+		case b.broker && b.nodes == "":
+			return false, errors.New("to lose a broker needs deploy/kafka/run --control; -broker=false goes without")
+		}
+		return b.run(ctx)
 	}
 }
 

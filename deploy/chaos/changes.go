@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -106,6 +108,22 @@ func (r *receipt) missing(written []int) (n int) {
 		n += most - len(r.seen[pipe])
 	}
 	return n
+}
+
+func changesFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	c := &changes{stage: s}
+	flags.IntVar(&c.pipes, "pipes", 50, "how many")
+	flags.IntVar(&c.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&c.rate, "rate", 200, "records a second")
+	flags.DurationVar(&c.lasting, "lasting", 5*time.Minute, "how long pipes are changed")
+	flags.DurationVar(&c.every, "every", time.Minute, "between two kills")
+	flags.Uint64Var(&c.seed, "seed", uint64(time.Now().Unix()), "of the changes")
+	return func(ctx context.Context) (bool, error) {
+		if c.pipes < 1 || c.klamms < 1 || c.rate < 1 || c.rate > 100_000 || c.lasting <= 0 || c.every <= 0 {
+			return false, errors.New("a number is out of range")
+		}
+		return c.run(ctx)
+	}
 }
 
 // run returns whether the proof holds.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"slices"
@@ -61,6 +62,20 @@ func (b *inbox) arrived(path string) (time.Time, bool) {
 	defer b.mu.Unlock()
 	at, ok := b.at[path]
 	return at, ok
+}
+
+func definitionsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	d := &definitions{stage: s}
+	flags.IntVar(&d.defined, "defined", 10_000, "how many pipes are defined")
+	flags.IntVar(&d.active, "active", 100, "how many of them run")
+	flags.IntVar(&d.klamms, "klamms", 3, "klamm processes that a change has to reach")
+	flags.IntVar(&d.tries, "tries", 10, "how often a pipe is made, and changed")
+	return func(ctx context.Context) (bool, error) {
+		if d.active < 1 || d.defined < d.active || d.klamms < 1 || d.tries < 1 {
+			return false, errors.New("a number is out of range")
+		}
+		return d.run(ctx)
+	}
 }
 
 // run returns whether the figures are within their bounds.

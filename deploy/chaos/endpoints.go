@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"slices"
@@ -47,6 +48,24 @@ type round struct {
 // longest is how long records are waited for at the end of a round; those that have
 // not come by then are missing, and count as taken so long.
 const longest = time.Minute
+
+func endpointsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	e := &endpoints{stage: s}
+	flags.IntVar(&e.count, "endpoints", 10_000, "how many")
+	flags.IntVar(&e.dead, "dead", 5, "per cent of them that are dead")
+	flags.IntVar(&e.partitions, "partitions", 12, "partitions of the topic")
+	flags.IntVar(&e.rate, "rate", 500, "records a second")
+	flags.DurationVar(&e.lasting, "lasting", 30*time.Second, "how long a round measures")
+	flags.IntVar(&e.rounds, "rounds", 3, "rounds with dead endpoints, and as many without")
+	flags.IntVar(&e.inFlight, "in-flight", 256, "requests at once")
+	flags.Int64Var(&e.growth, "growth", 20e6, "bytes that memory may grow by")
+	return func(ctx context.Context) (bool, error) {
+		if e.count < 1 || e.dead < 0 || e.dead > 99 || e.partitions < 1 || e.rate < 1 || e.lasting <= 0 || e.rounds < 1 || e.inFlight < 1 {
+			return false, errors.New("a number is out of range")
+		}
+		return e.run(ctx)
+	}
+}
 
 // run returns whether the proof holds.
 func (e *endpoints) run(ctx context.Context) (bool, error) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -29,6 +31,23 @@ type firsts struct {
 
 	mu    sync.Mutex // guards round
 	round *buses     // that the webhook belongs to
+}
+
+func firstsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	f := &firsts{stage: s}
+	flags.IntVar(&f.rounds, "rounds", 20, "how many buses, one after the other")
+	flags.IntVar(&f.events, "events", 1_000, "how many events of each")
+	flags.IntVar(&f.clients, "clients", 4, "clients that put events")
+	flags.IntVar(&f.klamms, "klamms", 2, "klamm processes")
+	flags.DurationVar(&f.within, "within", time.Second, "how soon a klamm is killed, at most")
+	flags.BoolVar(&f.embedded, "embedded", false, "one klamm that brings its own broker, which is killed with it, without KLAMM_TEST_BROKERS")
+	flags.Uint64Var(&f.seed, "seed", uint64(time.Now().Unix()), "of who is killed when")
+	return func(ctx context.Context) (bool, error) {
+		if f.rounds < 1 || f.events < 1 || f.clients < 1 || f.klamms < 1 || f.within <= 0 {
+			return false, errors.New("a number is too small")
+		}
+		return f.run(ctx)
+	}
 }
 
 // run returns whether the proof holds.

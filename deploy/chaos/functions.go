@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -50,6 +51,25 @@ const (
 	byPipe    = "by-pipe"
 	byMapping = "by-mapping"
 )
+
+func functionsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	f := &functions{stage: s}
+	flags.IntVar(&f.total, "records", 200_000, "how many records")
+	flags.IntVar(&f.size, "size", 200, "bytes of a value")
+	flags.IntVar(&f.partitions, "partitions", 8, "partitions of the topic")
+	flags.IntVar(&f.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&f.batch, "batch", 100, "records in a batch")
+	flags.DurationVar(&f.takes, "takes", 20*time.Millisecond, "how long a function takes for a batch")
+	flags.IntVar(&f.kills, "kills", 5, "how often a klamm is killed")
+	flags.IntVar(&f.shots, "shots", 20, "how often a function is killed")
+	flags.Uint64Var(&f.seed, "seed", uint64(time.Now().Unix()), "of the order of events")
+	return func(ctx context.Context) (bool, error) {
+		if f.total < 1 || f.size < 24 || f.partitions < 1 || f.klamms < 1 || f.batch < 2 || f.batch > 10_000 || f.takes < 0 || f.kills < 0 || f.shots < 0 {
+			return false, errors.New("a number is out of range")
+		}
+		return f.run(ctx)
+	}
+}
 
 // run returns whether the proof holds.
 func (f *functions) run(ctx context.Context) (bool, error) {

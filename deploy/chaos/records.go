@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,6 +39,31 @@ type records struct {
 	allowed atomic.Int64 // how many records may have been written, as far as the events go
 	samples samples
 	events  []event
+}
+
+func recordsFlags(flags *flag.FlagSet, s *stage) func(context.Context) (bool, error) {
+	r := &records{stage: s, nodes: nodes(os.Getenv("KLAMM_KAFKA_CONTROL"))}
+	flags.IntVar(&r.total, "records", 1_000_000, "how many records")
+	flags.IntVar(&r.keys, "keys", 10_000, "how many keys")
+	flags.IntVar(&r.size, "size", 200, "bytes of a value")
+	flags.IntVar(&r.partitions, "partitions", 12, "partitions of the topic")
+	flags.IntVar(&r.klamms, "klamms", 3, "klamm processes")
+	flags.IntVar(&r.inFlight, "in-flight", 64, "requests at once of each klamm")
+	flags.IntVar(&r.backlog, "backlog", 20_000, "so many records wait to be delivered, at most")
+	flags.IntVar(&r.refuse, "refuse", 500, "one request in so many is answered 503; 0: none")
+	flags.IntVar(&r.kills, "kills", 10, "how often a klamm is killed")
+	flags.IntVar(&r.rebalances, "rebalances", 20, "forced rebalances, of two kinds in turn")
+	flags.BoolVar(&r.broker, "broker", true, "a broker is lost, and returns")
+	flags.Uint64Var(&r.seed, "seed", uint64(time.Now().Unix()), "of the order of events")
+	return func(ctx context.Context) (bool, error) {
+		switch {
+		case r.total < 1 || r.keys < 1 || r.partitions < 1 || r.klamms < 1 || r.inFlight < 1 || r.backlog < 1 || r.size < 24 || r.kills < 0 || r.rebalances < 0 || r.refuse < 0:
+			return false, errors.New("a number is too small")
+		case r.broker && r.nodes == "":
+			return false, errors.New("to lose a broker needs deploy/kafka/run --control; -broker=false goes without")
+		}
+		return r.run(ctx)
+	}
 }
 
 // run returns whether the proof holds.
