@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front/auth"
 	"github.com/klamm-gateway/klamm/gate"
@@ -19,10 +17,10 @@ import (
 // guard makes the gate, with the policies and the audit log that the configuration
 // asks for. Where it names neither callers nor what they may do, everybody may do
 // everything; guardDoor has seen to it that nobody else can come in.
-func (a *App) guard(metrics prometheus.Registerer) (err error) {
+func (a *App) guard() (err error) {
 	var policies []gate.Policy
 	if lawful(a.cfg) {
-		if a.law, err = gate.NewAuthority(a.lawOf(a.cfg), a.cluster, metrics, a.log); err != nil {
+		if a.law, err = gate.NewAuthority(a.lawOf(a.cfg), a.cluster, a.registry, a.log); err != nil {
 			return err
 		}
 		a.policies = gate.NewPolicies(a.law, a.cluster, a.cfg.Kafka.Identity == kafka.IdentityPassthrough, a.log)
@@ -36,11 +34,11 @@ func (a *App) guard(metrics prometheus.Registerer) (err error) {
 	a.gate = gate.New(a.cluster, policies...)
 	a.gate.Bound(a.cfg.Sizes.RecordsPerRequest())
 	a.gate.Stamp(a.cfg.Stamping())
-	a.protection = gate.NewProtection(a.cfg.Adaptive, metrics)
+	a.protection = gate.NewProtection(a.cfg.Adaptive, a.registry)
 	a.gate.Protect(a.protection)
-	metrics.MustRegister(a.gate.Decisions(), a.gate.Produced())
+	a.registry.MustRegister(a.gate.Decisions(), a.gate.Produced())
 	a.cluster.WatchPauses(a.protection.Pause)
-	if a.audit, err = gate.NewAudit(a.cfg.Audit, a.cluster, metrics, a.log); err != nil {
+	if a.audit, err = gate.NewAudit(a.cfg.Audit, a.cluster, a.registry, a.log); err != nil {
 		return err
 	}
 	a.gate.Record(a.audit)

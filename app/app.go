@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -123,103 +122,69 @@ var ErrOpenDoor = errors.New("no authentication is configured")
 // New makes all parts, listens on the HTTP address and, where asked, starts the
 // embedded broker. It does not wait for brokers. A part that fails undoes the
 // others.
-func New(ctx context.Context, cfg *config.Config, opts Options) (_ *App, err error) {
-	a := &App{cfg: cfg, opts: opts, log: opts.Log, started: time.Now().UTC().Truncate(time.Second), stop: make(chan struct{}), sessionSeed: make([]byte, 32)}
+func New(ctx context.Context, cfg *config.Config, opts Options) (*App, error) {
+	a := &App{
+		cfg: cfg, opts: opts, log: opts.Log, registry: prometheus.NewRegistry(), now: generation{cfg: cfg},
+		started: time.Now().UTC().Truncate(time.Second), stop: make(chan struct{}), sessionSeed: make([]byte, 32),
+	}
 	_, _ = rand.Read(a.sessionSeed)
 	if opts.Source != nil {
 		a.loaded = stampOf(opts.Source.Path)
 	}
-	defer func() {
-		if err != nil {
+	a.past.back = make(chan chan error)
+	a.past.took(cfg)
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, open := range []func(context.Context) error{a.listen, a.openKafka, a.openBack, a.openRoom, a.openFront} {
+		if err := open(ctx); err != nil {
 			a.close()
-		}
-	}()
-	if err := guardDoor(cfg); err != nil {
-		return nil, err
-	}
-	if a.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
-		return nil, fmt.Errorf("listen for HTTP: %w; choose another address with --listen", err)
-	}
-	if a.doors, err = openDoors(ctx, cfg, a.listener, a.greet, a.log); err != nil {
-		return nil, err
-	}
-	if opts.Broker != nil {
-		if a.broker, err = startBroker(ctx, *opts.Broker); err != nil {
 			return nil, err
 		}
 	}
-	if err = a.openClusters(); err != nil {
-		return nil, err
+	return a, nil
+}
+
+// openBack makes the back door: pipes, and what they deliver by.
+func (a *App) openBack(ctx context.Context) (err error) {
+	if a.egress, err = target.NewEgress(a.cfg.Egress.Allow, a.broker != nil); err != nil {
+		return err
 	}
-	a.embedRegistry()
-	if err = a.openSchemas(ctx); err != nil {
-		return nil, err
-	}
-	registry := prometheus.NewRegistry()
-	a.registry = registry
-	registry.MustRegister(a.doors[0].limit)
-	a.schemas.observe(registry)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	egress, err := target.NewEgress(cfg.Egress.Allow, opts.Broker != nil)
-	if err != nil {
-		return nil, err
-	}
-	a.egress = egress
 	if err := a.openObjects(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if opts.Trace.Endpoint != "" {
-		a.tracer = trace.Open(opts.Trace, trace.NewMetrics(registry), a.log)
+	if a.opts.Trace.Endpoint != "" {
+		a.tracer = trace.Open(a.opts.Trace, trace.NewMetrics(a.registry), a.log)
 	}
 	a.runner, err = pipe.New(pipe.Config{
-		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.All(), Transport: egress.Transport(), Egress: egress, Secret: secret.Local,
-		Metrics: pipe.NewMetrics(registry), Log: a.log, Grace: cfg.ShutdownTimeout * 3 / 4, LenientTemplates: cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, LoggedIn: a.loggedIn, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry, Caught: a.caught,
-	}, cfg.Pipes)
-	if err != nil {
-		return nil, err
+		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.All(), Transport: a.egress.Transport(), Egress: a.egress, Secret: secret.Local,
+		Metrics: pipe.NewMetrics(a.registry), Log: a.log, Grace: a.cfg.ShutdownTimeout * 3 / 4, LenientTemplates: a.cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, LoggedIn: a.loggedIn, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry, Caught: a.caught,
+	}, a.cfg.Pipes)
+	return err
+}
+
+// openRoom makes what both doors need: the gate, what it keeps in topics, the other
+// processes, and the catalog.
+func (a *App) openRoom(ctx context.Context) (err error) {
+	if a.now.links, a.now.firewall, err = wallOf(a.cfg); err != nil {
+		return err
 	}
-	a.now.cfg = cfg
-	a.past.back = make(chan chan error)
-	a.past.took(cfg)
-	if a.now.links, a.now.firewall, err = wallOf(cfg); err != nil {
-		return nil, err
-	}
-	links := a.now.links
-	if err = a.guard(registry); err != nil {
-		return nil, err
+	if err = a.guard(); err != nil {
+		return err
 	}
 	a.gate.UseSchemas(a.schemas.client)
-	if err = a.validate(registry); err != nil {
-		return nil, err
+	if err = a.validate(); err != nil {
+		return err
 	}
-	a.peers = peer.New(peer.Config{Cluster: a.cluster, Listen: a.listener.Addr(), Advertise: cfg.Advertise, TLS: cfg.TLS != nil, Log: a.log})
+	a.peers = peer.New(peer.Config{Cluster: a.cluster, Listen: a.listener.Addr(), Advertise: a.cfg.Advertise, TLS: a.cfg.TLS != nil, Log: a.log})
 	a.identify()
 	a.connections = light.NewConnections(a.peers)
 	a.gate.ShareConsumers(a.peers, a.log)
-	a.claims = gate.NewClaims(a.cluster, cfg.Idempotency, registry, a.log)
-	if err = a.define(ctx, registry, egress, egress.Transport()); err != nil {
-		return nil, err
+	a.claims = gate.NewClaims(a.cluster, a.cfg.Idempotency, a.registry, a.log)
+	if err = a.define(ctx); err != nil {
+		return err
 	}
-	a.limits = gate.NewLimits(gate.LimitsConfig{Rules: cfg.Limits, Plans: cfg.UsagePlans, Fields: cfg.RateLimit}, a.cluster, registry, a.log)
+	a.limits = gate.NewLimits(limitsOf(a.cfg), a.cluster, a.registry, a.log)
 	a.now.limits = a.limits
-	if a.now.auth, err = a.chainOf(ctx, cfg, links, registry); err != nil {
-		return nil, err
-	}
-	a.auth.Store(a.now.auth)
-	if err = a.look(registry); err != nil {
-		return nil, err
-	}
-	settings, err := a.frontOf(ctx, a.now)
-	if err != nil {
-		return nil, err
-	}
-	a.streams = streamsOf(settings.Dialects)
-	a.server = front.New(settings)
-	warnUnrouted(cfg, settings.Dialects, a.log)
-	if err = a.reshape(cfg, egress, links); err != nil {
-		return nil, err
-	}
-	return a, nil
+	return nil
 }
 
 // dialects lists the HTTP APIs that klamm speaks.
@@ -240,18 +205,6 @@ func (a *App) dialects(g generation) []front.Dialect {
 			Functions: a.tallies, Trends: a.trends, Recent: &a.recent, Console: g.cfg.Console.On(), Auth: g.auth, Account: g.cfg.AWS.Account,
 		}),
 	}
-}
-
-// startBroker starts the embedded broker; its errors name the flags that help.
-func startBroker(ctx context.Context, cfg broker.Config) (*broker.Broker, error) {
-	b, err := broker.Start(ctx, cfg)
-	switch {
-	case errors.Is(err, broker.ErrListen):
-		return nil, fmt.Errorf("embedded broker: %w; choose another address with --kafka-listen", err)
-	case err != nil:
-		return nil, fmt.Errorf("embedded broker: %w; choose another directory with --data", err)
-	}
-	return b, nil
 }
 
 // Addr returns the bound HTTP address, HOST:PORT.

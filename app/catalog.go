@@ -3,13 +3,10 @@ package app
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/config"
@@ -19,7 +16,6 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/replay"
 	"github.com/klamm-gateway/klamm/secret"
-	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
 	"github.com/klamm-gateway/klamm/tick"
 )
@@ -39,9 +35,9 @@ type defined struct {
 
 // define makes the catalog, and what carries out what lies in it. The runner and the
 // gate are there already.
-func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress *target.Egress, transport http.RoundTripper) (err error) {
+func (a *App) define(ctx context.Context) (err error) {
 	d := &a.defined
-	d.store = catalog.NewStore(catalog.StoreConfig{Cluster: a.cluster, Metrics: metrics, Log: a.log})
+	d.store = catalog.NewStore(catalog.StoreConfig{Cluster: a.cluster, Metrics: a.registry, Log: a.log})
 	seal, err := catalog.NewSeal(ctx, a.cfg.Catalog, d.store, secret.Local)
 	if err != nil {
 		return err
@@ -54,11 +50,11 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 	bus := a.cfg.Bus.WithDefaults()
 	d.buses = gate.NewBuses(gate.BusesConfig{
 		Gate: a.gate, Store: d.store, Cluster: a.cluster, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, MaxEntries: bus.Entries, Strict: bus.Unknown == "refuse",
-		Metrics: metrics, Log: a.log,
+		Metrics: a.registry, Log: a.log,
 	})
 	d.aws = aws.New(aws.Config{
-		Gate: a.gate, Authority: a.roles, Store: d.store, Seal: seal, Pipes: a.runner, Buses: d.buses, Bus: bus, Version: a.opts.Version, Metrics: metrics, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, StopPipesAfter: a.cfg.AWS.StopPipesAfter, StrictFilters: a.cfg.AWS.StrictFilters,
-		Brokers: a.Brokers, Clusters: clusters, Egress: egress, Transport: transport, Log: a.log, Mapping: a.cfg.ESM,
+		Gate: a.gate, Authority: a.roles, Store: d.store, Seal: seal, Pipes: a.runner, Buses: d.buses, Bus: bus, Version: a.opts.Version, Metrics: a.registry, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, StopPipesAfter: a.cfg.AWS.StopPipesAfter, StrictFilters: a.cfg.AWS.StrictFilters,
+		Brokers: a.Brokers, Clusters: clusters, Egress: a.egress, Transport: a.egress.Transport(), Log: a.log, Mapping: a.cfg.ESM,
 		Function: func(ctx context.Context, name string) bool {
 			for _, f := range a.cfg.Functions {
 				if f.Name == name {
@@ -83,17 +79,17 @@ func (a *App) define(ctx context.Context, metrics prometheus.Registerer, egress 
 		Store: d.store, Kind: catalog.KindArchive, Compile: catalog.One(d.aws.CompileArchive), Suspends: d.aws.Suspends, Set: a.runner.Set, Remove: a.runner.Remove, Known: known, Log: a.log,
 	})
 	d.ticks = tick.New(tick.Config{
-		Cluster: a.cluster, Store: d.store, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Now: a.opts.Now, Metrics: metrics, Log: a.log,
+		Cluster: a.cluster, Store: d.store, Account: a.cfg.AWS.Account, Region: a.cfg.AWS.Region, Now: a.opts.Now, Metrics: a.registry, Log: a.log,
 		RuleARN: func(rule string) string {
 			return "arn:aws:events:" + a.cfg.AWS.Region + ":" + a.cfg.AWS.Account + ":rule/" + rule
 		},
 		Ensure: func(ctx context.Context) error { return d.buses.Ensure(ctx, catalog.DefaultBus) },
 	})
-	d.replays = replay.New(replay.Config{Cluster: a.cluster, Store: d.store, Rate: bus.ReplayRate, Metrics: metrics, Log: a.log})
+	d.replays = replay.New(replay.Config{Cluster: a.cluster, Store: d.store, Rate: bus.ReplayRate, Metrics: a.registry, Log: a.log})
 	d.aws.Use(d.definitions, d.mappings)
 	a.openConnect()
 	a.roles.Watch(d.mappings.Again)
-	return a.openFunctions(d.store, metrics)
+	return a.openFunctions()
 }
 
 // loggedIn tells the control plane how a connection has logged in.

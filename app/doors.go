@@ -36,6 +36,21 @@ type door struct {
 	asks         bool                   // clients may log in with a certificate
 }
 
+// listen opens all doors.
+func (a *App) listen(ctx context.Context) (err error) {
+	if err := guardDoor(a.cfg); err != nil {
+		return err
+	}
+	if a.listener, err = net.Listen("tcp", a.cfg.Listen); err != nil {
+		return fmt.Errorf("listen for HTTP: %w; choose another address with --listen", err)
+	}
+	if a.doors, err = openDoors(ctx, a.cfg, a.listener, a.greet, a.log); err != nil {
+		return err
+	}
+	a.registry.MustRegister(a.doors[0].limit)
+	return nil
+}
+
 // openDoors listens on all addresses of the configuration; first is the one of
 // listen, which is open already and which other processes of klamm call too: greet says
 // how they are answered. A door that fails closes the others.

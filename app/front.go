@@ -6,13 +6,52 @@ import (
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/ingress"
+	"github.com/klamm-gateway/klamm/front/route"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/peer"
 	"github.com/klamm-gateway/klamm/secret"
 )
 
-// frontOf makes the front door's settings. Nothing of it counts before a server is
-// made of it.
+// openFront makes the front door.
+func (a *App) openFront(ctx context.Context) (err error) {
+	if a.now.auth, err = a.chainOf(ctx, a.cfg, a.now.links, a.registry); err != nil {
+		return err
+	}
+	a.auth.Store(a.now.auth)
+	if err = a.look(); err != nil {
+		return err
+	}
+	a.server, err = a.serverOf(ctx, a.now, func(settings front.Config) (*front.Server, error) {
+		a.streams = streamsOf(settings.Dialects)
+		return front.New(settings), nil
+	})
+	return err
+}
+
+// serverOf makes a server with the stages and routes of a generation. Nothing of it
+// counts before that serves.
+func (a *App) serverOf(ctx context.Context, g generation, open func(front.Config) (*front.Server, error)) (*front.Server, error) {
+	settings, err := a.frontOf(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	server, err := open(settings)
+	if err != nil {
+		return nil, err
+	}
+	edge, err := edgeOf(g.cfg, route.Env{Gate: a.gate, Transport: a.egress.Transport(), Links: g.links, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
+	if err := server.Reshape(edge); err != nil {
+		return nil, err
+	}
+	warnOpen(g.cfg, a.log)
+	warnUnrouted(g.cfg, settings.Dialects, a.log)
+	return server, nil
+}
+
+// frontOf makes the front door's settings.
 func (a *App) frontOf(ctx context.Context, g generation) (front.Config, error) {
 	cfg := g.cfg
 	hooks, err := ingress.Dialect(ctx, ingress.Config{Routes: cfg.Webhooks(), Gate: a.gate, Claims: a.claims, Secret: secret.Local, Log: a.log})

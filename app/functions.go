@@ -33,7 +33,7 @@ type functions struct {
 }
 
 // openFunctions makes the host of functions, and lets it follow the catalog.
-func (a *App) openFunctions(store *catalog.Store, metrics prometheus.Registerer) error {
+func (a *App) openFunctions() error {
 	cfg := a.cfg.FunctionRuntime
 	directory, err := functionDirectory(cfg.Directory)
 	if err != nil {
@@ -52,7 +52,7 @@ func (a *App) openFunctions(store *catalog.Store, metrics prometheus.Registerer)
 		}
 	}
 	f := &a.functions
-	f.logs = newFunctionLogs(a, metrics)
+	f.logs = newFunctionLogs(a, a.registry)
 	f.host, err = function.New(function.Config{
 		Directory: directory, Modules: modules, Runtimes: clients, Region: a.cfg.AWS.Region, User: cfg.User, Group: cfg.Group,
 		InitTimeout: cfg.InitTimeout, IdleTimeout: cfg.IdleTimeout, Guard: a.opts.Guard, Environment: a.objects.environment, Output: f.logs.take,
@@ -64,14 +64,14 @@ func (a *App) openFunctions(store *catalog.Store, metrics prometheus.Registerer)
 		return err
 	}
 	f.gate = gate.NewFunctions(gate.FunctionsConfig{
-		Gate: a.gate, Store: store, Codes: catalog.NewCodes(a.cluster), Host: f.host, Cluster: a.cluster, File: a.cfg.Functions,
+		Gate: a.gate, Store: a.defined.store, Codes: catalog.NewCodes(a.cluster), Host: f.host, Cluster: a.cluster, File: a.cfg.Functions,
 		Region: a.cfg.AWS.Region, Account: a.cfg.AWS.Account, Log: a.log,
 	})
 	queue := sync.OnceFunc(a.runQueue)
 	if len(a.cfg.Functions) > 0 {
 		queue()
 	}
-	store.Watch(func(keys []string) {
+	a.defined.store.Watch(func(keys []string) {
 		for _, key := range keys {
 			if strings.HasPrefix(key, catalog.KindFunction+"/") {
 				queue()

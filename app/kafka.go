@@ -2,15 +2,48 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/secret"
 )
+
+// openKafka starts the embedded broker, where there is one, and makes all clients of
+// brokers and of schema registries.
+func (a *App) openKafka(ctx context.Context) (err error) {
+	if a.opts.Broker != nil {
+		if a.broker, err = startBroker(ctx, *a.opts.Broker); err != nil {
+			return err
+		}
+	}
+	if err = a.openClusters(); err != nil {
+		return err
+	}
+	a.embedRegistry()
+	if err = a.openSchemas(ctx); err != nil {
+		return err
+	}
+	a.schemas.observe(a.registry)
+	return nil
+}
+
+// startBroker starts the embedded broker; its errors name the flags that help.
+func startBroker(ctx context.Context, cfg broker.Config) (*broker.Broker, error) {
+	b, err := broker.Start(ctx, cfg)
+	switch {
+	case errors.Is(err, broker.ErrListen):
+		return nil, fmt.Errorf("embedded broker: %w; choose another address with --kafka-listen", err)
+	case err != nil:
+		return nil, fmt.Errorf("embedded broker: %w; choose another directory with --data", err)
+	}
+	return b, nil
+}
 
 // kafkaOf is the kafka section with what it is given beside it.
 func kafkaOf(cfg *config.Config) kafka.Config {

@@ -13,12 +13,12 @@ import (
 )
 
 // look makes what lets people look at requests: the access log and series.
-func (a *App) look(registry *prometheus.Registry) (err error) {
-	a.frontMetrics = front.NewMetrics(registry)
-	a.logMetrics = accesslog.NewMetrics(registry)
-	a.reloads = newReloads(registry)
-	registry.MustRegister(certificates{a})
-	a.trends = history.New(history.Config{Gather: registry, Lag: a.lags, Log: a.log})
+func (a *App) look() (err error) {
+	a.frontMetrics = front.NewMetrics(a.registry)
+	a.logMetrics = accesslog.NewMetrics(a.registry)
+	a.reloads = newReloads(a.registry)
+	a.registry.MustRegister(certificates{a})
+	a.trends = history.New(history.Config{Gather: a.registry, Lag: a.lags, Log: a.log})
 	if a.cfg.AccessLog.Enabled() {
 		a.accessLog, err = accesslog.Open(a.cfg.AccessLog, a.logMetrics, a.log)
 		a.now.log = a.accessLog

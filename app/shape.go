@@ -6,19 +6,16 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/route"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/shape"
-	"github.com/klamm-gateway/klamm/target"
 )
 
 // validate makes the gate check records by the rules of their topics.
-func (a *App) validate(metrics prometheus.Registerer) error {
-	a.invalid = gate.ValidationMetrics(metrics)
+func (a *App) validate() error {
+	a.invalid = gate.ValidationMetrics(a.registry)
 	return a.revalidate(a.cfg)
 }
 
@@ -68,17 +65,6 @@ func edgeOf(cfg *config.Config, env route.Env) (front.Edge, error) {
 		edge.Routes = append(edge.Routes, one)
 	}
 	return edge, nil
-}
-
-// reshape replaces stages and routes. If it returns an error, everything is as
-// before.
-func (a *App) reshape(cfg *config.Config, egress *target.Egress, links front.Links) error {
-	edge, err := edgeOf(cfg, route.Env{Gate: a.gate, Transport: egress.Transport(), Links: links, Log: a.log})
-	if err != nil {
-		return err
-	}
-	warnOpen(cfg, a.log)
-	return a.server.Reshape(edge)
 }
 
 // warnOpen tells of routes by which callers without credentials can change something.

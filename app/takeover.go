@@ -13,7 +13,6 @@ import (
 	"github.com/klamm-gateway/klamm/certificate"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/front"
-	"github.com/klamm-gateway/klamm/front/route"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/secret"
 )
@@ -87,7 +86,8 @@ func (a *App) prepare(ctx context.Context, t *takeover, differs func(keys ...str
 		t.next.log = log
 		t.commit, t.undo = append(t.commit, change), append(t.undo, stay)
 	}
-	return a.prepareServer(ctx, t)
+	t.server, err = a.serverOf(ctx, t.next, a.server.Next)
+	return err
 }
 
 // tryOut says what is wrong with the parts that takeOver changes in place.
@@ -114,28 +114,6 @@ func (a *App) prepareChain(ctx context.Context, t *takeover) (err error) {
 		defer cancel()
 		_ = keys.Await(within) // without them, calls with such keys wait for it
 	}
-	return nil
-}
-
-// prepareServer makes the front door of all other parts.
-func (a *App) prepareServer(ctx context.Context, t *takeover) error {
-	cfg := t.next.cfg
-	settings, err := a.frontOf(ctx, t.next)
-	if err != nil {
-		return err
-	}
-	if t.server, err = a.server.Next(settings); err != nil {
-		return err
-	}
-	edge, err := edgeOf(cfg, route.Env{Gate: a.gate, Transport: a.egress.Transport(), Links: t.next.links, Log: a.log})
-	if err != nil {
-		return err
-	}
-	if err := t.server.Reshape(edge); err != nil {
-		return err
-	}
-	warnOpen(cfg, a.log)
-	warnUnrouted(cfg, settings.Dialects, a.log)
 	return nil
 }
 
