@@ -155,7 +155,9 @@ func (f *flow) next() *batch {
 }
 
 // deliverable says whether a batch that is ready may still be delivered.
-func (f *flow) deliverable(b *batch) bool { return !b.part.let && (!f.draining || f.closesGap(b)) }
+func (f *flow) deliverable(b *batch) bool {
+	return !b.part.let && !f.over && (!f.draining || f.closesGap(b))
+}
 
 // closesGap says whether a batch must still be delivered at the end: records
 // behind it were delivered already, or are about to be, and cannot be committed

@@ -119,7 +119,7 @@ func (s *subscription) postpone(b *batch, wait time.Duration) bool {
 func (f *flow) putWaited(it *item) {
 	b := &batch{part: it.part, items: []*item{it}, bytes: it.size, attempt: it.waited.attempts, begun: it.Record.Timestamp.UnixNano(), failed: true}
 	if wait := time.Until(it.waited.due); wait > 0 {
-		f.again(b, wait)
+		f.rest(b, wait)
 		return
 	}
 	f.offer(b)

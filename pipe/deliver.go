@@ -257,20 +257,46 @@ func backoff(b catalog.Backoff, attempt int, random float64) time.Duration {
 	return wait - time.Duration(random*float64(wait)/2)
 }
 
+// A rest is the wait of a batch for its next attempt.
+type rest struct {
+	timer *time.Timer
+	until time.Time
+}
+
 // again schedules the next attempt. A batch that waits does not count as in
 // flight: it holds back its own keys and nothing else.
 func (f *flow) again(b *batch, wait time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rest(b, wait)
+}
+
+// rest is again for a caller that holds the flow's mutex.
+func (f *flow) rest(b *batch, wait time.Duration) {
+	if b.part.let || f.over {
+		return
+	}
 	f.metrics.waiting.Inc()
-	time.AfterFunc(wait, func() {
-		f.metrics.waiting.Dec()
+	f.resting[b] = rest{time.AfterFunc(wait, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if b.part.let {
-			return
+		if f.rouse(b) {
+			f.offer(b)
+			f.dispatch()
 		}
-		f.offer(b)
-		f.dispatch()
-	})
+	}), time.Now().Add(wait)}
+}
+
+// rouse ends the wait of a batch, and says whether it was waiting. The flow's mutex is
+// held.
+func (f *flow) rouse(b *batch) bool {
+	r, ok := f.resting[b]
+	if ok {
+		r.timer.Stop()
+		delete(f.resting, b)
+		f.metrics.waiting.Dec()
+	}
+	return ok
 }
 
 // settle ends a batch and lets those behind it go on.

@@ -21,3 +21,18 @@ func (r *Runner) OwnsBus(bus, key string) bool {
 	p := b.parts[place{b.topics[0], int32(at)}]
 	return p != nil && p.books != nil && !p.leaving
 }
+
+// Holds returns what the pipes of this process hold in memory, in bytes, and how many batches
+// of a pipe wait for their next attempt.
+func (r *Runner) Holds(pipe string) (held int64, waiting int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for f := range r.flows {
+		if f.def.Name == pipe {
+			f.mu.Lock()
+			waiting += len(f.resting)
+			f.mu.Unlock()
+		}
+	}
+	return r.held.used.Load(), waiting
+}

@@ -86,7 +86,7 @@ func (fd *feed) end(ctx context.Context, grace time.Duration, report func()) err
 		case <-look.C:
 		case <-ctx.Done():
 			fd.flow.drain(grace)
-			fd.flow.closeTargets()
+			fd.flow.endAll()
 			return ctx.Err()
 		}
 		if time.Since(last) > 500*time.Millisecond {

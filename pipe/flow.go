@@ -32,6 +32,8 @@ const (
 	widestSpan = 50_000
 	// commitEvery is the pause between two commits.
 	commitEvery = 100 * time.Millisecond
+	// restAtEnd is how long a pipe that ends waits for attempts that are not due yet.
+	restAtEnd = 2 * time.Second
 )
 
 // A flow is one pipe while it runs: one goroutine polls, filters and
@@ -77,10 +79,12 @@ type flow struct {
 	governor       governor
 	recent         *recent // attempts; nil: there were none
 	addresses      addresses
-	closed         uint64   // how many batches have been closed so far
-	active         int      // goroutines that deliver
-	records, bytes int      // held in memory
-	draining       bool     // no further attempt begins
+	closed         uint64 // how many batches have been closed so far
+	active         int    // goroutines that deliver
+	records, bytes int    // held in memory
+	draining       bool   // no further attempt begins, unless it closes a gap
+	over           bool   // none at all
+	resting        map[*batch]rest
 	read           bool     // there were records since the last look (scale.go)
 	stopped        *stopped // why the pipe must not go on by itself; nil: it may
 	working        sync.WaitGroup
@@ -97,7 +101,7 @@ func newFlow(def catalog.Pipe, r *Runner) (_ *flow, failed error) {
 	def = def.WithDefaults()
 	f := &flow{
 		def: def, runner: r, cluster: r.cfg.Cluster, seat: &seat{}, log: r.cfg.Log.With("pipe", def.Name),
-		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), halted: make(chan struct{}), parts: map[place]*partition{}, governor: newGovernor(def.Delivery.InFlight),
+		room: make(chan struct{}, 1), dirty: make(chan struct{}, 1), halted: make(chan struct{}), parts: map[place]*partition{}, resting: map[*batch]rest{}, governor: newGovernor(def.Delivery.InFlight),
 	}
 	if def.Bus == nil { // those of a bus are shared by all its targets
 		f.metrics = r.metrics.of(def.Name)
@@ -280,8 +284,14 @@ func (f *flow) closeTargets() {
 
 // drain ends deliveries in good order: those under way end, and of the others
 // only those are begun without which delivered records could not be committed.
-// What is not done within grace is cut short, and will be repeated.
+// What is not done within grace is cut short, and will be repeated, as will what
+// would have to wait for longer than restAtEnd. Afterwards no attempt begins any more.
 func (f *flow) drain(grace time.Duration) {
+	patience := grace
+	if f.bus == nil {
+		patience = min(grace, restAtEnd)
+	}
+	latest := time.Now().Add(patience)
 	f.mu.Lock()
 	f.draining = true
 	f.mu.Unlock()
@@ -289,36 +299,41 @@ func (f *flow) drain(grace time.Duration) {
 	defer end.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for !f.drained() {
+	for cut := false; !cut && !f.drained(latest); {
 		select {
 		case <-look.C:
-			continue
 		case <-end.C:
+			cut = true
+			f.log.Warn("deliveries cut short because their time was up; they will be repeated", "after", grace)
 		}
-		f.log.Warn("deliveries cut short because their time was up; they will be repeated", "after", grace)
-		f.mu.Lock()
-		for _, p := range f.parts {
-			p.let = true
-			p.cancel()
-		}
-		f.mu.Unlock()
-		break
 	}
+	f.mu.Lock()
+	f.over = true
+	for _, p := range f.parts {
+		p.cancel()
+	}
+	for b := range f.resting {
+		f.rouse(b)
+	}
+	f.mu.Unlock()
 	f.working.Wait()
 }
 
 // drained says whether nothing is under way and nothing that was delivered waits
-// to be committed.
-func (f *flow) drained() bool {
+// to be committed for something that can be delivered until latest.
+func (f *flow) drained(latest time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dispatch()
-	for _, p := range f.parts {
-		if p.track.beyond > 0 && !p.let {
+	if f.active > 0 {
+		return false
+	}
+	for b, r := range f.resting {
+		if r.until.Before(latest) && f.deliverable(b) {
 			return false
 		}
 	}
-	return f.active == 0
+	return true
 }
 
 // waitForRoom waits until the pipe may read on, and is false when ctx has ended.
@@ -577,6 +592,11 @@ func (f *flow) forget(leaving []*partition) {
 		p.records, p.bytes = 0, 0
 		if f.parts[p.place] == p {
 			delete(f.parts, p.place)
+		}
+	}
+	for b := range f.resting {
+		if b.part.let {
+			f.rouse(b)
 		}
 	}
 	f.unparkAll()
