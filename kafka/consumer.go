@@ -90,7 +90,8 @@ type Membership struct {
 	// block.
 	Vanished func(topic string, partition int32)
 	// Gone is told that retention removed count records of a partition before
-	// the group had read them. It must not block.
+	// the group had read them; under a consumer that runs, only with Markers. It must
+	// not block.
 	Gone func(topic string, partition int32, count int64)
 	// SkipToEnd goes on at the end of the log where retention removed the next
 	// record, not at the earliest that is left.
@@ -134,6 +135,8 @@ type Consumer struct {
 	begun chan struct{}
 	begin func()
 	leave sync.Once
+
+	reading reading
 }
 
 // Join takes part in a consumer group. When the group has no committed offset
@@ -365,33 +368,6 @@ func (c *Cluster) startOffsets(ctx context.Context, topic string, start Start) (
 	return offsets, nil
 }
 
-// skipGone moves committed offsets that retention has passed to the earliest
-// record left, and tells how much is gone. It runs before newly assigned
-// partitions are fetched.
-func (c *Consumer) skipGone(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	<-c.begun
-	for topic, partitions := range offsets {
-		c.reportVanished(ctx, topic, partitions)
-		ranges, err := c.cluster.Ranges(ctx, topic)
-		if err != nil {
-			continue // kgo starts at the earliest record by itself; only the count is lost
-		}
-		for partition, offset := range partitions {
-			at := offset.EpochOffset().Offset
-			r, ok := ranges[partition]
-			if ok && at >= 0 && at < r.Start {
-				to := r.Start
-				if c.m.SkipToEnd {
-					to = r.End
-				}
-				partitions[partition] = kgo.NewOffset().At(to)
-				c.m.Gone(topic, partition, r.Start-at)
-			}
-		}
-	}
-	return offsets, nil
-}
-
 // reportVanished tells of partitions that have no committed offset and have had
 // one before.
 func (c *Consumer) reportVanished(ctx context.Context, name string, partitions map[int32]kgo.Offset) {
@@ -449,6 +425,7 @@ func (c *Consumer) poll(ctx context.Context, most int) ([]*kgo.Record, error) {
 			c.log.Warn("fetch failed", "group", c.m.Group, "topic", topic, "partition", partition, "err", err)
 		}
 	})
+	c.countGone(fetches)
 	records := fetches.Records()
 	if len(records) == 0 && len(gone) > 0 {
 		return nil, &GoneError{gone}

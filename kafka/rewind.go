@@ -12,6 +12,7 @@ func (c *Consumer) Rewind(offsets map[string]map[int32]int64) {
 		set[topic] = make(map[int32]kgo.EpochOffset, len(partitions))
 		for p, o := range partitions {
 			set[topic][p] = kgo.EpochOffset{Epoch: -1, Offset: o}
+			c.reading.begin(TopicPartition{topic, p}, o)
 		}
 	}
 	c.client.SetOffsets(set)
