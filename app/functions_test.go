@@ -118,6 +118,8 @@ func TestFunctions(t *testing.T) {
 		{"an alias", "GET", at + ":prod", "", nil, 404, "Function not found", "ResourceNotFoundException"},
 		{"configuration", "GET", at + "/configuration", "", nil, 200, `"MARK":"one"`, ""},
 		{"list", "GET", "/2015-03-31/functions", "", nil, 200, name, ""},
+		{"list of some", "GET", "/2015-03-31/functions?Search=" + name[2:], "", nil, 200, name, ""},
+		{"list of none", "GET", "/2015-03-31/functions?Search=" + name + "x", "", nil, 200, `{"Functions":[]}`, ""},
 		{"unknown operation", "GET", at + "/policy", "", nil, 404, "", "UnknownOperationException"},
 		{"unknown operation of another version", "GET", "/2018-10-31/layers", "", nil, 404, "", "UnknownOperationException"},
 		{"no base64", "POST", "/2015-03-31/functions", `{"Code":{"ZipFile":"!"}}`, nil, 400, "not base64", "InvalidRequestContentException"},

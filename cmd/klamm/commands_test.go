@@ -115,6 +115,7 @@ func callsOf(t *testing.T) map[string][]string {
 		"delivery retry":    {"p:t:0:1:x"},
 		"delivery tail":     {},
 		"dlq list":          {"--pipe", "p"},
+		"dlq pipes":         {},
 		"dlq redrive":       {"--pipe", "p"},
 		"dlq discard":       {"--pipe", "p", "--all"},
 		"replay":            {"--pipe", "p", "--from", "2h", "--to", "1h", "--execute"},

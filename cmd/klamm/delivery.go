@@ -64,7 +64,7 @@ func deliveryCommand() *cobra.Command {
 const logHelp = "The log keeps what delivery.log of the pipe says (failed attempts by default) for seven days."
 
 func deliveryListCommand() *cobra.Command {
-	var pipe, since string
+	var pipe, since, outcome string
 	var limit int
 	cmd := asking(&cobra.Command{
 		Use:     "list",
@@ -85,10 +85,14 @@ func deliveryListCommand() *cobra.Command {
 			return &exitError{2, err}
 		}
 		query := url.Values{"pipe": {name}, "since": {from.UTC().Format(time.RFC3339Nano)}, "limit": {strconv.Itoa(limit)}}
+		if outcome != "" {
+			query.Set("outcome", outcome)
+		}
 		return c.listDeliveries(ctx, query)
 	})
 	pipeFlag(cmd, &pipe, "the pipe")
 	cmd.Flags().StringVar(&since, "since", "1d", "from which time on: how long ago (15m, 1h, 7d) or an RFC 3339 time")
+	cmd.Flags().StringVar(&outcome, "outcome", "", "only those that are delivered, failed or dead_lettered")
 	cmd.Flags().IntVar(&limit, "limit", 100, fmt.Sprintf("the most to list, up to %d", mostRows))
 	return cmd
 }

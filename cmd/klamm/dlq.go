@@ -41,18 +41,18 @@ func dlqCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  needSubcommand,
 	}
-	cmd.AddCommand(dlqListCommand(), dlqRedriveCommand(), dlqDiscardCommand())
+	cmd.AddCommand(dlqListCommand(), dlqPipesCommand(), dlqRedriveCommand(), dlqDiscardCommand())
 	return cmd
 }
 
 func dlqListCommand() *cobra.Command {
-	var pipe string
+	var pipe, reason string
 	var limit int
 	cmd := asking(&cobra.Command{
 		Use:     "list",
 		Short:   "List the dead letters of a pipe that are neither redriven nor discarded",
 		Long:    "Lists the dead letters of a pipe that are neither redriven nor discarded, with topic, partition and offset of the original record.",
-		Example: "  klamm dlq list --pipe orders-to-hook\n  klamm dlq list --pipe orders-to-hook --limit 10000 -o json",
+		Example: "  klamm dlq list --pipe orders-to-hook\n  klamm dlq list --pipe orders-to-hook --limit 10000 -o json\n  klamm dlq list --pipe orders-to-hook --reason 'HTTP status 422'",
 		Args:    cobra.NoArgs,
 	}, func(ctx context.Context, c *client, args []string) error {
 		name, err := needPipe(pipe, args)
@@ -62,9 +62,10 @@ func dlqListCommand() *cobra.Command {
 		if limit < 1 || limit > mostRows {
 			return usage("--limit %d: want a number from 1 to %d", limit, mostRows)
 		}
-		return c.listLetters(ctx, name, limit)
+		return c.listLetters(ctx, name, reason, limit)
 	})
 	pipeFlag(cmd, &pipe, "the pipe")
+	cmd.Flags().StringVar(&reason, "reason", "", "only those that were given up for this reason, word by word")
 	cmd.Flags().IntVar(&limit, "limit", 1000, fmt.Sprintf("the most to list, up to %d", mostRows))
 	return cmd
 }
@@ -78,14 +79,18 @@ type letterList struct {
 // mostShown is how many letters are completed: a shell has no use for more.
 const mostShown = 100
 
-func (c *client) letters(ctx context.Context, pipe string, limit int) (list letterList, err error) {
+// letters asks for dead letters of a pipe, those of one reason unless it is empty.
+func (c *client) letters(ctx context.Context, pipe, reason string, limit int) (list letterList, err error) {
 	ask := request{method: http.MethodGet, path: []string{"pipes", pipe, "dead-letters"}, query: url.Values{"limit": {strconv.Itoa(limit)}}, within: changeTime}
+	if reason != "" {
+		ask.query.Set("reason", reason)
+	}
 	err = c.call(ctx, ask, "dead_letters", &list)
 	return list, err
 }
 
-func (c *client) listLetters(ctx context.Context, pipe string, limit int) error {
-	list, err := c.letters(ctx, pipe, limit)
+func (c *client) listLetters(ctx context.Context, pipe, reason string, limit int) error {
+	list, err := c.letters(ctx, pipe, reason, limit)
 	if err != nil {
 		return err
 	}
@@ -96,6 +101,52 @@ func (c *client) listLetters(ctx context.Context, pipe string, limit int) error 
 		fmt.Fprintf(c.errs, "klamm: there are more than these %d; --limit shows up to %d\n", len(list.Letters), mostRows)
 	}
 	return err
+}
+
+// A givingDoc is a pipe that has given records up.
+type givingDoc struct {
+	Pipe   string `json:"pipe"`
+	State  string `json:"state"`
+	Target string `json:"target"`
+	Counts struct {
+		DeadLettered int64 `json:"dead_lettered"`
+	} `json:"counts"`
+}
+
+// mostGiving is the most pipes that klamm lists at once in an order of theirs.
+const mostGiving = 1000
+
+func dlqPipesCommand() *cobra.Command {
+	var limit int
+	cmd := asking(&cobra.Command{
+		Use:   "pipes",
+		Short: "List the pipes that have given records up",
+		Long: "Lists the pipes that have given up records since they began to run in the klamm process that is asked, those that have given up\n" +
+			"most first. Letters from before are still there: klamm dlq list --pipe NAME shows them.",
+		Example: "  klamm dlq pipes\n  klamm dlq pipes --limit 10 -o json",
+		Args:    cobra.NoArgs,
+	}, func(ctx context.Context, c *client, _ []string) error {
+		if limit < 1 || limit > mostGiving {
+			return usage("--limit %d: want a number from 1 to %d", limit, mostGiving)
+		}
+		var page struct {
+			Pipes []givingDoc `json:"pipes"`
+			Total int         `json:"total"`
+		}
+		query := url.Values{"sort": {"dead_lettered"}, "brief": {"true"}, "limit": {strconv.Itoa(limit)}}
+		if err := c.call(ctx, request{method: http.MethodGet, path: []string{"pipes"}, query: query, within: readTime}, "pipes", &page); err != nil {
+			return err
+		}
+		t := newTable("PIPE", "STATE", "TARGET", "GIVEN UP")
+		t.paint = paintColumn(1)
+		err := rows(c, page.Pipes, t, func(p givingDoc) []any { return []any{p.Pipe, p.State, p.Target, p.Counts.DeadLettered} })
+		if err == nil && page.Total > len(page.Pipes) {
+			fmt.Fprintf(c.errs, "klamm: these are %d of %d; --limit shows up to %d\n", len(page.Pipes), page.Total, mostGiving)
+		}
+		return err
+	})
+	cmd.Flags().IntVar(&limit, "limit", 100, fmt.Sprintf("the most to list, up to %d", mostGiving))
+	return cmd
 }
 
 // lettersFlags are those that say which letters are meant.
@@ -111,7 +162,7 @@ func (l *lettersFlags) add(cmd *cobra.Command, f *clientFlags, all string) {
 	cmd.Flags().StringSliceVar(&l.letters, "letter", nil, "only this letter, by its id in the list; may be given several times")
 	cmd.Flags().BoolVar(&l.all, "all", false, all)
 	completedFlag(cmd, "letter", func(ctx context.Context, c *client, _ string) (found []string, err error) {
-		list, err := c.letters(ctx, l.pipe, mostShown)
+		list, err := c.letters(ctx, l.pipe, "", mostShown)
 		for _, one := range list.Letters {
 			found = append(found, one.ID)
 		}

@@ -160,16 +160,16 @@ func pack(directory string) ([]byte, error) {
 func functionListCommand() *cobra.Command {
 	var f clientFlags
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List all functions",
-		Example: "  klamm function list -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:     "list [TEXT]",
+		Short:   "List the functions, all or those that have a text in their names",
+		Example: "  klamm function list -o json\n  klamm function list orders",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			c, ctx, err := f.open(cmd)
 			if err != nil {
 				return err
 			}
-			all, err := c.functions(ctx)
+			all, err := c.functions(ctx, strings.Join(args, ""))
 			if err != nil {
 				return failed(err)
 			}
@@ -180,10 +180,14 @@ func functionListCommand() *cobra.Command {
 	return cmd
 }
 
-// functions returns all functions.
-func (c *client) functions(ctx context.Context) (all []functionDoc, err error) {
-	for marker := ""; ; {
-		answer, err := c.aws(ctx, http.MethodGet, functionsPath+"?Marker="+url.QueryEscape(marker), nil)
+// functions returns the functions that have a text in their names.
+func (c *client) functions(ctx context.Context, text string) (all []functionDoc, err error) {
+	query := url.Values{}
+	if text != "" {
+		query.Set("Search", text)
+	}
+	for {
+		answer, err := c.aws(ctx, http.MethodGet, functionsPath+"?"+query.Encode(), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -195,15 +199,16 @@ func (c *client) functions(ctx context.Context) (all []functionDoc, err error) {
 			return nil, err
 		}
 		all = append(all, page.Functions...)
-		if marker = page.NextMarker; marker == "" {
+		if page.NextMarker == "" {
 			return all, nil
 		}
+		query.Set("Marker", page.NextMarker)
 	}
 }
 
 // functionNames are the functions that there are, for shells.
 func functionNames(ctx context.Context, c *client, _ string) (found []string, err error) {
-	all, err := c.functions(ctx)
+	all, err := c.functions(ctx, "")
 	for i := range all {
 		found = append(found, all[i].FunctionName)
 	}

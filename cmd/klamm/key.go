@@ -135,7 +135,8 @@ func (c *client) keys(ctx context.Context) ([]keyDoc, error) {
 }
 
 func keyListCommand() *cobra.Command {
-	return listing("List the keys, without their secrets", "  klamm key list\n  klamm key list -o json", (*client).keys, keyTable, keyRow)
+	return searching("keys", "List the keys, without their secrets", "Lists the keys without their secrets, all or those that have a text in their name, id or principal.",
+		"  klamm key list\n  klamm key list sensors -o json", keyTable, keyRow)
 }
 
 func keyTable() *table {

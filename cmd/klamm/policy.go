@@ -38,7 +38,8 @@ func (c *client) policies(ctx context.Context) ([]gate.KeptPolicy, error) {
 }
 
 func policyListCommand() *cobra.Command {
-	return listing("List policies and rules", "  klamm policy list\n  klamm policy list -o json", (*client).policies, policyTable, policyRow)
+	return searching("policies", "List policies and rules", "Lists policies and rules, all or those that have a text in their name or in whom they are for.",
+		"  klamm policy list\n  klamm policy list group:ingest -o json", policyTable, policyRow)
 }
 
 func policyTable() *table {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -172,6 +173,27 @@ func list[T any](ctx context.Context, c *client, name string) ([]T, error) {
 	d := listDoc[T]{name: name}
 	err := c.call(ctx, request{method: http.MethodGet, path: []string{name}, within: readTime}, name, &d)
 	return d.all, err
+}
+
+// searching makes the command that lists the things of a kind, all or those that have a text in
+// what they are looked up by.
+func searching[T any](name, what, long, example string, titles func() *table, row func(T) []any) *cobra.Command {
+	return asking(&cobra.Command{Use: "list [TEXT]", Short: what, Long: long, Example: example, Args: cobra.MaximumNArgs(1)}, func(ctx context.Context, c *client, args []string) error {
+		all, err := found[T](ctx, c, name, args...)
+		if err != nil {
+			return err
+		}
+		return rows(c, all, titles(), row)
+	})
+}
+
+// found asks for the list of a name, or for those of it that have a text.
+func found[T any](ctx context.Context, c *client, name string, text ...string) (all []T, err error) {
+	if len(text) == 0 {
+		return list[T](ctx, c, name)
+	}
+	err = pages(ctx, c, name, url.Values{"search": text, "limit": {"1000"}}, func(one T) { all = append(all, one) })
+	return all, err
 }
 
 // listing makes the command that lists all things of a kind.

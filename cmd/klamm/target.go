@@ -68,17 +68,21 @@ func targetCommand() *cobra.Command {
 }
 
 func targetListCommand() *cobra.Command {
-	return asking(&cobra.Command{
+	var state string
+	cmd := asking(&cobra.Command{
 		Use:   "list [TEXT]",
 		Short: "List what the process delivers to, all or what has a text in its name",
 		Long: "Lists what the klamm process that is asked delivers to: endpoints by scheme, host and port, with the state of their breakers, how many\n" +
 			"of the last attempts succeeded, how long they took, and how many are under way.",
-		Example: "  klamm target list\n  klamm target list example.com -o json\n  klamm target list --query \"[?state!='closed'].endpoint\" -o name",
+		Example: "  klamm target list\n  klamm target list example.com -o json\n  klamm target list --state down -o name",
 		Args:    cobra.MaximumNArgs(1),
 	}, func(ctx context.Context, c *client, args []string) error {
 		query := url.Values{"limit": {"500"}}
 		if len(args) > 0 {
 			query.Set("search", args[0])
+		}
+		if state != "" {
+			query.Set("state", state)
 		}
 		var all []targetDoc
 		if err := pages(ctx, c, "targets", query, func(d targetDoc) { all = append(all, d) }); err != nil {
@@ -102,4 +106,6 @@ func targetListCommand() *cobra.Command {
 			return []any{d.Endpoint, d.State, short(strings.Join(d.Pipes, ","), 40), well, took, fmt.Sprintf("%d of %d", d.InFlight, d.Allowed), d.Held, clock(d.NextProbe)}
 		})
 	})
+	cmd.Flags().StringVar(&state, "state", "", "only those whose breaker is closed, open or probing, or down: any but closed")
+	return cmd
 }

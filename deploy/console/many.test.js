@@ -14,10 +14,11 @@ import { Client } from './seed.js';
 
 const topics = Number(process.env.KLAMM_CONSOLE_TOPICS || 2_500);
 const buses = 120;
+const functions = 120; // that run elsewhere: none is called
 const pipes = Number(process.env.KLAMM_CONSOLE_PIPES || 1_100);
 const mostBytes = 400_000; // of answers to a screen, before compression, within a few seconds
 const mostElements = 6_000;
-const name = (kind, i) => `${kind}.${String(i).padStart(5, '0')}`;
+const name = (kind, i) => `${kind}${kind === 'function' ? '-' : '.'}${String(i).padStart(5, '0')}`;
 
 let directory;
 let klamm;
@@ -31,7 +32,7 @@ async function each(many, act) {
 
 before(async () => {
   directory = await mkdtemp(path.join(tmpdir(), 'klamm-many-'));
-  await writeFile(path.join(directory, 'klamm.yaml'), `bus: {buses: ${buses + 1}}\n`);
+  await writeFile(path.join(directory, 'klamm.yaml'), `bus: {buses: ${buses + 1}}\nfunctions:\n${Array.from({ length: functions }, (_, i) => `  - {name: ${name('function', i)}, url: "http://127.0.0.1:9/"}\n`).join('')}`);
   klamm = await new Klamm({ directory, brokers: '', config: 'klamm.yaml' }).start();
   const all = new Client(klamm.url);
   await each(topics, (i) => all.call('POST', '/klamm/v1/topics', { topic: name('topic', i), partitions: 1 }));
@@ -119,6 +120,20 @@ test('event buses come page by page', async () => {
   await w.clean();
 });
 
+test('functions come page by page, and klamm looks for their names', async () => {
+  await w.go('#/functions');
+  await w.sees(name('function', 0), 'The first 100; there are more.');
+  await w.page.getByRole('main').getByRole('button', { name: 'Show more' }).click();
+  await w.sees(name('function', functions - 1), `All ${functions}.`);
+  const answers = [];
+  w.page.on('response', (r) => { if (r.url().includes('/2015-03-31/functions')) answers.push(r); });
+  await w.page.getByLabel('Name contains').fill(name('function', functions - 1));
+  await w.sees('All 1.');
+  assert.equal(answers.length, 1);
+  assert.ok((await answers[0].text()).length < 3000, 'others were fetched too');
+  await w.clean();
+});
+
 // said gives the lines that a screen shows for a terminal: its call and its command.
 const said = () => w.page.locator('details.commands').first().locator('code').allInnerTexts();
 
@@ -129,6 +144,7 @@ for (const { at, label, kind, many } of [
   { at: '#/pipes', label: 'Name contains', kind: 'pipe', many: pipes },
   { at: '#/topics', label: 'Name begins with', kind: 'topic', many: topics },
   { at: '#/bus', label: 'Name begins with', kind: 'bus', many: buses },
+  { at: '#/functions', label: 'Name contains', kind: 'function', many: functions },
 ]) {
   test(`${at}: the same from a terminal is what the filter leaves`, async () => {
     await w.go(at);

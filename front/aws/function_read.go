@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/gate"
@@ -51,9 +52,11 @@ func (l lambda) versions(w http.ResponseWriter, r *http.Request, who gate.Princi
 	return write(w, "application/json", map[string]any{"Versions": []functionConfiguration{c}})
 }
 
+// list serves ListFunctions. Beside the parameters of the Lambda service it takes Search:
+// only functions that have it in their names.
 func (l lambda) list(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	q := r.URL.Query()
-	most := 50
+	search, most := q.Get("Search"), 50
 	if text := q.Get("MaxItems"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 10000 {
@@ -74,7 +77,7 @@ func (l lambda) list(w http.ResponseWriter, r *http.Request, who gate.Principal)
 		NextMarker string `json:",omitempty"`
 	}{Functions: []functionConfiguration{}}
 	for _, f := range all {
-		if f.Name <= string(after) {
+		if f.Name <= string(after) || !strings.Contains(f.Name, search) {
 			continue
 		}
 		if len(body.Functions) == most {

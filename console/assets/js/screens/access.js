@@ -103,7 +103,7 @@ async function policies(view, box) {
     { name: 'State', of: (p) => (p.shadowed ? badge('shadowed by the file', 'warn') : 'counts') },
     { name: 'Document', of: (p) => button('Show', () => put(shown, section(p.name, pre(p.document || p.rule))), { title: `Show ${p.name}` }) },
   ], all, { caption: 'Policies and rules that decide', ...page, none: view.q.get('policy') ? empty('None has that in its name or in what it is attached to.') : empty('There are neither policies nor rules. ', h('code', 'klamm policy put'), ' makes one.') }), shown,
-  ], (search) => ({ curl: { path: query('/klamm/v1/policies', { search }) }, klamm: search ? undefined : 'policy list' }));
+  ], (search) => ({ curl: { path: query('/klamm/v1/policies', { search }) }, klamm: search ? 'policy list ' + shell(search) : 'policy list' }));
 }
 
 async function keys(view, box) {
@@ -120,7 +120,7 @@ async function keys(view, box) {
       button('Rotate', async () => { if (await rotate(k)) await again(); }, { title: `Make a second key of the name ${k.name}` }),
       button('Revoke', async () => { if (await revoke(k)) await again(); }, { kind: 'danger', title: `Revoke key ${k.id} of ${k.name}` }))) },
   ], all, { caption: 'API keys; their secrets are shown once, when they are made', ...page, none: view.q.get('key') ? empty('None has that in its name, its id or what it stands for.') : empty('There are no API keys yet.') }),
-  ], (search) => ({ curl: { path: query('/klamm/v1/keys', { search }) }, klamm: search ? undefined : 'key list' }));
+  ], (search) => ({ curl: { path: query('/klamm/v1/keys', { search }) }, klamm: search ? 'key list ' + shell(search) : 'key list' }));
 }
 
 function state(k) {

@@ -35,7 +35,7 @@ async function list(view) {
         caption: 'Deliveries, the newest first', complete: !page.more, href: (d) => '#/deliveries/' + encodeURIComponent(d.delivery_id),
         more: page.more && limit < 10000 ? () => { limit = Math.min(limit + 100, 10000); view.set({ limit }); return load(); } : null,
         none: empty('The log knows no such delivery of this pipe. By default it has those that needed another attempt only; ', h('code', 'delivery: {log: all}'), ' in the pipe logs all.'),
-      }), commands({ curl: { path: ask() }, klamm: `delivery list --pipe ${shell(q.get('pipe') || named)} --limit ${limit}${q.get('since') ? ' --since ' + shell(q.get('since').replace(/^-/, '')) : ''}` }));
+      }), commands({ curl: { path: ask() }, klamm: `delivery list --pipe ${shell(q.get('pipe') || named)} --limit ${limit}${q.get('outcome') ? ' --outcome ' + shell(q.get('outcome')) : ''} --since ${q.get('since') ? shell(q.get('since').replace(/^-/, '')) : '1970-01-01T00:00:00Z'}` }));
     } catch (e) { if (e.name !== 'AbortError') put(body, problem(e)); }
   };
   const filter = (name) => (value) => { limit = 100; view.set({ [name]: value, limit: null }); return load(); };

@@ -2,7 +2,7 @@
 import { h, put } from '../dom.js';
 import { get, call, lines, events, path, query } from '../api.js';
 import { title, section, link, badge, stat, stats, notice, problem, empty, pre, pairs, table, field, form, commands, terminal, tabs } from '../ui.js';
-import { count, bytes, time, span, shell, only, within } from '../format.js';
+import { count, bytes, time, span, shell, only } from '../format.js';
 import { pretty } from './pipes.js';
 
 const at = '/2015-03-31/functions';
@@ -23,15 +23,13 @@ async function list(view) {
   const load = async () => {
     const mine = ++turn;
     const search = q.get('search') || '';
-    tell({ curl: { path: at }, klamm: only('function list', within('FunctionName', search)) });
-    const tallies = tallied(view);
+    tell({ curl: { path: query(at, { Search: search }) }, klamm: search ? 'function list ' + shell(search) : 'function list' });
+    const tallies = tallied(view, search, most);
     const some = [];
-    let none = true; // there is no function at all
     let marker;
-    do { // the Lambda API searches for nothing, so that all are looked through for a name
-      const page = await get(query(at, { MaxItems: 50, Marker: marker }), view.signal);
-      if (page.Functions.length) none = false;
-      some.push(...page.Functions.filter((f) => f.FunctionName.includes(search)));
+    do { // fifty are the most that a page has
+      const page = await get(query(at, { Search: search, Marker: marker }), view.signal);
+      some.push(...page.Functions);
       marker = page.NextMarker;
     } while (marker && some.length < most);
     const { of, process } = await tallies;
@@ -46,8 +44,8 @@ async function list(view) {
     ], some, {
       caption: 'Functions', complete: !marker, href: (f) => '#/functions/' + encodeURIComponent(f.FunctionName),
       more: marker ? () => { most += 100; view.set({ limit: most }); return load(); } : null,
-      none: !none ? empty('No function has that in its name.') : empty('There is no function yet. ', h('code', 'klamm function deploy NAME --directory build --runtime provided.al2023 --handler bootstrap'), ' makes one, and so do the AWS SDKs.'),
-    }), process && !none && here(process));
+      none: search ? empty('No function has that in its name.') : empty('There is no function yet. ', h('code', 'klamm function deploy NAME --directory build --runtime provided.al2023 --handler bootstrap'), ' makes one, and so do the AWS SDKs.'),
+    }), process && some.length > 0 && here(process));
   };
   let typing;
   view.draw(title('Functions'), h('div.filters', field('Name contains', { type: 'search', value: q.get('search'), oninput: (v) => { clearTimeout(typing); typing = setTimeout(() => { most = 100; view.set({ search: v, limit: null }); load().catch((e) => put(body, problem(e))); }, 250); } })),
@@ -55,10 +53,10 @@ async function list(view) {
   await load();
 }
 
-// tallied asks what the functions, or one, have done here. Those who may not know see the
+// tallied asks what the first functions that have a text in their names have done here. Those who may not know see the
 // functions without.
-async function tallied(view, name) {
-  const tallies = await get(query('/klamm/v1/functions', { search: name }), view.signal).catch((e) => { if (e.name === 'AbortError') throw e; return { functions: [] }; });
+async function tallied(view, search, limit) {
+  const tallies = await get(query('/klamm/v1/functions', { search, limit: Math.min(limit, 10_000) }), view.signal).catch((e) => { if (e.name === 'AbortError') throw e; return { functions: [] }; });
   const known = new Map(tallies.functions.map((t) => [t.function, t]));
   return { of: (f) => known.get(f.FunctionName) || {}, process: tallies.process };
 }
@@ -66,7 +64,7 @@ async function tallied(view, name) {
 const here = (process) => h('p.dim', `Invocations are counted, and their times taken of the last 500 of each function, by the process ${process} since it began.`);
 
 async function detail(view, name) {
-  const [{ Configuration: c, Tags: tags, Concurrency: reserved }, tallies] = await Promise.all([get(path`/2015-03-31/functions/${name}`, view.signal), tallied(view, name)]);
+  const [{ Configuration: c, Tags: tags, Concurrency: reserved }, tallies] = await Promise.all([get(path`/2015-03-31/functions/${name}`, view.signal), tallied(view, name, 10_000)]);
   const done = tallies.of(c);
   view.draw(h('p', link('#/functions', '← All functions')), title(name),
     c.StateReason && notice(c.State === 'Failed' ? 'bad' : 'dull', c.StateReason),
@@ -80,7 +78,7 @@ async function detail(view, name) {
       ['configuration', 'Configuration', () => configuration(c, tags, reserved)],
       ['versions', 'Versions', () => versions(view, name)],
     ], view.q.get('tab') || 'invoke', (tab) => view.set({ tab })),
-    commands({ curl: { path: path`/2015-03-31/functions/${name}` }, klamm: 'function list -o json' }));
+    commands({ curl: { path: path`/2015-03-31/functions/${name}` }, klamm: only('function list', `FunctionName == '${name}'`) + ' -o json' }));
 }
 
 function configuration(c, tags, reserved) {

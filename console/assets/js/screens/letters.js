@@ -1,7 +1,7 @@
 // Dead letters: the records that a pipe has given up, by reason; redrive and discard.
 import { h, put } from '../dom.js';
 import { get, call, lines, path, query } from '../api.js';
-import { title, section, button, link, badge, stat, stats, problem, empty, pre, table, field, form, ask, commands, confirm, confirmName, notice, say } from '../ui.js';
+import { title, section, button, link, badge, stat, stats, problem, empty, pre, table, field, form, ask, terminal, confirm, confirmName, notice, say } from '../ui.js';
 import { count, bytes, time, ago, shell } from '../format.js';
 import { pipeField, search } from '../records.js';
 
@@ -14,11 +14,14 @@ export async function show(view) {
 async function choose(view) {
   let limit = Number(view.q.get('limit')) || 100;
   const box = h('div');
+  const [same, tell] = terminal();
   const go = pipeField('', { placeholder: 'its name', type: 'search' });
   const act = () => { if (go.input.value) location.hash = '#/letters/' + encodeURIComponent(go.input.value.trim()); };
   go.input.addEventListener('keydown', (e) => { if (e.key === 'Enter') act(); });
   const load = async () => {
-    const page = await get(query('/klamm/v1/pipes', { sort: 'dead_lettered', limit, brief: true }), view.signal);
+    const asked = query('/klamm/v1/pipes', { sort: 'dead_lettered', limit, brief: true });
+    tell({ curl: { path: asked }, klamm: 'dlq pipes --limit ' + limit });
+    const page = await get(asked, view.signal);
     const shown = page.pipes.length;
     put(box, table([
       { name: 'Pipe', of: (p) => p.pipe }, { name: 'To', of: (p) => p.target },
@@ -31,8 +34,7 @@ async function choose(view) {
     }));
   };
   await load();
-  view.draw(title('Dead letters'), h('div.filters', go, button('Show its dead letters', act)), box,
-    commands({ curl: { path: '/klamm/v1/pipes?sort=dead_lettered&brief=true' }, klamm: 'dlq list --pipe NAME' }));
+  view.draw(title('Dead letters'), h('div.filters', go, button('Show its dead letters', act)), box, same);
 }
 
 async function letters(view, name) {
@@ -40,11 +42,13 @@ async function letters(view, name) {
   const { q } = view;
   const body = h('div', h('p', 'Reading the dead letters…'));
   const work = h('div', { role: 'status' });
+  const [same, tell] = terminal();
   let limit = Number(q.get('limit')) || 100;
   const load = async () => {
-    const [groups, page] = await Promise.all([
-      get(at + '/reasons', view.signal), get(query(at, { limit, reason: q.get('reason') }), view.signal),
-    ]);
+    const reason = q.get('reason');
+    const asked = query(at, { limit, reason });
+    tell({ curl: { path: asked }, klamm: `dlq list --pipe ${shell(name)} --limit ${limit}${reason ? ' --reason ' + shell(reason) : ''}` });
+    const [groups, page] = await Promise.all([get(at + '/reasons', view.signal), get(asked, view.signal)]);
     put(body,
       stats(stat('Dead letters', count(groups.letters)), stat('Reasons', count(groups.groups.length) + (groups.others ? '+' : ''))),
       groups.letters > 0 && section('By reason', table([
@@ -70,8 +74,7 @@ async function letters(view, name) {
   };
   view.draw(h('p', link('#/letters', '← All dead letters')),
     title('Dead letters of ' + name, button('Look again', load), button('Redrive all', () => redrive(view, name, at, work, load)), button('Discard all', () => discard(name, at, load), { kind: 'danger' })),
-    work, body,
-    commands({ curl: { path: query(at, { limit: 100, reason: q.get('reason') }) }, klamm: `dlq list --pipe ${shell(name)}` }));
+    work, body, same);
   try { await load(); } catch (e) { if (e.name !== 'AbortError') put(body, problem(e)); }
 }
 

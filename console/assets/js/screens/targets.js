@@ -13,7 +13,7 @@ export async function show(view) {
   let limit = Number(q.get('limit')) || 100;
   const load = async () => {
     const asked = query('/klamm/v1/targets', { limit, search: q.get('search'), state: q.get('state') });
-    tell({ curl: { path: asked }, klamm: q.get('state') ? undefined : ['target list', q.get('search') && shell(q.get('search'))].filter(Boolean).join(' ') });
+    tell({ curl: { path: asked }, klamm: ['target list', q.get('search') && shell(q.get('search')), q.get('state') && '--state ' + shell(q.get('state'))].filter(Boolean).join(' ') });
     try {
       const page = await get(asked, view.signal);
       put(body, table([
