@@ -403,6 +403,29 @@ func (s *Store) List(ctx context.Context, kind, prefix string) ([]Document, erro
 	return list, nil
 }
 
+// A Change says when a definition was made or changed last.
+type Change struct {
+	Name    string
+	Changed time.Time
+}
+
+// Changes returns when the definitions of a kind were changed last, in no order. There may be
+// thousands, whose documents List would copy.
+func (s *Store) Changes(ctx context.Context, kind string) ([]Change, error) {
+	if err := s.await(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Change, 0, len(s.known))
+	for _, d := range s.known {
+		if d.Kind == kind {
+			list = append(list, Change{d.Name, d.Changed})
+		}
+	}
+	return list, nil
+}
+
 // Unreadable returns the documents that this program cannot read, by kind and name.
 func (s *Store) Unreadable() []Strange {
 	s.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,9 @@ func TestDefinitionsAreVersionedAndShared(t *testing.T) {
 	}
 	if was := second.Before; was == nil || was.Version != first.Version || was.By != "User:alice" || string(was.Body) != `{"n":1}` || second.By != "User:bob" || second.Version <= first.Version || !second.Created.Equal(first.Created) {
 		t.Fatalf("the second one: %+v, before %+v", second, second.Before)
+	}
+	if changes, err := b.Changes(t.Context(), catalog.KindPipe); err != nil || !slices.Contains(changes, catalog.Change{Name: name, Changed: second.Changed}) {
+		t.Fatalf("the second one is not among %v, %v", changes, err)
 	}
 	if _, err := a.Put(t.Context(), pipeDoc(name, `{"n":3}`), first.Version); !errors.Is(err, catalog.ErrConflict) {
 		t.Fatalf("a change of an old version: %v", err)

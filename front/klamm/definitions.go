@@ -1,6 +1,7 @@
 package klamm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,13 +132,21 @@ func (a api) listDefinitions(w http.ResponseWriter, r *http.Request, who gate.Pr
 // changedLast returns the definitions that were changed last, at most n of those that the
 // caller may see, and whether there are others.
 func (a api) changedLast(r *http.Request, who gate.Principal, n int) (seen []definitionDoc, more bool, err error) {
-	docs, err := a.cfg.Catalog.Store.List(r.Context(), catalog.KindPipe, "")
+	store := a.cfg.Catalog.Store
+	changes, err := store.Changes(r.Context(), catalog.KindPipe)
 	if err != nil {
 		return nil, false, err
 	}
-	last, more := newest(docs, n, func(name string) bool { return a.allow(r, who, gate.AdminRead, name) == nil })
+	last, more := newest(changes, n, func(name string) bool { return a.allow(r, who, gate.AdminRead, name) == nil })
 	seen = []definitionDoc{}
-	for _, d := range last {
+	for _, c := range last {
+		d, err := store.Get(r.Context(), catalog.KindPipe, c.Name)
+		if errors.Is(err, catalog.ErrNotFound) {
+			continue // gone meanwhile
+		}
+		if err != nil {
+			return nil, false, err
+		}
 		doc := a.describe(d)
 		doc.Definition, doc.Before = nil, nil
 		seen = append(seen, doc)
@@ -145,21 +154,19 @@ func (a api) changedLast(r *http.Request, who gate.Principal, n int) (seen []def
 	return seen, more, nil
 }
 
-// newest returns at most n of the documents that were changed last and may be seen, the
-// newest first, and whether there are others. There may be thousands, of which nobody wants
-// all sorted.
-func newest(docs []catalog.Document, n int, seen func(name string) bool) (last []catalog.Document, more bool) {
-	for _, d := range docs {
-		if d.Changed.IsZero() || len(last) > n && !d.Changed.After(last[n].Changed) || !seen(d.Name) {
+// newest returns at most n of the changes whose definitions may be seen, the newest first and
+// those of the same time by name, and whether there are others. There may be thousands, of
+// which nobody wants all sorted.
+func newest(changes []catalog.Change, n int, seen func(name string) bool) (last []catalog.Change, more bool) {
+	order := func(x, y catalog.Change) int {
+		return cmp.Or(y.Changed.Compare(x.Changed), cmp.Compare(x.Name, y.Name))
+	}
+	for _, c := range changes {
+		if c.Changed.IsZero() || len(last) > n && order(c, last[n]) >= 0 || !seen(c.Name) {
 			continue
 		}
-		at, _ := slices.BinarySearchFunc(last, d.Changed, func(x catalog.Document, changed time.Time) int {
-			if x.Changed.Before(changed) {
-				return 1
-			}
-			return -1 // of those that were changed at the same time the first one stays the first
-		})
-		last = slices.Insert(last, at, d)
+		at, _ := slices.BinarySearchFunc(last, c, order)
+		last = slices.Insert(last, at, c)
 		last = last[:min(len(last), n+1)]
 	}
 	return last[:min(len(last), n)], len(last) > n

@@ -91,7 +91,7 @@ func Dialect(cfg Config) front.Dialect {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := api{cfg: cfg, searches: make(chan struct{}, mostSearches), tried: make(chan struct{}, trials), rows: &pipeRows{}, lags: &lagsSeen{}, tally: &pipeTally{}}
+	a := api{cfg: cfg, searches: make(chan struct{}, mostSearches), tried: make(chan struct{}, trials), rows: &pipeRows{}, lags: &lagsSeen{}, behind: &behindPage{}, tally: &pipeTally{}}
 	if cfg.Pipes != nil {
 		a.lookout = &lookout{look: cfg.Pipes.List}
 	}
@@ -156,6 +156,7 @@ type api struct {
 	searches chan struct{}
 	rows     *pipeRows
 	lags     *lagsSeen
+	behind   *behindPage
 	tally    *pipeTally
 	// tried holds a token for each trial of the sandbox that reads records.
 	tried chan struct{}

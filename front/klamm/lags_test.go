@@ -1,6 +1,7 @@
 package klamm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -66,5 +67,45 @@ func TestLagsSeenForgetsPipesThatAreGone(t *testing.T) {
 	l.sum([]string{"1"})
 	if known, _ := l.sum([]string{"1"}); known != 0 || len(l.all) != 0 {
 		t.Errorf("%d are known of %d", known, len(l.all))
+	}
+}
+
+func TestPagesOfThoseThatAreTheMostBehindAreSharedWhereThereAreMany(t *testing.T) {
+	names := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("p%05d", i))
+		}
+		return all
+	}
+	few, many, others := names(mostPipes), names(mostPipes+2), names(mostPipes + 2)[1:]
+	var b behindPage
+	looks, broken := 0, false
+	look := func() ([]pipeRow, pipeSums, error) {
+		if looks++; broken {
+			return nil, pipeSums{}, errors.New("broken")
+		}
+		return make([]pipeRow, looks), pipeSums{Lag: int64(looks)}, nil
+	}
+	for i, step := range []struct {
+		names  []string
+		broken bool
+		over   bool // what was found is too old
+		want   int  // by which look it was found; 0: an error
+	}{
+		{names: few, want: 1}, {names: few, want: 2}, {names: many, want: 3}, {names: slices.Clone(many), want: 3}, {names: few, want: 4}, {names: many, want: 3},
+		{names: others, want: 5}, {names: others, want: 5}, {names: others, over: true, broken: true}, {names: others, want: 7},
+	} {
+		b.until = time.Now().Add(time.Hour) // however slow the machine is
+		if step.over {
+			b.until = time.Time{}
+		}
+		broken = step.broken
+		rows, sums, err := b.of(step.names, look)
+		if len(rows) != step.want || sums.Lag != int64(step.want) || (err != nil) != step.broken {
+			t.Errorf("step %d: got %d rows, %+v, %v; want those of look %d", i, len(rows), sums, err, step.want)
+		}
+		if step.broken {
+			b.names = nil
+		}
 	}
 }

@@ -163,22 +163,36 @@ func (a api) pagePipes(w http.ResponseWriter, r *http.Request, who gate.Principa
 	return writeJSON(w, http.StatusOK, "application/json", out)
 }
 
+// manyFor is how long a page of those that are the most behind is good for other callers where
+// there are more than mostPipes: it knows not all of them anyway.
+const manyFor = 8 * time.Second
+
 // mostPipes bounds how many pipes brokers are asked about for one page.
 const mostPipes = 1_000
 
 // pipesNamed returns the names of the pipes that the caller may see, in their order: those
-// with search in their names, and in a state if one is given.
-func (a api) pipesNamed(r *http.Request, who gate.Principal, search, state string) (names []string) {
-	for _, name := range a.cfg.Pipes.Names() {
+// with search in their names, and in a state if one is given. Nobody may change them: they
+// may be the runner's own.
+func (a api) pipesNamed(r *http.Request, who gate.Principal, search, state string) []string {
+	wanted := func(name string) bool {
 		if !strings.Contains(name, search) {
-			continue
+			return false
 		}
 		if state != "" {
 			if now, _ := a.cfg.Pipes.Standing(name); now != state {
-				continue
+				return false
 			}
 		}
-		if a.allow(r, who, gate.AdminRead, name) == nil {
+		return a.allow(r, who, gate.AdminRead, name) == nil
+	}
+	all := a.cfg.Pipes.Names()
+	at := slices.IndexFunc(all, func(name string) bool { return !wanted(name) })
+	if at < 0 {
+		return all // thousands, mostly, which are not copied for each caller
+	}
+	names := slices.Clone(all[:at])
+	for _, name := range all[at+1:] {
+		if wanted(name) {
 			names = append(names, name)
 		}
 	}
@@ -188,14 +202,13 @@ func (a api) pipesNamed(r *http.Request, who gate.Principal, search, state strin
 // mostLetters fills a page with the pipes that have given up most records here.
 func (a api) mostLetters(ctx context.Context, names []string, limit int, out *pipePage) (err error) {
 	out.Sums = &pipeSums{Pipes: len(names)}
-	given := map[string]int64{}
-	for _, name := range names {
-		if n := a.cfg.Pipes.CountsOf(name).DeadLettered; n > 0 {
-			given[name] = n
-			out.Sums.DeadLettered += n
+	var most []string
+	for _, g := range a.tally.of(a.cfg.Pipes).given {
+		if _, ok := slices.BinarySearch(names, g.pipe); ok {
+			most = append(most, g.pipe)
+			out.Sums.DeadLettered += g.records
 		}
 	}
-	most := slices.SortedFunc(maps.Keys(given), func(x, y string) int { return cmp.Or(cmp.Compare(given[y], given[x]), cmp.Compare(x, y)) })
 	out.Total = len(most)
 	out.Pipes, err = a.rows.of(ctx, a.cfg.Pipes, most[:min(limit, len(most))])
 	return err
@@ -206,24 +219,60 @@ func (a api) mostLetters(ctx context.Context, names []string, limit int, out *pi
 // about some of the others in turn, so that a page which is looked at again and again
 // comes to know all.
 func (a api) mostBehind(ctx context.Context, names []string, limit int, out *pipePage) error {
-	asked := names
-	if len(names) > mostPipes {
-		asked = a.lags.next(names, mostPipes)
-	}
-	rows, err := a.rows.of(ctx, a.cfg.Pipes, asked)
+	rows, sums, err := a.behind.of(names, func() ([]pipeRow, pipeSums, error) {
+		asked := names
+		if len(names) > mostPipes {
+			asked = a.lags.next(names, mostPipes)
+		}
+		rows, err := a.rows.of(ctx, a.cfg.Pipes, asked)
+		if err != nil {
+			return nil, pipeSums{}, err
+		}
+		a.lags.put(rows)
+		sums := pipeSums{Pipes: len(names)}
+		sums.Looked, sums.Lag = a.lags.sum(names)
+		rows = slices.DeleteFunc(rows, func(p pipeRow) bool { return p.Lag == 0 })
+		slices.SortFunc(rows, func(x, y pipeRow) int {
+			return cmp.Or(cmp.Compare(ageOf(y), ageOf(x)), cmp.Compare(y.Lag, x.Lag), cmp.Compare(x.Pipe, y.Pipe))
+		})
+		return slices.Clip(rows), sums, nil
+	})
 	if err != nil {
 		return err
 	}
-	a.lags.put(rows)
-	out.Sums = &pipeSums{Pipes: len(names)}
-	out.Sums.Looked, out.Sums.Lag = a.lags.sum(names)
-	rows = slices.DeleteFunc(rows, func(p pipeRow) bool { return p.Lag == 0 })
-	slices.SortFunc(rows, func(x, y pipeRow) int {
-		return cmp.Or(cmp.Compare(ageOf(y), ageOf(x)), cmp.Compare(y.Lag, x.Lag), cmp.Compare(x.Pipe, y.Pipe))
-	})
-	out.Total = len(rows)
-	out.Pipes = rows[:min(limit, len(rows))]
+	out.Sums, out.Total = &sums, len(rows)
+	out.Pipes = slices.Clone(rows[:min(limit, len(rows))])
 	return nil
+}
+
+// A behindPage is the pipes that are behind, as they were found last. Where there are more
+// than mostPipes they are looked for once in a moment for all who see the same ones. It is
+// safe for concurrent use; the zero value knows nothing.
+type behindPage struct {
+	mu    sync.Mutex // held while they are looked for, so that two callers do not look for the same
+	names []string
+	rows  []pipeRow
+	sums  pipeSums
+	until time.Time
+}
+
+// of returns the rows and sums of these names, which the caller may not change: what look
+// gives, or has given a moment ago.
+func (b *behindPage) of(names []string, look func() ([]pipeRow, pipeSums, error)) ([]pipeRow, pipeSums, error) {
+	if len(names) <= mostPipes {
+		return look()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Now().Before(b.until) && slices.Equal(b.names, names) {
+		return b.rows, b.sums, nil
+	}
+	rows, sums, err := look()
+	if err != nil {
+		return nil, pipeSums{}, err
+	}
+	b.names, b.rows, b.sums, b.until = names, rows, sums, time.Now().Add(manyFor)
+	return rows, sums, nil
 }
 
 // ageOf is how far behind a pipe is, in seconds; -1: not known.

@@ -1,6 +1,7 @@
 package klamm
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -78,55 +79,70 @@ func (a api) addPipes(s *statusDoc) {
 	if a.cfg.Pipes == nil {
 		return
 	}
-	states, wrong := a.tally.of(a.cfg.Pipes)
-	maps.Copy(s.States, states)
-	s.Wrong = append(s.Wrong, wrong...)
+	now := a.tally.of(a.cfg.Pipes)
+	maps.Copy(s.States, now.states)
+	s.Wrong = append(s.Wrong, now.wrong...)
 }
 
-// A pipeTally is how the pipes are as this process knows it. Where there are more than
+// A tallied is how the pipes are as this process knows it.
+type tallied struct {
+	states map[string]int // numbers of pipes
+	wrong  []wrongDoc     // the first mostWrong by name
+	given  []givenUp      // those that have given records up here, the most first
+}
+
+// A givenUp is how many records a pipe has given up.
+type givenUp struct {
+	pipe    string
+	records int64
+}
+
+// A pipeTally counts how the pipes are. Where there are more than
 // mostPipes it is counted once in a moment for all who ask: pages that are open ask for it
 // every few seconds. It is safe for concurrent use; the zero value knows nothing.
 type pipeTally struct {
-	mu     sync.Mutex
-	states map[string]int
-	wrong  []wrongDoc // the first mostWrong by name
-	until  time.Time
+	mu    sync.Mutex
+	last  tallied
+	until time.Time
 }
 
 // tallyFor is for how long a tally of very many pipes is good.
-const tallyFor = 2 * time.Second
+const tallyFor = 4 * time.Second
 
-// of returns the numbers of pipes by state and those that are wrong, which the caller may
-// not change.
-func (p *pipeTally) of(runner *pipe.Runner) (states map[string]int, wrong []wrongDoc) {
+// of returns how the pipes are, which the caller may not change.
+func (p *pipeTally) of(runner *pipe.Runner) tallied {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Now().Before(p.until) {
-		return p.states, p.wrong
+		return p.last
 	}
 	names := runner.Names()
-	states = map[string]int{}
+	now := tallied{states: map[string]int{}}
 	for _, name := range names {
 		local, err := runner.Local(name)
 		if err != nil {
 			continue // gone meanwhile
 		}
 		state, reason := runner.Standing(name)
-		states[state]++
-		if len(wrong) == mostWrong {
+		now.states[state]++
+		if n := runner.CountsOf(name).DeadLettered; n > 0 {
+			now.given = append(now.given, givenUp{name, n})
+		}
+		if len(now.wrong) == mostWrong {
 			continue
 		}
 		switch {
 		case state == pipe.Halted || state == pipe.Disabled:
-			wrong = append(wrong, wrongDoc{name, state, reason})
+			now.wrong = append(now.wrong, wrongDoc{name, state, reason})
 		case state == pipe.Running && local.Err != nil:
-			wrong = append(wrong, wrongDoc{name, state, oneLine(local.Err)})
+			now.wrong = append(now.wrong, wrongDoc{name, state, oneLine(local.Err)})
 		}
 	}
+	slices.SortStableFunc(now.given, func(x, y givenUp) int { return cmp.Compare(y.records, x.records) })
 	if len(names) > mostPipes {
-		p.states, p.wrong, p.until = states, wrong, time.Now().Add(tallyFor)
+		p.last, p.until = now, time.Now().Add(tallyFor)
 	}
-	return states, wrong
+	return now
 }
 
 // addCatalog adds definitions that are not carried out.
