@@ -33,22 +33,40 @@ func (l Links) Source(r *http.Request) netip.Addr {
 		return addr
 	}
 	if name, ok := strings.CutPrefix(l.client, "header:"); ok {
-		if said, err := netip.ParseAddr(strings.TrimSpace(r.Header.Get(name))); err == nil {
-			return said.Unmap().WithZone("")
+		if said, ok := addressIn(r.Header.Get(name)); ok {
+			return said
 		}
 		return addr
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil { // what stands before it is nobody's word
+		hop, ok := addressIn(hops[i])
+		if !ok { // what stands before it is nobody's word
 			break
 		}
-		if addr = hop.Unmap().WithZone(""); !l.trusts(addr) {
+		if addr = hop; !l.trusts(addr) {
 			break
 		}
 	}
 	return addr
+}
+
+// addressIn returns the address in an element of a proxy's header, unmapped. Some proxies
+// add the port that they were called from, and some put brackets around IPv6.
+func addressIn(text string) (addr netip.Addr, ok bool) {
+	text = strings.TrimSpace(text)
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		at, err := netip.ParseAddrPort(text)
+		if addr = at.Addr(); err != nil {
+			bare, open := strings.CutPrefix(text, "[")
+			bare, shut := strings.CutSuffix(bare, "]")
+			if addr, err = netip.ParseAddr(bare); err != nil || !open || !shut || !addr.Is6() {
+				return netip.Addr{}, false
+			}
+		}
+	}
+	return addr.Unmap().WithZone(""), true
 }
 
 // Secure says whether a request came over TLS, to klamm or to a trusted proxy.
