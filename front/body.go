@@ -54,6 +54,7 @@ type body struct {
 	closing context.Context // ends when the server begins to stop
 	told    func([]byte)    // if not nil: gets the body when it is there as a whole
 	held    *heldBody       // if not nil: what HoldBody has read
+	size    *atomic.Int64   // if not nil: gets how long it is when it is there as a whole
 }
 
 // heldBody is a body that is there as a whole before its handler has asked for
@@ -192,6 +193,7 @@ func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 				var one [1]byte
 				if n, err := b.Read(one[:]); n == 0 && errors.Is(err, io.EOF) {
 					b.whole()
+					b.measure(buf)
 					return buf, done, nil
 				}
 			}
@@ -212,6 +214,7 @@ func (b *body) lend() (data []byte, release func(reusable bool), err error) {
 		}
 		if errors.Is(err, io.EOF) {
 			b.whole()
+			b.measure(buf)
 			return buf, done, nil
 		}
 		if err != nil {
@@ -256,6 +259,13 @@ func (b *body) deadline(begun, now time.Time, n int64) time.Time {
 // listens on the connection from then on, and a deadline that passes would look
 // to it as if the client had left.
 func (b *body) whole() { _ = b.control.SetReadDeadline(time.Time{}) }
+
+// measure tells how long the body is that is there as a whole.
+func (b *body) measure(data []byte) {
+	if b.size != nil {
+		b.size.Store(int64(len(data)))
+	}
+}
 
 func (b *body) tell(data []byte) {
 	if b.told != nil {

@@ -25,6 +25,9 @@ func (s *Server) enter(w http.ResponseWriter, r *http.Request, route *Route, who
 	}
 	q := RequestOf(r)
 	q.ID, q.Pattern, q.Action, q.Trail = idOf(w, r), route.Pattern, route.Action, trailOf(w)
+	if a, ok := w.(*answer); ok && a.body != nil {
+		q.Measured = &a.size
+	}
 	if err != nil {
 		var refused *Refusal
 		if gate.Classify(err) == gate.Unauthenticated || errors.As(err, &refused) {

@@ -1,9 +1,12 @@
 package front_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -113,4 +116,69 @@ func withTimeout(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// TestPoliciesKnowTheSizeOfBodiesThatAreThere checks that a condition on the size of a
+// request holds too where the client has not announced it, or has compressed it.
+func TestPoliciesKnowTheSizeOfBodiesThatAreThere(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	authority, err := gate.NewAuthority(gate.Law{Account: "111122223333", Region: "r", Policies: []gate.PolicyConfig{{Name: "p", Kind: "identity", Attach: []string{"User:alice"}, Document: json.RawMessage(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
+			{"Effect":"Deny","Action":"kafka-cluster:WriteData","Resource":"*","Condition":{"NumericGreaterThan":{"klamm:RequestBytes":"100"}}}]}`)}}}, nil, nil, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := front.New(front.Config{
+		Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: log, Gate: gate.New(nil, authority), Authenticators: []front.Authenticator{byName{}},
+		Sizes: front.Sizes{Body: 1 << 20, InFlight: 1 << 20},
+		Dialects: []front.Dialect{{Name: "d", Prefixes: []string{"/"}, Routes: []front.Route{{Name: "put", Pattern: "PUT /things/{thing}", Serve: func(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
+			_, release, err := front.ReadBody(r)
+			if err != nil {
+				return err
+			}
+			defer release()
+			if err = authority.Check(r.Context(), &gate.Call{Principal: who, Action: gate.WriteData, Resource: gate.Resource{Kind: "topic", Name: "t"}}); err == nil {
+				w.WriteHeader(http.StatusNoContent)
+			}
+			return err
+		}}}, WriteError: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, err.Error(), map[gate.Kind]int{gate.Denied: 403}[gate.Classify(err)])
+		}}},
+	})
+	server := httptest.NewServer(s)
+	defer server.Close()
+	squeezed := new(bytes.Buffer)
+	z := gzip.NewWriter(squeezed)
+	_, _ = z.Write(bytes.Repeat([]byte("a"), 101))
+	_ = z.Close()
+	for _, c := range []struct {
+		name     string
+		body     io.Reader
+		encoding string
+		want     int
+	}{
+		{"announced", strings.NewReader(strings.Repeat("a", 100)), "", 204},
+		{"announced, too long", strings.NewReader(strings.Repeat("a", 101)), "", 403},
+		{"in chunks", io.MultiReader(strings.NewReader(strings.Repeat("a", 100))), "", 204},
+		{"in chunks, too long", io.MultiReader(strings.NewReader(strings.Repeat("a", 101))), "", 403},
+		{"compressed, too long", squeezed, "gzip", 403},
+		{"none", nil, "", 204},
+	} {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+"/things/a", c.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("X-Name", "alice")
+		if c.encoding != "" {
+			q.Header.Set("Content-Encoding", c.encoding)
+		}
+		answer, err := server.Client().Do(q)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != c.want {
+			t.Errorf("%s: %d, want %d", c.name, answer.StatusCode, c.want)
+		}
+	}
 }

@@ -332,7 +332,8 @@ func (s *Server) prepare(a *answer, r *http.Request, d *Dialect, route *Route, n
 	route = closed(r, route)
 	x.serves(d, route)
 	if r.ContentLength != 0 {
-		a.body = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, rate: s.cfg.Connections.BodyMinRate, budget: &s.budget, control: http.NewResponseController(a.ResponseWriter), length: r.ContentLength, closing: s.closing}
+		a.body = &body{ReadCloser: r.Body, limit: s.cfg.Sizes.Body, rate: s.cfg.Connections.BodyMinRate, budget: &s.budget, control: http.NewResponseController(a.ResponseWriter), length: r.ContentLength, closing: s.closing, size: &a.size}
+		a.size.Store(-1)
 		stagedOf(r).bound(a.body)
 		x.bound(a.body)
 		r.Body = a.body
@@ -522,6 +523,7 @@ type answer struct {
 
 	// What finish undoes; nil: there is nothing.
 	body    *body
+	size    atomic.Int64       // of the body, where there is one; negative until it is there as a whole
 	end     context.CancelFunc // of the context of a stream
 	release func()             // of what inflates the body
 }

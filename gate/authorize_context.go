@@ -246,8 +246,8 @@ func (q *question) own(name string) iam.Value {
 	case "route":
 		return text(r.Pattern)
 	case "requestbytes":
-		if r.Bytes >= 0 {
-			return iam.One(strconv.FormatInt(r.Bytes, 10))
+		if n := r.size(); n >= 0 {
+			return iam.One(strconv.FormatInt(n, 10))
 		}
 	case "contenttype":
 		return q.header("Content-Type")

@@ -3,6 +3,7 @@ package gate
 import (
 	"cmp"
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,8 +25,11 @@ type Request struct {
 	Stage string
 	// Header and Query are what the client sent; the keys of Header are canonical.
 	Header, Query map[string][]string
-	// Bytes is the size of the body; -1: not known.
+	// Bytes is the size of the body as it was announced; -1: it was not.
 	Bytes int64
+	// Measured is the size of the body once it is there as a whole, inflated, and negative
+	// until then; nil: nobody measures. It counts instead of Bytes.
+	Measured *atomic.Int64
 	// Time is when the request came.
 	Time time.Time
 	// Trail gets what the request does, for logs and traces; nil: nobody wants to
@@ -34,6 +38,16 @@ type Request struct {
 }
 
 func (r *Request) stage() string { return cmp.Or(r.Stage, DefaultStage) }
+
+// size is the size of the body, as far as it is known; negative: not at all.
+func (r *Request) size() int64 {
+	if r.Measured != nil {
+		if n := r.Measured.Load(); n >= 0 {
+			return n
+		}
+	}
+	return r.Bytes
+}
 
 // RouteName is the last part of the ARN of the route that is called: API/STAGE/METHOD/PATH.
 func (r *Request) RouteName() string { return routeName(r.stage(), r.Method, r.Path) }
