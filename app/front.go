@@ -67,7 +67,7 @@ func (a *App) frontOf(ctx context.Context, g generation) (front.Config, error) {
 	return front.Config{
 		Sizes: cfg.Sizes, Connections: cfg.Connections, H2C: cfg.H2C, CORS: cfg.CORS, Dialects: dialects, Anonymous: cfg.Auth.Anonymous || g.auth == nil, Claims: a.claims, Gate: a.gate, Links: g.links,
 		Limits: g.limits, PassedOn: peer.Forwarded, Metrics: a.frontMetrics, Log: a.log, Authenticators: a.authenticators(g.auth), AccessLog: g.log, Account: cfg.AWS.Account,
-		Tracing: front.Tracing{Tracer: a.tracer, Propagate: propagate}, TrustRequestID: cfg.TrustRequestID, Firewall: g.firewall, Compression: cfg.Compression, Cache: cfg.Cache,
+		Tracing: front.Tracing{Tracer: a.tracer, Propagate: propagate}, TrustRequestID: cfg.TrustRequestID, IDs: len(cfg.Auth.Authorizers) > 0, Firewall: g.firewall, Compression: cfg.Compression, Cache: cfg.Cache,
 		Recent: &a.recent, Challenge: a.challenge,
 	}, nil
 }

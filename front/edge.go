@@ -123,11 +123,14 @@ func (e Edge) tables(serve func(OwnRoute) http.Handler) (map[string]*shape.Table
 // a request through the router to its handler.
 func (s *Server) place(r *http.Request) (*http.Request, *staged) {
 	e := s.edge.Load()
-	if e == nil {
+	if e == nil && !s.cfg.IDs {
 		return r, nil
 	}
 	at := &staged{}
-	r = e.stages.enter(r.WithContext(context.WithValue(r.Context(), stageKey{}, at)), at)
+	r = r.WithContext(context.WithValue(r.Context(), stageKey{}, at))
+	if e != nil {
+		r = e.stages.enter(r, at)
+	}
 	return r, at
 }
 

@@ -182,3 +182,27 @@ func TestPoliciesKnowTheSizeOfBodiesThatAreThere(t *testing.T) {
 		}
 	}
 }
+
+// asking notes the ids of the requests that it is asked about.
+type asking struct{ ids *[]string }
+
+func (a asking) Authenticate(r *http.Request) (gate.Principal, error) {
+	*a.ids = append(*a.ids, front.IDOf(r))
+	return gate.Principal{Name: "User:a"}, nil
+}
+
+// TestAuthenticatorsKnowTheIDsOfRequests checks that who is asked to authenticate a request
+// can be told its id, without stages too.
+func TestAuthenticatorsKnowTheIDsOfRequests(t *testing.T) {
+	var ids []string
+	s := front.New(front.Config{Metrics: front.NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Authenticators: []front.Authenticator{asking{&ids}}, IDs: true,
+		Dialects: []front.Dialect{{Name: "d", Prefixes: []string{"/"}, Routes: []front.Route{{Name: "get", Pattern: "GET /things", Serve: func(w http.ResponseWriter, _ *http.Request, _ gate.Principal) error {
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}}}}}})
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", "/things", nil))
+	if id := w.Header().Get("X-Request-Id"); w.Code != 204 || id == "" || len(ids) != 1 || ids[0] != id {
+		t.Errorf("%d with the id %q, asked about %q", w.Code, id, ids)
+	}
+}

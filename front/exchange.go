@@ -88,13 +88,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http
 
 // trace joins the trace that a request comes with, or begins one.
 func (x *exchange) trace(r *http.Request) *http.Request {
-	h := r.Header
-	parent := trace.Parse(h.Get("Traceparent"), strings.Join(h["Tracestate"], ","))
-	if xray := h.Get("X-Amzn-Trace-Id"); !parent.Valid() && xray != "" {
-		parent = trace.ParseXRay(xray)
-	}
 	// The method is a client's text; a span's name is one of few.
-	x.span, x.context = x.server.cfg.Tracing.Tracer.Start(parent, "HTTP", trace.Server)
+	x.span, x.context = x.server.cfg.Tracing.Tracer.Start(traceOf(r.Header), "HTTP", trace.Server)
 	if !x.context.Valid() {
 		return r
 	}
@@ -102,10 +97,19 @@ func (x *exchange) trace(r *http.Request) *http.Request {
 	if x.server.cfg.Tracing.Propagate {
 		x.trail.Traceparent, x.trail.Tracestate = x.context.Traceparent(), x.context.State
 	}
-	if h.Get("X-Amzn-Trace-Id") != "" {
+	if r.Header.Get("X-Amzn-Trace-Id") != "" {
 		x.Header().Set("X-Amzn-Trace-Id", x.context.XRay())
 	}
 	return r.WithContext(trace.With(r.Context(), x.context))
+}
+
+// traceOf is the trace that a request names; not valid: it names none.
+func traceOf(h http.Header) trace.Context {
+	named := trace.Parse(h.Get("Traceparent"), strings.Join(h["Tracestate"], ","))
+	if xray := h.Get("X-Amzn-Trace-Id"); !named.Valid() && xray != "" {
+		named = trace.ParseXRay(xray)
+	}
+	return named
 }
 
 // exchangeOf finds the exchange of an answer; nil if w is none of a server's.
@@ -367,8 +371,12 @@ func (x *exchange) entry() *accesslog.Entry {
 	if r.ContentLength > 0 {
 		e.Received = r.ContentLength
 	}
-	if x.context.Valid() {
-		e.TraceID = x.context.TraceID()
+	context := x.context
+	if !context.Valid() { // nobody follows it here, and its client does
+		context = traceOf(r.Header)
+	}
+	if context.Valid() {
+		e.TraceID = context.TraceID()
 	}
 	if x.stage != "" {
 		e.Stage = x.stage

@@ -104,6 +104,9 @@ type Config struct {
 	Tracing Tracing
 	// TrustRequestID takes the ids that clients give their requests.
 	TrustRequestID bool
+	// IDs has IDOf know the ids of all requests, and not only of those that stages or
+	// routes of the configuration may serve.
+	IDs bool
 	// Account is klamm's own in names of AWS.
 	Account string
 	// Firewall turns requests away before anything else; nil: there are no rules.

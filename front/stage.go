@@ -410,7 +410,8 @@ func StageOf(r *http.Request) string {
 	return ""
 }
 
-// IDOf returns the id of a request, which its answer has too; empty outside of a server.
+// IDOf returns the id of a request, which its answer has too; empty where Config.IDs does
+// not ask for it.
 func IDOf(r *http.Request) string {
 	if at := stagedOf(r); at != nil {
 		return at.id

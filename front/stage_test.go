@@ -252,6 +252,26 @@ func TestAnswersHaveTheIDsOfTheStage(t *testing.T) {
 	}
 }
 
+// TestLogNamesTheTracesOfClients checks that the access log knows the trace that a request
+// names, also where klamm takes no part in traces.
+func TestLogNamesTheTracesOfClients(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "access.log")
+	log, err := accesslog.Open(accesslog.Config{File: file, Template: "$context.xrayTraceId $context.traceId"}, accesslog.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stagedServer(t, Edge{}, func(c *Config) { c.AccessLog = log })
+	const trace, xray = "5759e988bd862e3fe1be46a994272793", "1-5759e988-bd862e3fe1be46a994272793"
+	askStaged(s, "GET", "http://x/topics/t", "", "X-Amzn-Trace-Id", "Root="+xray+";Parent=53995c3f42cd8ad8;Sampled=1")
+	askStaged(s, "GET", "http://x/topics/t", "", "Traceparent", "00-"+trace+"-53995c3f42cd8ad8-01")
+	askStaged(s, "GET", "http://x/topics/t", "", "Traceparent", "00-nonsense-01")
+	log.Close()
+	text, err := os.ReadFile(file)
+	if want := xray + " " + trace + "\n" + xray + " " + trace + "\n- -\n"; string(text) != want || err != nil {
+		t.Errorf("got %q, %v; want %q", text, err, want)
+	}
+}
+
 // TestConfluentFormHasConfluentsWords checks what the form confluent says where there is
 // nothing, and that errors have the media type of the API that was called.
 func TestConfluentFormHasConfluentsWords(t *testing.T) {
