@@ -87,6 +87,7 @@ func TestAuditWithoutABroker(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the end of the last attempt")
 	}
+	t.Parallel()
 	c, err := kafka.Open(kafka.Config{Brokers: []string{"127.0.0.1:1"}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -345,6 +345,7 @@ func TestTheTopicIsDeleted(t *testing.T) {
 	if os.Getenv("KLAMM_TEST_BROKERS") != "" {
 		t.Skip("the topic belongs to other tests too")
 	}
+	t.Parallel()
 	g, claims := replica(t, brokertest.Brokers(t), Idempotency{})
 	c := claims.New(nil, "k", time.Hour)
 	if err := errors.Join(c.begin(t.Context()), c.Finish(created)); err != nil {

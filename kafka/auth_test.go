@@ -303,17 +303,36 @@ func eventually(t *testing.T, try func() error) {
 	}
 }
 
+// A journal keeps what is logged, also by what goes on in the background.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
 func TestWrongPasswordIsSaidAndRotationNeedsNoRestart(t *testing.T) {
+	t.Parallel()
 	d := &doors{}
 	u, judge := plainUsers(map[string]string{"klamm": "s3cret-one"})
 	_, brokers := fake(t, "PLAIN", judge, kfake.ListenFn(d.listen))
 	path := filepath.Join(t.TempDir(), "login.json")
 	place(t, path, map[string]string{"username": "klamm", "password": "s3cret-bad"})
-	var said bytes.Buffer
-	c := openWith(t, kafka.Config{Brokers: brokers, Auth: "plain", Credentials: &kafka.Credentials{File: path}, AllowInsecure: true}, slog.New(slog.NewTextHandler(&said, nil)))
+	said := &journal{}
+	c := openWith(t, kafka.Config{Brokers: brokers, Auth: "plain", Credentials: &kafka.Credentials{File: path}, AllowInsecure: true}, slog.New(slog.NewTextHandler(said, nil)))
 	err := c.Ready(t.Context())
 	if !errors.Is(err, kerr.SaslAuthenticationFailed) || strings.Contains(err.Error()+said.String(), "s3cret") {
-		t.Fatalf("got %v, want SASL_AUTHENTICATION_FAILED without the password; the log: %s", err, &said)
+		t.Fatalf("got %v, want SASL_AUTHENTICATION_FAILED without the password; the log: %s", err, said)
 	}
 	place(t, path, map[string]string{"username": "klamm", "password": "s3cret-one"})
 	eventually(t, func() error { return c.Ready(t.Context()) })
@@ -396,6 +415,7 @@ func TestLoginByToken(t *testing.T) {
 
 // A token that was shown is renewed before it ends, though nobody logs in.
 func TestTokenIsRenewedInTheBackground(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int32
 	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"access_token":"token%d","expires_in":%d}`, asked.Add(1), []int{3, 3600}[min(asked.Load()-1, 1)])

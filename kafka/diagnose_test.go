@@ -60,6 +60,7 @@ func found(t *testing.T, cfg kafka.Config, needs kafka.Needs) (problems []string
 }
 
 func TestDiagnoseNamesWhatIsBroken(t *testing.T) {
+	t.Parallel()
 	ca, other := newAuthority(t), newAuthority(t)
 	user := func(password string) *kafka.Credentials {
 		return &kafka.Credentials{Username: "klamm", Password: secret.Ref{Value: password}}

@@ -17,6 +17,7 @@ import (
 // An instance whose topic is deleted and made again reads the new one from its beginning,
 // also where it would begin with what is new, and commits nothing of the old one for it.
 func TestInstancesReadATopicThatWasMadeAnew(t *testing.T) {
+	t.Parallel()
 	for _, member := range []bool{true, false} {
 		t.Run(map[bool]string{true: "a member", false: "with partitions of its own"}[member], func(t *testing.T) {
 			t.Parallel()

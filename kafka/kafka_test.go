@@ -3,8 +3,10 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,14 @@ import (
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
 )
+
+func TestMain(m *testing.M) {
+	// Most of the tests wait: for timers of Kafka, for groups, for pauses between attempts.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // cluster opens the brokers that KLAMM_TEST_BROKERS names, or an embedded one.
 func cluster(t *testing.T) *kafka.Cluster {

@@ -204,6 +204,7 @@ func TestOffsetsOutsideOfTheLogAreGaps(t *testing.T) {
 }
 
 func TestAddedPartitionsAreFollowedFromTheirBeginning(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	topic := create(t, c, 1)
 	s := subscribe(t, kafka.NewTails(c), topic, -1, kafka.From{})
@@ -231,6 +232,7 @@ func TestDeletedTopicEndsItsSubscriptions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for several seconds")
 	}
+	t.Parallel()
 	c := cluster(t)
 	topic := create(t, c, 1)
 	s := subscribe(t, kafka.NewTails(c), topic, -1, kafka.From{})

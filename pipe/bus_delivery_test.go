@@ -64,6 +64,7 @@ func quickly(def catalog.Pipe, attempts int) catalog.Pipe {
 }
 
 func TestEventsThatAreGivenUp(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 1)
 	status := func(code int, final bool) func(*event.Event) error {
 		return func(*event.Event) error {
@@ -218,6 +219,7 @@ func TestEventsWaitElsewhere(t *testing.T) {
 // TestEventsWaitForTheirDefinition has events wait elsewhere for a target that this
 // process does not know yet, and others for one that is gone.
 func TestEventsWaitForTheirDefinition(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 1)
 	known, unknown := b.target("known", "known", ofOrders), b.target("unknown", "unknown", ofOrders)
 	r, _ := b.process()
@@ -283,6 +285,7 @@ func TestManyRules(t *testing.T) {
 
 // TestOnlyOneOwnsAKey asks all processes who owns keys of a bus.
 func TestOnlyOneOwnsAKey(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 6)
 	def := b.target("r", "t", ofOrders)
 	var all []*pipe.Runner

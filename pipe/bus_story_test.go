@@ -73,6 +73,7 @@ func TestStoryOfAnEvent(t *testing.T) {
 }
 
 func TestStoryKnowsWhomAnEventIsFor(t *testing.T) {
+	t.Parallel()
 	w := newBusWorld(t, 1)
 	one, two := w.target("one", "one", ofOrders), w.target("two", "two", ofOrders)
 	archive := w.target("", "archive", "")

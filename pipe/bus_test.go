@@ -348,6 +348,7 @@ func TestProcessesShareARate(t *testing.T) {
 // TestDeadTargetBesideHealthyOnes lets a target be down for long: the offsets of the
 // others go on, and neither a restart nor a kill has them get their events once more.
 func TestDeadTargetBesideHealthyOnes(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 3)
 	dead, well := b.target("r1", "dead", ofOrders), b.target("r2", "well", ofOrders)
 	b.answer("dead", func(*event.Event) error { return errors.New("down") })
@@ -379,6 +380,7 @@ func TestDeadTargetBesideHealthyOnes(t *testing.T) {
 // TestKilledProcessesOfABus kills processes that own partitions, under load and with one
 // target slow: nothing is lost, and of what keeps up little comes again.
 func TestKilledProcessesOfABus(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 4)
 	var defs []catalog.Pipe
 	for i := range 5 {
@@ -410,6 +412,7 @@ func TestKilledProcessesOfABus(t *testing.T) {
 }
 
 func TestFullTargetReadsForItself(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 2)
 	full, well := b.target("r1", "full", ofOrders), b.target("r2", "well", ofOrders)
 	var open atomic.Bool
@@ -439,6 +442,7 @@ func TestFullTargetReadsForItself(t *testing.T) {
 // TestNewTargetsMissNothing makes targets under load, by a process that does not read the
 // bus: each gets every event that was put after it was made.
 func TestNewTargetsMissNothing(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 3)
 	first := b.target("r0", "first", ofOrders)
 	reader, _ := b.process()
@@ -495,6 +499,7 @@ func TestTakeOverHearsOfNewTargetsFirst(t *testing.T) {
 
 // TestChangedRulesLoseNothing changes definitions under load, pauses and resumes.
 func TestChangedRulesLoseNothing(t *testing.T) {
+	t.Parallel()
 	b := newBusWorld(t, 3)
 	def, constant := b.target("r", "changing", ofOrders), b.target("c", "constant", ofOrders)
 	r, _ := b.process()

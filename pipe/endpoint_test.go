@@ -117,6 +117,7 @@ func TestPipesShareWhatTheyKnowOfAnEndpoint(t *testing.T) {
 // Addresses that fail, or are slow, get a share of a pipe's connections and no more:
 // the others have their records at once.
 func TestAilingAddressesHoldUpNobody(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		timeout time.Duration

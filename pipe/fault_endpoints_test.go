@@ -22,6 +22,7 @@ import (
 // Endpoints that are dead, all at the head of the topic and tried without end, do
 // not make the pipe take its target for dead: the others get their records at once.
 func TestDeadEndpointsHoldUpNobody(t *testing.T) {
+	t.Parallel()
 	const records, dead = 1_000, 50
 	var arrived atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -41,6 +41,7 @@ func lettersOf(t testing.TB, r *pipe.Runner, name string) (all []pipe.Letter) {
 }
 
 func TestVanishedOffsetsHaltAPipe(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	name := topic(t, c, 2)
 	l := &ledger{}
@@ -150,6 +151,7 @@ func TestManyPipesAreAskedAboutTogether(t *testing.T) {
 }
 
 func TestPauseAndSeek(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	name := topic(t, c, 1)
 	l := &ledger{}

@@ -32,6 +32,7 @@ func makeAnew(t *testing.T, c *kafka.Cluster, topic, group string, partitions in
 // Records of a topic that was deleted and made again are all delivered, those included
 // that were written before the pipe has noticed, while its other topics go on.
 func TestATopicThatWasMadeAnewIsReadFromItsBeginning(t *testing.T) {
+	t.Parallel()
 	for _, running := range []bool{true, false} {
 		t.Run(map[bool]string{true: "under a running pipe", false: "while the pipe was stopped"}[running], func(t *testing.T) {
 			c := cluster(t)

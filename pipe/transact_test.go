@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -149,6 +150,7 @@ func number(t *testing.T, c *kafka.Cluster, topic string, from, to int) {
 }
 
 func TestTransactionsWriteEachRecordOnce(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	from, to := makeTopic(t, c, "from", 4), makeTopic(t, c, "to", 3)
 	def := moving(from, to)
@@ -240,6 +242,10 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	// Most of the tests wait: for timers of Kafka, for groups, for pauses between attempts.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
