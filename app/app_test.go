@@ -23,6 +23,7 @@ import (
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/target/all"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A running klamm of a test: on the embedded broker, or on the brokers that
@@ -190,16 +191,6 @@ func (r *running) exchange(method, path, body string, fields ...string) (*http.R
 	return resp, string(text)
 }
 
-// eventually polls a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within two minutes", what)
-		}
-	}
-}
-
 // unique makes names that no other test or run on the same cluster uses.
 func unique(t *testing.T) string {
 	return fmt.Sprintf("%.30s-%d", strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), time.Now().UnixNano())
@@ -214,7 +205,7 @@ func TestRecordInOverHTTPLeavesAsWebhook(t *testing.T) {
 	topic := unique(t)
 	k := start(t, pipeText(topic, topic, hook.URL+"/in", ""), t.TempDir())
 	k.produce(topic, "k1", `{"n":1}`)
-	eventually(t, "one delivery", func() bool { return len(hook.calls()) == 1 })
+	waittest.Until(t, "one delivery", func() bool { return len(hook.calls()) == 1 })
 	c := hook.calls()[0]
 	if c.body != `{"n":1}` {
 		t.Errorf("body %q, want the value's bytes", c.body)
@@ -267,7 +258,7 @@ func TestNothingIsLostOrReorderedOverRestartsAndFailures(t *testing.T) {
 		}
 		return first
 	}
-	eventually(t, "all records", func() bool {
+	waittest.Until(t, "all records", func() bool {
 		total := 0
 		for _, seq := range got() {
 			total += len(seq)
@@ -298,12 +289,12 @@ func TestPermanentFailureBecomesDeadLetterAndStopsNobody(t *testing.T) {
 	for _, v := range []string{`"a"`, `"poison"`, `"b"`} {
 		k.produce(topic, "same", v)
 	}
-	eventually(t, "the others", func() bool { return len(hook.calls()) == 2 })
+	waittest.Until(t, "the others", func() bool { return len(hook.calls()) == 2 })
 	var letters []struct {
 		Value   string
 		Headers []struct{ Name, Value string }
 	}
-	eventually(t, "the dead letter", func() bool {
+	waittest.Until(t, "the dead letter", func() bool {
 		resp, err := http.Get(k.url + "/topics/klamm.dlq." + topic + "/records?offset=earliest")
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // clusterPolicy calls the API of the policies of clusters.
@@ -129,7 +131,7 @@ policies:
 		t.Fatalf("put: %d %v", status, got)
 	}
 	becomes("Enabled", "USER_INITIATED")
-	eventually(t, "the function has the record", func() bool {
+	waittest.Until(t, "the function has the record", func() bool {
 		_, _, text := r.lambda("GET", "/topics/klamm.log..aws.lambda.reader/records?offset=earliest", "")
 		return strings.Contains(text, `"customer-`)
 	})

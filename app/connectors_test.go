@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A farBus is an EventBridge elsewhere: it takes PutEvents, and can be out of order.
@@ -128,7 +130,7 @@ func (c connectClient) states(name string) (connector, task, trace string) {
 
 func (c connectClient) until(name, connector, task string) {
 	c.t.Helper()
-	eventually(c.t, name+" is "+connector+" with a task "+task, func() bool {
+	waittest.Until(c.t, name+" is "+connector+" with a task "+task, func() bool {
 		is, of, _ := c.states(name)
 		return is == connector && of == task
 	})
@@ -173,7 +175,7 @@ func TestSinkTaskFailsAfterItsRetriesAndLosesNothing(t *testing.T) {
 	bus.status, bus.offers[1], bus.offers[2] = 0, "ThrottlingException", "ThrottlingException"
 	bus.mu.Unlock()
 	c.want(204, "POST", "/connectors/"+name+"/tasks/0/restart", "")
-	eventually(t, "all records are put", func() bool { return slices.Equal(bus.has(), []int64{0, 1, 2, 3}) })
+	waittest.Until(t, "all records are put", func() bool { return slices.Equal(bus.has(), []int64{0, 1, 2, 3}) })
 	c.until(name, "RUNNING", "RUNNING")
 	c.want(204, "DELETE", "/connectors/"+name, "")
 }
@@ -188,7 +190,7 @@ func TestAFailedTaskRunsAgainWithAnotherConfiguration(t *testing.T) {
 	c.want(201, "POST", "/connectors", fmt.Sprintf(`{"name":%q,"config":%s}`, topic, sinkTo(failing, topic, once)))
 	c.until(topic, "RUNNING", "FAILED")
 	c.want(200, "PUT", at+"/config", sinkTo(bus, topic, once))
-	eventually(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
+	waittest.Until(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
 	c.until(topic, "RUNNING", "RUNNING")
 
 	bus.answer(http.StatusForbidden)
@@ -196,7 +198,7 @@ func TestAFailedTaskRunsAgainWithAnotherConfiguration(t *testing.T) {
 	c.until(topic, "RUNNING", "FAILED")
 	bus.answer(0)
 	c.want(200, "PATCH", at+"/config", `{"aws.eventbridge.retries.max":"5"}`)
-	eventually(t, "the other record is put", func() bool { return slices.Equal(bus.has(), []int64{0, 1}) })
+	waittest.Until(t, "the other record is put", func() bool { return slices.Equal(bus.has(), []int64{0, 1}) })
 	c.until(topic, "RUNNING", "RUNNING")
 	c.want(204, "DELETE", at, "")
 }
@@ -222,7 +224,7 @@ func TestEveryEndpointOfKafkaConnect(t *testing.T) {
 	c.want(200, "GET", at+"/status", "", `"state":"STOPPED"`)
 	c.want(202, "PUT", at+"/resume", "")
 	c.until(name, "RUNNING", "RUNNING")
-	eventually(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
+	waittest.Until(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
 
 	c.want(200, "GET", at+"/config", "", `"tasks.max":"2"`)
 	c.want(200, "GET", at+"/tasks", "", `"task":0`)
@@ -248,11 +250,11 @@ func TestEveryEndpointOfKafkaConnect(t *testing.T) {
 
 	// Offsets are moved while it is stopped, and what lies behind them is put again.
 	c.want(204, "PUT", at+"/stop", "")
-	eventually(t, "the offset is committed", func() bool {
+	waittest.Until(t, "the offset is committed", func() bool {
 		_, text := c.ask("GET", at+"/offsets", "")
 		return strings.Contains(text, `"kafka_offset":1`)
 	})
-	eventually(t, "the offsets can be changed", func() bool {
+	waittest.Until(t, "the offsets can be changed", func() bool {
 		status, _ := c.ask("PATCH", at+"/offsets", fmt.Sprintf(`{"offsets":[{"partition":{"kafka_topic":%q,"kafka_partition":%d},"offset":{"kafka_offset":0}}]}`, topic, partitionOf(t, c, at)))
 		return status == 200
 	})
@@ -260,21 +262,21 @@ func TestEveryEndpointOfKafkaConnect(t *testing.T) {
 	bus.put = nil
 	bus.mu.Unlock()
 	c.want(202, "PUT", at+"/resume", "")
-	eventually(t, "the record is put again", func() bool { return slices.Equal(bus.has(), []int64{0}) })
+	waittest.Until(t, "the record is put again", func() bool { return slices.Equal(bus.has(), []int64{0}) })
 	c.want(204, "PUT", at+"/stop", "")
-	eventually(t, "the offset is committed again", func() bool {
+	waittest.Until(t, "the offset is committed again", func() bool {
 		_, text := c.ask("GET", at+"/offsets", "")
 		return strings.Contains(text, `"kafka_offset":1`)
 	})
 	none := fmt.Sprintf(`{"offsets":[{"partition":{"kafka_topic":%q,"kafka_partition":%d},"offset":null}]}`, topic, partitionOf(t, c, at))
-	eventually(t, "an offset can be taken away", func() bool {
+	waittest.Until(t, "an offset can be taken away", func() bool {
 		status, _ := c.ask("PATCH", at+"/offsets", none)
 		return status == 200
 	})
 	if text := c.want(200, "GET", at+"/offsets", ""); strings.Contains(text, `"kafka_offset":1`) {
 		t.Errorf("the offset is still there: %s", text)
 	}
-	eventually(t, "the offsets can be reset", func() bool {
+	waittest.Until(t, "the offsets can be reset", func() bool {
 		status, _ := c.ask("DELETE", at+"/offsets", "")
 		return status == 200
 	})
@@ -304,7 +306,7 @@ func TestAConnectorWaitsForTopicsOfItsPattern(t *testing.T) {
 	r.produce(topic+".eu", "k", "0")
 	c.want(200, "PUT", at+"/config", config) // it is looked for topics, which happens now and then by itself
 	c.until(name, "RUNNING", "RUNNING")
-	eventually(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
+	waittest.Until(t, "the record is put", func() bool { return slices.Equal(bus.has(), []int64{0}) })
 	c.want(200, "GET", at+"/topics", "", topic+".eu")
 	c.want(204, "DELETE", at, "")
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A pipe that does not wait for its function is done with a batch when it is queued: also
@@ -29,15 +31,15 @@ func TestPipesThatDoNotWaitForTheirFunction(t *testing.T) {
 	if status != 200 {
 		t.Fatalf("create the pipe: %d %v", status, made)
 	}
-	eventually(t, "the pipe has none left", func() bool {
+	waittest.Until(t, "the pipe has none left", func() bool {
 		_, got := r.call("GET", "/klamm/v1/pipes/"+name, nil)
 		return fmt.Sprint(got["lag"]) == "0"
 	})
-	eventually(t, "all are queued", func() bool {
+	waittest.Until(t, "all are queued", func() bool {
 		_, _, text := r.lambda("GET", "/topics/__klamm_async/records?offset=earliest", "")
 		return strings.Count(text, `"key":"`+name+`"`) == 3
 	})
-	eventually(t, "the function is asked for each", func() bool {
+	waittest.Until(t, "the function is asked for each", func() bool {
 		_, _, text := r.lambda("GET", "/topics/klamm.log..aws.lambda."+name+"/records?offset=earliest", "")
 		return strings.Count(text, `bad`) >= 3
 	})

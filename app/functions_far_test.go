@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A function that runs elsewhere is called by the Lambda API and by a pipe; what it
@@ -53,7 +55,7 @@ pipes: [{name: %[1]s, topics: [%[1]s-in], start: earliest, target: {function: {n
 	if status, _, text := r.lambda("POST", "/topics/"+name+"-in", `{"from":"pipe"}`); status != 200 {
 		t.Fatalf("produce: %d %s", status, text)
 	}
-	eventually(t, "the pipe's record", func() bool {
+	waittest.Until(t, "the pipe's record", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, text := range got {
@@ -63,7 +65,7 @@ pipes: [{name: %[1]s, topics: [%[1]s-in], start: earliest, target: {function: {n
 		}
 		return false
 	})
-	eventually(t, "the answers", func() bool {
+	waittest.Until(t, "the answers", func() bool {
 		_, _, text := r.lambda("GET", "/topics/"+name+"-out/records?offset=earliest", "")
 		return strings.Count(text, `"answers"`) >= 2
 	})

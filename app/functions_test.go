@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // TestMain lets the test's own binary be a function, too.
@@ -139,7 +141,7 @@ func TestFunctions(t *testing.T) {
 	// What it has written says who was asked, and by which configuration.
 	log := "/topics/klamm.log..aws.lambda." + name + "/records?offset=earliest"
 	for _, want := range []string{`one {\"n\":1}`, `{\"later\":1}`, `two {\"from\":\"pipe\"}`} {
-		eventually(t, want, func() bool {
+		waittest.Until(t, want, func() bool {
 			_, _, text := r.lambda("GET", log, "")
 			return strings.Contains(text, want)
 		})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/catalog"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A function that is deployed on one process runs on all, and so do its changes; what
@@ -48,13 +49,13 @@ func TestFunctionsOnThreeProcesses(t *testing.T) {
 		return status == 200 && text == `{"n":1}` && strings.Contains(string(log), mark+` {"n":1}`)
 	}
 	for i, r := range all {
-		eventually(t, fmt.Sprintf("process %d runs it", i+1), func() bool { return says(r, "one") })
+		waittest.Until(t, fmt.Sprintf("process %d runs it", i+1), func() bool { return says(r, "one") })
 	}
 	if status, _, text := all[2].lambda("PUT", "/2015-03-31/functions/"+name+"/configuration", `{"Environment":{"Variables":{"MARK":"two"}}}`); status != 200 {
 		t.Fatalf("change: %d %s", status, text)
 	}
 	for i, r := range all {
-		eventually(t, fmt.Sprintf("process %d runs the changed one", i+1), func() bool { return says(r, "two") })
+		waittest.Until(t, fmt.Sprintf("process %d runs the changed one", i+1), func() bool { return says(r, "two") })
 	}
 
 	lost := name + "-lost"
@@ -77,7 +78,7 @@ func TestFunctionsOnThreeProcesses(t *testing.T) {
 		if _, err := kadm.NewClient(client).DeleteTopic(t.Context(), catalog.CodeTopic); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "what cannot be fetched is named", func() bool {
+		waittest.Until(t, "what cannot be fetched is named", func() bool {
 			_, _, said := all[1].lambda("POST", "/2015-03-31/functions/"+lost+"/invocations", `{"n":1}`)
 			return strings.Contains(said, "the code of "+lost)
 		})

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A sink with the converter of AWS Glue puts the JSON of what Glue's serializers wrote,
@@ -55,7 +57,7 @@ func TestSinkWithGlue(t *testing.T) {
 "key.converter":"org.apache.kafka.connect.storage.StringConverter","value.converter":"com.amazonaws.services.schemaregistry.kafkaconnect.AWSKafkaAvroConverter",
 "value.converter.region":"eu-west-3","value.converter.registry.name":"shop","value.converter.avroRecordType":"GENERIC_RECORD",
 "aws.eventbridge.connector.id":"c","aws.eventbridge.region":"us-east-1","aws.eventbridge.eventbus.arn":"arn:aws:events:us-east-1:123456789012:event-bus/far","aws.eventbridge.endpoint.uri":%q}}`, topic, topic, far.URL))
-	eventually(t, "the event is put", func() bool {
+	waittest.Until(t, "the event is put", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(details) > 0

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A pipe whose definition cannot be carried out is among what is wrong, and says why
@@ -27,7 +29,7 @@ func TestPipesThatCannotRunAreTold(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, "the status names the pipe", func() bool {
+	waittest.Until(t, "the status names the pipe", func() bool {
 		w := wrong()
 		return w["state"] == "undefined" && strings.Contains(fmt.Sprint(w["reason"]), "nowhere")
 	})
@@ -37,5 +39,5 @@ func TestPipesThatCannotRunAreTold(t *testing.T) {
 	if status, answer := r.call("POST", "/v1/pipes/"+name+"/stop", nil); status != 200 {
 		t.Fatalf("%d %v", status, answer)
 	}
-	eventually(t, "the status forgets a pipe that need not run", func() bool { return wrong() == nil })
+	waittest.Until(t, "the status forgets a pipe that need not run", func() bool { return wrong() == nil })
 }

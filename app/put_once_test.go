@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A PutEvents with a token is carried out once: whichever process is asked again, and
@@ -57,7 +59,7 @@ func TestPutEventsOncePerToken(t *testing.T) {
 	repeated := func(when string) {
 		t.Helper()
 		for i, r := range all {
-			eventually(t, fmt.Sprintf("%s process %d has the first answer", when, i+1), func() bool {
+			waittest.Until(t, fmt.Sprintf("%s process %d has the first answer", when, i+1), func() bool {
 				status, again, said := put(r, header, token, 1)
 				return status == 200 && again && said == first
 			})
@@ -75,7 +77,7 @@ func TestPutEventsOncePerToken(t *testing.T) {
 	if status, again, other := put(all[1], header, token+"-2", 1); status != 200 || again || other == first {
 		t.Errorf("another token: %d %v %s", status, again, other)
 	}
-	eventually(t, "two events were put", func() bool {
+	waittest.Until(t, "two events were put", func() bool {
 		d, err := all[0].events("DescribeArchive", map[string]any{"ArchiveName": name})
 		return err == nil && d["EventCount"] == 2.0
 	})

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // staged is a klamm with two stages whose topics have prefixes.
@@ -64,7 +66,7 @@ stages:
   - {name: prod, topic_prefix: "prod-%s-"}
 `, prefix, own, own), t.TempDir()), t}
 
-	eventually(t, "a record is written by v2", func() bool {
+	waittest.Until(t, "a record is written by v2", func() bool {
 		status, text := k.call("POST", "/dev/topics/orders", v2JSON, `{"records":[{"key":"k","value":{"n":1}}]}`)
 		return status == 200 && strings.Contains(text, `"error_code":null`)
 	})
@@ -143,7 +145,7 @@ func (s staged) consumer(t *testing.T, prefix, group string) {
 		t.Errorf("the subscription is %s", text)
 	}
 	read := 0
-	eventually(t, "three records", func() bool {
+	waittest.Until(t, "three records", func() bool {
 		text := s.ok(prefix, "GET", base+"/records?timeout=1000", v2JSON, "")
 		read += strings.Count(text, `"topic":"orders"`)
 		return read >= 3

@@ -18,6 +18,7 @@ import (
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func openCluster(t testing.TB) *kafka.Cluster {
@@ -47,15 +48,6 @@ func openStore(t testing.TB, c *kafka.Cluster, see func([]string)) *catalog.Stor
 		t.Fatal("the catalog was not opened")
 	}
 	return s
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within two minutes", what)
-		}
-	}
 }
 
 // unique is a name of the test's own: all tests of a cluster share one catalog.
@@ -112,7 +104,7 @@ func TestDefinitionsAreVersionedAndShared(t *testing.T) {
 	if err := a.Delete(t.Context(), catalog.KindPipe, name, catalog.Any); !errors.Is(err, catalog.ErrNotFound) {
 		t.Fatalf("deleted twice: %v", err)
 	}
-	eventually(t, "the other process has been told of all", func() bool {
+	waittest.Until(t, "the other process has been told of all", func() bool {
 		_, known := b.Look(catalog.KindPipe, name)
 		mu.Lock()
 		defer mu.Unlock()
@@ -153,7 +145,7 @@ func TestWritersAtOnceLoseNothing(t *testing.T) {
 		})
 	}
 	adding.Wait()
-	eventually(t, "all additions are there", func() bool {
+	waittest.Until(t, "all additions are there", func() bool {
 		d, err := stores[0].Get(t.Context(), catalog.KindPipe, name)
 		return err == nil && string(d.Body) == fmt.Sprintf(`{"n":%d}`, 4*each)
 	})
@@ -172,7 +164,7 @@ func TestADefinitionOfANewerVersionIsLeftAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is told of", func() bool {
+		waittest.Until(t, "it is told of", func() bool {
 			for _, odd := range s.Unreadable() {
 				if odd.Name == name && (strings.Contains(value, "99") == errors.Is(odd.Err, catalog.ErrNewer)) {
 					return true

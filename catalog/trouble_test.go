@@ -17,6 +17,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A journal keeps what is logged.
@@ -88,20 +89,11 @@ func (p *process) runs(name, body string) bool {
 	return p.set[name] == body
 }
 
-func (p *process) eventually(what string, ok func() bool) {
-	p.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			p.t.Fatalf("%s: not within two minutes", what)
-		}
-	}
-}
-
 // put stores a definition, also on a topic that was made a moment ago.
 func (p *process) put(name, body string) {
 	p.t.Helper()
 	var err error
-	p.eventually("it is stored", func() bool {
+	waittest.Until(p.t, "it is stored", func() bool {
 		_, err = p.store.Put(p.t.Context(), Document{Kind: KindPipe, Name: name, By: "User:alice", Body: json.RawMessage(body)}, Any)
 		if err != nil && !errors.Is(err, ErrUnavailable) {
 			p.t.Fatal(err)
@@ -115,7 +107,7 @@ func TestATruncatedCatalogIsWrittenAgain(t *testing.T) {
 	one := newProcess(t, brokers)
 	name := fmt.Sprintf("p%d", time.Now().UnixNano())
 	one.put(name, `{"n":1}`)
-	one.eventually("it runs", func() bool { return one.runs(name, `{"n":1}`) })
+	waittest.Until(one.t, "it runs", func() bool { return one.runs(name, `{"n":1}`) })
 	ranges, err := one.cluster.Ranges(t.Context(), Topic)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +122,7 @@ func TestATruncatedCatalogIsWrittenAgain(t *testing.T) {
 		}
 	}
 	policy("compact,delete")
-	one.eventually("the topic is empty", func() bool {
+	waittest.Until(one.t, "the topic is empty", func() bool {
 		if _, err := one.cluster.Admin().DeleteRecords(t.Context(), all); err != nil {
 			return false
 		}
@@ -141,14 +133,14 @@ func TestATruncatedCatalogIsWrittenAgain(t *testing.T) {
 	if !one.runs(name, `{"n":1}`) {
 		t.Error("the pipe does not go on")
 	}
-	one.eventually("it is said, and mended", func() bool {
+	waittest.Until(one.t, "it is said, and mended", func() bool {
 		one.store.inspect(t.Context())
 		return one.said.has("was truncated")
 	})
 	two := newProcess(t, brokers)
-	two.eventually("another process finds the definition", func() bool { return two.runs(name, `{"n":1}`) })
+	waittest.Until(two.t, "another process finds the definition", func() bool { return two.runs(name, `{"n":1}`) })
 	two.put(name, `{"n":2}`)
-	one.eventually("both follow it", func() bool { return one.runs(name, `{"n":2}`) })
+	waittest.Until(one.t, "both follow it", func() bool { return one.runs(name, `{"n":2}`) })
 	if err := one.store.Health(); err != nil {
 		t.Errorf("the catalog is not whole again: %v", err)
 	}
@@ -159,11 +151,11 @@ func TestADeletedCatalogStopsNothing(t *testing.T) {
 	one := newProcess(t, brokers)
 	name := fmt.Sprintf("p%d", time.Now().UnixNano())
 	one.put(name, `{"n":1}`)
-	one.eventually("it runs", func() bool { return one.runs(name, `{"n":1}`) })
+	waittest.Until(one.t, "it runs", func() bool { return one.runs(name, `{"n":1}`) })
 	if err := one.cluster.DeleteTopic(t.Context(), Topic); err != nil {
 		t.Fatal(err)
 	}
-	one.eventually("it is said", func() bool { return one.store.Health() != nil && one.said.has("was deleted") })
+	waittest.Until(one.t, "it is said", func() bool { return one.store.Health() != nil && one.said.has("was deleted") })
 	if !one.runs(name, `{"n":1}`) {
 		t.Error("the pipe does not go on")
 	}
@@ -177,7 +169,7 @@ func TestADeletedCatalogStopsNothing(t *testing.T) {
 	one.stop()
 	two := newProcess(t, brokers) // as klamm that was started again, with what was exported
 	two.put(name, `{"n":1}`)
-	two.eventually("it runs again", func() bool { return two.runs(name, `{"n":1}`) })
+	waittest.Until(two.t, "it runs again", func() bool { return two.runs(name, `{"n":1}`) })
 	if names := two.defs.Shadowed(); slices.Contains(names, name) {
 		t.Errorf("shadowed: %v", names)
 	}

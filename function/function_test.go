@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestInvoke(t *testing.T) {
@@ -184,7 +186,7 @@ func TestRemovalEndsAStart(t *testing.T) {
 		left <- err
 	}()
 	var pid int
-	eventually(t, "the program runs", func() bool {
+	waittest.Until(t, "the program runs", func() bool {
 		text, _ := os.ReadFile(pids)
 		pid, _ = strconv.Atoi(string(text))
 		return pid > 0
@@ -193,14 +195,14 @@ func TestRemovalEndsAStart(t *testing.T) {
 	if err := <-left; !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "the process is gone", func() bool { return !alive(pid) })
+	waittest.Until(t, "the process is gone", func() bool { return !alive(pid) })
 }
 
 func TestTimeLimit(t *testing.T) {
 	h := host(t, func(_ *Config, d *Definition) { d.Timeout = time.Second })
 	// A slow machine may take longer than the limit for what is done at once.
 	var pid int
-	eventually(t, "a first answer", func() bool { return json.Unmarshal(ask(t, h, order{Do: "pid"}).Payload, &pid) == nil })
+	waittest.Until(t, "a first answer", func() bool { return json.Unmarshal(ask(t, h, order{Do: "pid"}).Payload, &pid) == nil })
 	for _, event := range []order{{Do: "sleep", N: 3_600_000}, {Do: "stubborn"}} {
 		began := time.Now()
 		out := ask(t, h, event)
@@ -208,8 +210,8 @@ func TestTimeLimit(t *testing.T) {
 			t.Errorf("%s: got %q, %s after %s", event.Do, out.Error, out.Payload, time.Since(began))
 		}
 	}
-	eventually(t, "the process that hung is gone", func() bool { return !alive(pid) })
-	eventually(t, "an answer of a new process", func() bool { return string(ask(t, h, 7).Payload) == "7" })
+	waittest.Until(t, "the process that hung is gone", func() bool { return !alive(pid) })
+	waittest.Until(t, "an answer of a new process", func() bool { return string(ask(t, h, 7).Payload) == "7" })
 }
 
 func TestProgramThatRespondsAndHangs(t *testing.T) {
@@ -221,7 +223,7 @@ func TestProgramThatRespondsAndHangs(t *testing.T) {
 	if err != nil || first == 0 || second == 0 || first == second {
 		t.Errorf("%v: process %d, then %d", err, first, second)
 	}
-	eventually(t, "the process that hung is gone", func() bool { return !alive(first) })
+	waittest.Until(t, "the process that hung is gone", func() bool { return !alive(first) })
 }
 
 func TestMemoryLimit(t *testing.T) {
@@ -258,7 +260,7 @@ func TestConcurrency(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "three are held and five refused", func() bool {
+	waittest.Until(t, "three are held and five refused", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return held() == 3 && throttled == 5
@@ -284,7 +286,7 @@ func TestConcurrency(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "no more than three processes", func() bool { // one that was slow after its answer may have been replaced
+	waittest.Until(t, "no more than three processes", func() bool { // one that was slow after its answer may have been replaced
 		running := 0
 		for text := range pids {
 			if pid, _ := strconv.Atoi(text); alive(pid) {
@@ -302,7 +304,7 @@ func TestConcurrency(t *testing.T) {
 			_, _ = h.Invoke(busy, "f", Invocation{Payload: hold, Wait: -1})
 		})
 	}
-	eventually(t, "all busy", func() bool { return held() == 3 })
+	waittest.Until(t, "all busy", func() bool { return held() == 3 })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := h.Invoke(ctx, "f", Invocation{Wait: -1}); !errors.Is(err, context.DeadlineExceeded) {
@@ -373,15 +375,15 @@ func TestReplacement(t *testing.T) {
 	}
 	for i := range 3 {
 		have := count()
-		eventually(t, "calls are made", func() bool { return count() > have || i > 0 })
+		waittest.Until(t, "calls are made", func() bool { return count() > have || i > 0 })
 		def.Revision = strconv.Itoa(i)
 		h.Set(def)
-		eventually(t, "the new one answers", func() bool { return count() > have })
+		waittest.Until(t, "the new one answers", func() bool { return count() > have })
 	}
 	close(stop)
 	wg.Wait()
 	last := ask(t, h, order{Do: "pid"}).Payload
-	eventually(t, "the old ones are gone", func() bool {
+	waittest.Until(t, "the old ones are gone", func() bool {
 		for pid := range pids {
 			if n, _ := strconv.Atoi(pid); pid != string(last) && alive(n) {
 				running := 0
@@ -399,7 +401,7 @@ func TestReplacement(t *testing.T) {
 	if _, err := h.Invoke(t.Context(), "f", Invocation{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "nothing is left", func() bool {
+	waittest.Until(t, "nothing is left", func() bool {
 		for pid := range pids {
 			if n, _ := strconv.Atoi(pid); alive(n) {
 				return false
@@ -420,7 +422,7 @@ func TestChildrenGoWithTheirFunction(t *testing.T) {
 		t.Errorf("got %s", out.Payload)
 	}
 	h.Remove("f")
-	eventually(t, "the child is gone", func() bool { return !alive(child) })
+	waittest.Until(t, "the child is gone", func() bool { return !alive(child) })
 }
 
 func TestEnvironment(t *testing.T) {
@@ -492,7 +494,7 @@ func TestProcessesDieWithAKilledHost(t *testing.T) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	eventually(t, "no orphan", func() bool { return !alive(pids[0]) && !alive(pids[1]) })
+	waittest.Until(t, "no orphan", func() bool { return !alive(pids[0]) && !alive(pids[1]) })
 }
 
 func TestOutputReachesTheLog(t *testing.T) {
@@ -506,7 +508,7 @@ func TestOutputReachesTheLog(t *testing.T) {
 		}
 	})
 	out := ask(t, h, order{Do: "say", Text: "hello"})
-	eventually(t, "the line", func() bool {
+	waittest.Until(t, "the line", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Contains(lines, "f "+out.ID+" hello")
@@ -553,7 +555,7 @@ func TestPackage(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.Remove("f")
-	eventually(t, "the code is gone", func() bool {
+	waittest.Until(t, "the code is gone", func() bool {
 		left, _ := os.ReadDir(h.code.directory)
 		return len(left) == 0
 	})
@@ -563,7 +565,7 @@ func TestIdleInstancesAreReaped(t *testing.T) {
 	h := host(t, func(cfg *Config, _ *Definition) { cfg.IdleTimeout = 100 * time.Millisecond })
 	var pid int
 	_ = json.Unmarshal(ask(t, h, order{Do: "pid"}).Payload, &pid)
-	eventually(t, "the process is gone", func() bool { return !alive(pid) })
+	waittest.Until(t, "the process is gone", func() bool { return !alive(pid) })
 	if out := ask(t, h, 5); string(out.Payload) != "5" {
 		t.Errorf("got %s", out.Payload)
 	}

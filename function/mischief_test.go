@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // What one function does wrong is told of it, is no matter of another, and does not keep
@@ -64,7 +66,7 @@ func TestMischiefIsToldAndNobodyElseNotices(t *testing.T) {
 			payload, _ := json.Marshal(c.order)
 			var out Outcome
 			// With a time limit of a second a slow machine may take longer to begin.
-			eventually(t, "the answer", func() (ok bool) {
+			waittest.Until(t, "the answer", func() (ok bool) {
 				var err error
 				out, err = h.Invoke(t.Context(), "f", Invocation{Payload: payload, Wait: -1})
 				return err == nil && strings.Contains(string(out.Payload), c.want)
@@ -72,7 +74,7 @@ func TestMischiefIsToldAndNobodyElseNotices(t *testing.T) {
 			if len(out.Log) > maxLogTail {
 				t.Errorf("%d bytes of log", len(out.Log))
 			}
-			eventually(t, "the other function answers meanwhile", func() bool { return answered.Load() > before || failed.Load() > 0 })
+			waittest.Until(t, "the other function answers meanwhile", func() bool { return answered.Load() > before || failed.Load() > 0 })
 		})
 	}
 	close(stop)
@@ -87,5 +89,5 @@ func TestMischiefIsToldAndNobodyElseNotices(t *testing.T) {
 		t.Fatalf("%v, %s", err, out.Payload)
 	}
 	h.Remove("f")
-	eventually(t, "the deaf process is gone", func() bool { return !alive(pid) })
+	waittest.Until(t, "the deaf process is gone", func() bool { return !alive(pid) })
 }

@@ -252,13 +252,3 @@ func alive(pid int) bool {
 	_, rest, _ := strings.Cut(string(text), ") ")
 	return rest != "" && !strings.ContainsAny(rest[:1], "ZX")
 }
-
-// eventually polls until ok or fails the test.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("never: " + what)
-		}
-	}
-}

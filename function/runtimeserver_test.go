@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // served returns an instance without a process, which serves the Runtime API, and its
@@ -117,7 +119,7 @@ func TestEventOfABrokenRequestGoesToTheNext(t *testing.T) {
 	<-i.ready
 	_ = first.Close()
 	// The system needs a moment to tell the other end.
-	eventually(t, "the connection has ended", func() bool {
+	waittest.Until(t, "the connection has ended", func() bool {
 		i.server.mu.Lock()
 		defer i.server.mu.Unlock()
 		for c := range i.server.conns {
@@ -237,7 +239,7 @@ func TestInstanceThatHasAnsweredIsNotBusy(t *testing.T) {
 	}
 	reply("1", http.StatusForbidden)
 	conn = dialed(t, addr, askForWork)
-	eventually(t, "it asks for more", func() bool { return answered() == 0 })
+	waittest.Until(t, "it asks for more", func() bool { return answered() == 0 })
 	reply("1", http.StatusBadRequest) // an old one
 
 	give(i, Invocation{ID: "2"})

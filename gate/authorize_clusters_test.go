@@ -11,6 +11,7 @@ import (
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/table"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 const (
@@ -66,7 +67,7 @@ func books(t *testing.T, law gate.Law) (*gate.Authority, *catalog.Store, string)
 		store.Run(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
-	eventually(t, "the catalog is read", func() bool { return may(t, a, gate.Principal{Name: "User:x"}, gate.ReadData, "t") != gate.Unavailable })
+	waittest.Until(t, "the catalog is read", func() bool { return may(t, a, gate.Principal{Name: "User:x"}, gate.ReadData, "t") != gate.Unavailable })
 	return a, store, arn
 }
 
@@ -93,7 +94,7 @@ func TestPolicyOfTheOwnCluster(t *testing.T) {
 		t.Error("without a policy of the cluster: a stranger reads, or who is at home does not")
 	}
 	rule(t, store, gate.OwnCluster, "", granting(consumerRole, arn, "shared", "app-1"))
-	eventually(t, "the stranger reads", func() bool { return reads(theirs, "shared") })
+	waittest.Until(t, "the stranger reads", func() bool { return reads(theirs, "shared") })
 	select {
 	case <-told:
 	default:
@@ -116,11 +117,11 @@ func TestPolicyOfTheOwnCluster(t *testing.T) {
 		}
 	}
 	rule(t, store, gate.OwnCluster, "", string(document(`{"Effect":"Deny","Principal":"*","Action":"kafka-cluster:ReadData","Resource":"topic:shared"}`)))
-	eventually(t, "the denial counts at home too", func() bool { return !reads(home, "shared") && reads(home, "other") })
+	waittest.Until(t, "the denial counts at home too", func() bool { return !reads(home, "shared") && reads(home, "other") })
 	if err := store.Delete(t.Context(), catalog.KindClusterPolicy, gate.OwnCluster, catalog.Any); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the denial is gone", func() bool { return reads(home, "shared") })
+	waittest.Until(t, "the denial is gone", func() bool { return reads(home, "shared") })
 }
 
 func TestRolesOfFunctions(t *testing.T) {
@@ -138,7 +139,7 @@ func TestRolesOfFunctions(t *testing.T) {
 		t.Error("a role of another account reads from a cluster without a policy")
 	}
 	rule(t, store, "producer", producerARN, granting(consumerRole, producerARN, "customer", "msk-lambda-iam"))
-	eventually(t, "the role may read", func() bool { return allowed(use) })
+	waittest.Until(t, "the role may read", func() bool { return allowed(use) })
 	for name, change := range map[string]func(*gate.RoleUse){
 		"another topic":   func(u *gate.RoleUse) { u.Topic = "other" },
 		"another group":   func(u *gate.RoleUse) { u.Group = "other" },
@@ -155,7 +156,7 @@ func TestRolesOfFunctions(t *testing.T) {
 	rule(t, store, gate.OwnCluster, "", granting(consumerRole, arn, "*", "*"))
 	own := use
 	own.Cluster = ""
-	eventually(t, "the role may read here", func() bool { return allowed(own) })
+	waittest.Until(t, "the role may read here", func() bool { return allowed(own) })
 }
 
 // A role is only kept where no policy is about it.
@@ -166,7 +167,7 @@ func TestRolesWithoutPolicies(t *testing.T) {
 		t.Errorf("without a policy: %v", err)
 	}
 	rule(t, store, gate.OwnCluster, "", string(document(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:role/other"},"Action":"kafka-cluster:*","Resource":"*"}`)))
-	eventually(t, "the role counts", func() bool { return gate.DenialOf(a.CheckRole(t.Context(), use)) != nil })
+	waittest.Until(t, "the role counts", func() bool { return gate.DenialOf(a.CheckRole(t.Context(), use)) != nil })
 	use.Role = "arn:aws:iam::111122223333:role/other"
 	if err := a.CheckRole(t.Context(), use); err != nil {
 		t.Errorf("the role that the policy names: %v", err)
@@ -178,14 +179,14 @@ func TestUnreadableClusterPolicy(t *testing.T) {
 	a, store, _ := books(t, ruling(gate.PolicyConfig{Name: "home", Kind: "identity", Attach: []string{"User:home"}, Document: document(`{"Effect":"Allow","Action":"*","Resource":"*"}`)}))
 	who := gate.Principal{Name: "User:home"}
 	rule(t, store, "odd", producerARN, `{"Version":"2030-01-01","Statement":[]}`)
-	eventually(t, "nobody may do anything", func() bool { return may(t, a, who, gate.ReadData, "t") == gate.Unavailable })
+	waittest.Until(t, "nobody may do anything", func() bool { return may(t, a, who, gate.ReadData, "t") == gate.Unavailable })
 	if err := a.CheckRole(t.Context(), gate.RoleUse{Role: consumerRole, Session: "f", Topic: "t", Group: "g"}); err == nil || gate.DenialOf(err) != nil {
 		t.Errorf("a role meanwhile: %v", err)
 	}
 	if err := store.Delete(t.Context(), catalog.KindClusterPolicy, "odd", catalog.Any); err != nil && !errors.Is(err, table.ErrConflict) {
 		t.Fatal(err)
 	}
-	eventually(t, "callers are served again", func() bool { return may(t, a, who, gate.ReadData, "t") == -1 })
+	waittest.Until(t, "callers are served again", func() bool { return may(t, a, who, gate.ReadData, "t") == -1 })
 }
 
 func TestClusterPoliciesAreChecked(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/table"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // law is what the file says in these tests.
@@ -50,15 +51,6 @@ func may(t *testing.T, a *gate.Authority, who gate.Principal, action gate.Action
 	return gate.Classify(err)
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 func produceRule(who, topic string) gate.KeptPolicy {
 	return gate.KeptPolicy{Kind: gate.KindRule, Rule: &gate.Rule{Who: []string{who}, Can: []string{"produce"}, Topics: []string{topic}}}
 }
@@ -86,7 +78,7 @@ func TestPoliciesMadeAtRunTimeCountInEveryProcess(t *testing.T) {
 	if got := may(t, here, ann, gate.WriteData, topic); got != -1 {
 		t.Errorf("after the change, in the process that made it: kind %d", got)
 	}
-	eventually(t, "the other process lets her pass", func() bool { return may(t, there, ann, gate.WriteData, topic) == -1 })
+	waittest.Until(t, "the other process lets her pass", func() bool { return may(t, there, ann, gate.WriteData, topic) == -1 })
 	if one.Version <= 0 || one.ChangedBy != "User:root" || one.Changed.IsZero() {
 		t.Errorf("the policy is shown as %+v", one)
 	}
@@ -100,7 +92,7 @@ func TestPoliciesMadeAtRunTimeCountInEveryProcess(t *testing.T) {
 	if err != nil || two.Version <= one.Version {
 		t.Fatalf("replaced: version %d after %d, %v", two.Version, one.Version, err)
 	}
-	eventually(t, "the replacement counts", func() bool { return may(t, here, ann, gate.WriteData, topic) != -1 })
+	waittest.Until(t, "the replacement counts", func() bool { return may(t, here, ann, gate.WriteData, topic) != -1 })
 	if e, err := here.Explain(t.Context(), gate.Question{As: "User:ann", Action: "kafka-cluster:WriteData", Resource: "topic:" + topic}); err != nil || e.Policy != name || e.Sid != "No" {
 		t.Errorf("explained: %+v, %v", e, err)
 	}
@@ -250,11 +242,11 @@ func TestPoliciesThatCannotBeReadLetNobodyIn(t *testing.T) {
 			if _, err := kept.Put(t.Context(), "x", []byte(value), table.Any); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "nobody gets in", func() bool { return may(t, a, root, gate.WriteData, "t") == gate.Unavailable })
+			waittest.Until(t, "nobody gets in", func() bool { return may(t, a, root, gate.WriteData, "t") == gate.Unavailable })
 			if err := kept.Delete(t.Context(), "x", table.Any); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "everything is as before", func() bool { return may(t, a, root, gate.WriteData, "t") == -1 })
+			waittest.Until(t, "everything is as before", func() bool { return may(t, a, root, gate.WriteData, "t") == -1 })
 		})
 	}
 }

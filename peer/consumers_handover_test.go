@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // TestAStopKeepsWhatWasRead stops the process that holds an instance which has read and
@@ -110,7 +112,7 @@ func TestACommitAfterATakeover(t *testing.T) {
 		h.all = append(h.all, killed)
 		staying.subscribe(topic)
 		moving.subscribe(topic)
-		eventually(t, 60*time.Second, "both have partitions", func() bool {
+		waittest.Until(t, "both have partitions", func() bool {
 			staying.read("?timeout=100", "")
 			moving.read("?timeout=100", "")
 			return strings.Contains(staying.must(200, "GET", "/assignments", ""), topic) && strings.Contains(moving.must(200, "GET", "/assignments", ""), topic)

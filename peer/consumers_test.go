@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 const earliest = `,"auto.offset.reset":"earliest"`
@@ -161,7 +163,7 @@ func TestAHolderThatStoodStill(t *testing.T) {
 		}
 		holder.signal(syscall.SIGSTOP)
 		start := time.Now()
-		eventually(t, time.Minute, "another process goes on", func() bool {
+		waittest.Until(t, "another process goes on", func() bool {
 			status, said := h.call(other, "GET", c.path+"/records?max_bytes=30", "", "")
 			return status == http.StatusOK && len(h.records(said)) > 0
 		})
@@ -214,7 +216,7 @@ func TestAStopHandsOver(t *testing.T) {
 		}
 		read <- status
 	}()
-	eventually(t, time.Minute, "a member", func() bool {
+	waittest.Until(t, "a member", func() bool {
 		g, err := h.cluster.Group(t.Context(), topic+"-waiting")
 		return err == nil && len(g.Members) == 1
 	})
@@ -251,7 +253,7 @@ func TestOrphansExpire(t *testing.T) {
 		orphans = append(orphans, c)
 	}
 	h.kill(h.all[0])
-	eventually(t, time.Minute, "no member is left", func() bool {
+	waittest.Until(t, "no member is left", func() bool {
 		for _, c := range orphans {
 			if g, err := h.cluster.Group(t.Context(), c.group); err == nil && len(g.Members) > 0 {
 				return false
@@ -259,7 +261,7 @@ func TestOrphansExpire(t *testing.T) {
 		}
 		return true
 	})
-	eventually(t, time.Minute, "the definitions are gone", func() bool {
+	waittest.Until(t, "the definitions are gone", func() bool {
 		ranges, err := h.cluster.Ranges(t.Context(), "__klamm_consumers")
 		return err == nil && ranges[0].End > 0 && h.gone(orphans)
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func testCluster(t *testing.T) *kafka.Cluster {
@@ -37,16 +38,6 @@ func open(t *testing.T, c *kafka.Cluster, advertise string) *Peers {
 	}
 	t.Cleanup(p.Close)
 	return p
-}
-
-func eventually(t *testing.T, within time.Duration, what string, try func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !try(); {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", within, what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 func TestProcessesFindAndMissEachOther(t *testing.T) {
@@ -75,13 +66,16 @@ func TestProcessesFindAndMissEachOther(t *testing.T) {
 	}
 	b.Drop()
 	b.Close()
-	// Who is only silent stays known for a while.
-	eventually(t, 40*time.Second, "a process that has ended in good order is known no more", func() bool {
+	begun := time.Now()
+	waittest.Until(t, "a process that has ended in good order is known no more", func() bool {
 		gone := !alive()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return gone && a.nodes[b.ID()] == nil
 	})
+	if took := time.Since(begun); took >= removeAfter {
+		t.Errorf("that took %s, as long as of one who is only silent", took)
+	}
 	if string(a.signer.secret) != string(b.signer.secret) {
 		t.Error("two processes have two secrets")
 	}
@@ -151,7 +145,7 @@ func TestForward(t *testing.T) {
 	if err := receiver.Hold(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "the receiver can be found", func() bool { return sender.Seen(receiver.ID()) })
+	waittest.Until(t, "the receiver can be found", func() bool { return sender.Seen(receiver.ID()) })
 	long := strings.Repeat("x", pieceBytes+50_000)
 	for _, test := range []struct {
 		name   string

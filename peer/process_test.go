@@ -29,6 +29,7 @@ import (
 	"github.com/klamm-gateway/klamm/config"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // Whole klamm processes are started from the test's own binary, so that they can be
@@ -175,7 +176,7 @@ func (h *house) topic(partitions int32, values int) string {
 	if err := h.cluster.CreateTopic(h.t.Context(), kafka.NewTopic{Name: name, Partitions: partitions, Replication: 1}); err != nil {
 		h.t.Fatal(err)
 	}
-	eventually(h.t, time.Minute, "the topic can be read", func() bool {
+	waittest.Until(h.t, "the topic can be read", func() bool {
 		_, err := h.cluster.Ranges(h.t.Context(), name)
 		return err == nil
 	})
@@ -331,14 +332,4 @@ func (i *instance) committed(topic string, partitions int32) map[int32]int64 {
 func (i *instance) subscribe(topic string) {
 	i.h.t.Helper()
 	i.must(204, "POST", "/subscription", fmt.Sprintf(`{"topics":[%q]}`, topic))
-}
-
-func eventually(t testing.TB, within time.Duration, what string, try func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !try(); {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", within, what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }

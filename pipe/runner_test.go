@@ -23,6 +23,7 @@ import (
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/pipe"
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // cluster opens the brokers that KLAMM_TEST_BROKERS names, or an embedded one.
@@ -141,14 +142,7 @@ func fill(t testing.TB, c *kafka.Cluster, topic string, n, keys int, value []byt
 	}
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(120 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 120 s", what)
-		}
-	}
-}
+var eventually = waittest.Until
 
 // check counts what arrived: everything, and the first acceptances of each key
 // in the order of their offsets.

@@ -19,6 +19,7 @@ import (
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A house is a cluster with an archive, and processes that carry out replays of it.
@@ -132,7 +133,7 @@ func (h *house) state(name string) catalog.Replay {
 // await waits for the end of a replay.
 func (h *house) await(name, state string) catalog.Replay {
 	h.t.Helper()
-	h.eventually(name+" has ended", func() bool { b := h.state(name); return !b.Active() })
+	waittest.Until(h.t, name+" has ended", func() bool { b := h.state(name); return !b.Active() })
 	b := h.state(name)
 	if b.State != state || b.Ended < b.Began {
 		h.t.Fatalf("got %+v, want the state %s", b, state)
@@ -143,7 +144,7 @@ func (h *house) await(name, state string) catalog.Replay {
 // cancel does what CancelReplay does.
 func (h *house) cancelReplay(name string) {
 	h.t.Helper()
-	h.eventually("the replay is cancelled", func() bool {
+	waittest.Until(h.t, "the replay is cancelled", func() bool {
 		doc, err := h.store.Get(h.t.Context(), catalog.KindReplay, name)
 		if err != nil {
 			h.t.Fatal(err)
@@ -208,15 +209,6 @@ func (h *house) size() (n int64) {
 	return n
 }
 
-func (h *house) eventually(what string, holds func() bool) {
-	h.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			h.t.Fatal("not within two minutes: " + what)
-		}
-	}
-}
-
 // count returns how often each event is there, by its number.
 func count(t *testing.T, records []*kgo.Record) map[int]int {
 	t.Helper()
@@ -271,7 +263,7 @@ func TestCancelledHalfWay(t *testing.T) {
 	h.archive(5000, func(n int) int { return n })
 	h.start(500)
 	name := h.replay(0, 10_000)
-	h.eventually("some are replayed", func() bool { return h.size() > 100 })
+	waittest.Until(h.t, "some are replayed", func() bool { return h.size() > 100 })
 	h.cancelReplay(name)
 	h.await(name, catalog.ReplayCancelled)
 	n := h.size()
@@ -299,7 +291,7 @@ func TestAnotherProcessGoesOn(t *testing.T) {
 	name := h.replay(0, 10_000)
 	for i := range 3 {
 		at := h.size()
-		h.eventually("it goes on", func() bool { return h.size() > at+300 })
+		waittest.Until(h.t, "it goes on", func() bool { return h.size() > at+300 })
 		stops[i%2]()
 		stops[i%2] = h.start(1500)
 	}
@@ -327,7 +319,7 @@ func TestNothingThatWasPutBeforeIsMissed(t *testing.T) {
 	}
 	h.start(0)
 	name := h.replay(0, 10)
-	h.eventually("the replay waits", func() bool {
+	waittest.Until(h.t, "the replay waits", func() bool {
 		g, err := h.cluster.Group(t.Context(), "klamm-replay-"+name)
 		return err == nil && len(g.Members) == 1
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // faulty starts a broker whose inside the test can reach.
@@ -185,7 +186,7 @@ func TestBrokerAwayAndRestart(t *testing.T) {
 		if diff := cmp.Diff([]string{"kept=4"}, content(table)); diff != "" {
 			t.Errorf("after the restart: %s", diff)
 		}
-		eventually(t, "healthy again", func() bool { return table.Health() == nil })
+		waittest.Until(t, "healthy again", func() bool { return table.Health() == nil })
 	}
 }
 

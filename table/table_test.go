@@ -18,6 +18,7 @@ import (
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // embedded starts an embedded broker on a directory, for tests that end it themselves.
@@ -72,15 +73,6 @@ func content(table *Table) []string {
 		all = append(all, e.Key+"="+string(e.Value))
 	}
 	return all
-}
-
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 func TestPutGetListDelete(t *testing.T) {
@@ -389,7 +381,7 @@ func TestCloseEndsEverything(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "writers write", func() bool { return len(table.List("w")) == 20 })
+	waittest.Until(t, "writers write", func() bool { return len(table.List("w")) == 20 })
 	start := time.Now()
 	table.Close()
 	table.Close()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/catalog"
 	"github.com/klamm-gateway/klamm/schedule"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestOncePerPeriodOverAllProcesses(t *testing.T) {
@@ -165,11 +166,11 @@ func TestWhoDiesLosesNothing(t *testing.T) {
 			rule := h.rule("rule", "rate(1 minute)", catalog.RuleEnabled)
 			h.knows(first)
 			h.wall.move(time.Minute)
-			h.eventually("the first process has claimed the tick", hung)
+			waittest.Until(h.t, "the first process has claimed the tick", hung)
 			first.stop()
 			second := h.start(func(c *Clock) { c.patient = 200 * time.Millisecond })
 			h.knows(second)
-			h.eventually("the tick is taken over", func() bool { return len(h.times(rule)) == tt.copies })
+			waittest.Until(h.t, "the tick is taken over", func() bool { return len(h.times(rule)) == tt.copies })
 			h.wall.move(time.Minute)
 			h.await(rule, "03-31T12:01:30")
 			events, ids := h.events(), map[string]bool{}
@@ -191,7 +192,7 @@ func TestWhoTakesOverPassesNothingOver(t *testing.T) {
 	rule := h.rule("rule", "rate(1 minute)", catalog.RuleEnabled)
 	h.knows(first)
 	h.wall.move(time.Minute)
-	h.eventually("the first process has claimed the tick", hung)
+	waittest.Until(h.t, "the first process has claimed the tick", hung)
 	h.knows(h.start(nil)) // which leaves what others have claimed alone
 	h.wall.move(4 * time.Minute)
 	h.knows(h.start(func(c *Clock) { c.patient = 200 * time.Millisecond }))

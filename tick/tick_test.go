@@ -19,6 +19,7 @@ import (
 	"github.com/klamm-gateway/klamm/event"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/table"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // A wall is a clock that tests set. All processes of a house look at the same one.
@@ -198,19 +199,10 @@ func (h *house) times(rule string) (times []string) {
 	return times
 }
 
-func (h *house) eventually(what string, holds func() bool) {
-	h.t.Helper()
-	for end := time.Now().Add(3 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			h.t.Fatal("not within three minutes: " + what)
-		}
-	}
-}
-
 // knows waits until a process has read the rules.
 func (h *house) knows(p *process) {
 	h.t.Helper()
-	h.eventually("a process knows the rules", func() bool {
+	waittest.Until(h.t, "a process knows the rules", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.known && len(p.dirty) == 0
@@ -252,7 +244,7 @@ func (h *house) fence(name string) {
 	h.t.Helper()
 	rule := h.rule(name, "rate(1 minute)", catalog.RuleEnabled)
 	h.wall.move(time.Minute)
-	h.eventually(name+" has fired", func() bool { return len(h.times(rule)) > 0 })
+	waittest.Until(h.t, name+" has fired", func() bool { return len(h.times(rule)) > 0 })
 }
 
 // heard waits until a process has heard of all changes of rules: a rule that comes behind
@@ -262,7 +254,7 @@ func (h *house) heard(name string) {
 	when := "rate(1 minute)"
 	body, _ := json.Marshal(catalog.Rule{ScheduleExpression: &when, Scheduled: h.wall.Now().Add(-time.Minute).UnixMilli(), State: catalog.RuleEnabled})
 	h.put(h.name+name, body)
-	h.eventually(name+" has fired", func() bool { return len(h.times(h.name+name)) > 0 })
+	waittest.Until(h.t, name+" has fired", func() bool { return len(h.times(h.name+name)) > 0 })
 }
 
 func expectTimes(t *testing.T, rule string, got []string, want ...string) {

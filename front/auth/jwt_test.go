@@ -27,6 +27,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 var (
@@ -296,22 +297,11 @@ func enter(c *Chain, token string) (gate.Principal, error) {
 	return c.Authenticate((&http.Request{Header: http.Header{"Authorization": {"Bearer " + token}}, URL: mustURL("/")}))
 }
 
-// eventually polls until a condition holds.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(end) {
-			t.Fatal("not in time: " + what)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
-}
-
 func TestKeysRotate(t *testing.T) {
 	p := newIDP(t)
 	c, pass := startJWT(t, p, nil)
 	old := p.token("r1", rsa1, nil)
-	eventually(t, "the first key", func() bool { _, err := enter(c, old); return err == nil })
+	waittest.Until(t, "the first key", func() bool { _, err := enter(c, old); return err == nil })
 	p.keys.Store(&map[string]crypto.Signer{"r2": rsa2})
 	fresh := p.token("r2", rsa2, nil)
 	if _, err := enter(c, fresh); textOf(err) != tokenKey {
@@ -354,7 +344,7 @@ func TestNobodyGetsInWithoutKeys(t *testing.T) {
 			}
 			p.down.Store(false)
 			p.claimed.Store(nil)
-			eventually(t, "it recovers", func() bool { _, err := enter(c, p.token("r1", rsa1, nil)); return err == nil })
+			waittest.Until(t, "it recovers", func() bool { _, err := enter(c, p.token("r1", rsa1, nil)); return err == nil })
 		})
 	}
 }
@@ -392,7 +382,7 @@ func TestGroupsOfTheDirectory(t *testing.T) {
 	}
 	c, pass := startJWT(t, p, &Graph{URL: directory.URL, Login: directory.URL, Tenant: "t1", ClientID: "c", ClientSecret: secret.Ref{Value: "s"}}, many...)
 	overflow := m{"oid": "o-1", "_claim_names": m{"groups": "src1"}}
-	eventually(t, "member by overage", func() bool {
+	waittest.Until(t, "member by overage", func() bool {
 		who, err := enter(c, p.token("r1", rsa1, overflow))
 		return err == nil && slices.Equal(who.Groups, []string{g1})
 	})

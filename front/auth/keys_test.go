@@ -15,6 +15,7 @@ import (
 	"github.com/klamm-gateway/klamm/broker"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // testCluster is the cluster of KLAMM_TEST_BROKERS, or an embedded one.
@@ -51,7 +52,7 @@ func TestKeysMadeAtRunTime(t *testing.T) {
 	name := "sensors-" + random62(8)
 	taken := func(c *Chain, key, want string) {
 		t.Helper()
-		eventually(t, "key of "+name+" is "+want, func() bool {
+		waittest.Until(t, "key of "+name+" is "+want, func() bool {
 			who, err := c.Authenticate(request("X-Api-Key", key))
 			return who.Name == want && (err == nil) == (want != "")
 		})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // renewed is what an open stream learns of its caller.
@@ -39,14 +40,14 @@ func TestOpenStreamsLearnOfRevokedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := request("X-Api-Key", text)
-	eventually(t, "the key is taken", func() bool { _, err := c.Authenticate(r); return err == nil })
+	waittest.Until(t, "the key is taken", func() bool { _, err := c.Authenticate(r); return err == nil })
 	if who, err := renewed(t, c, gate.SchemeAPIKey, r); err != nil || who.KeyID != key.ID {
 		t.Fatalf("before it is revoked: %v", err)
 	}
 	if _, err := c.Keys().Revoke(ctx, key.ID); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the stream learns of it", func() bool {
+	waittest.Until(t, "the stream learns of it", func() bool {
 		_, err := renewed(t, c, gate.SchemeAPIKey, r)
 		return gate.Classify(err) == gate.Denied
 	})
@@ -77,7 +78,7 @@ func TestOpenStreamsLearnOfGroups(t *testing.T) {
 		}
 		return strings.Join(who.Groups, ",")
 	}
-	eventually(t, "the caller is in the group", func() bool { who, err := c.Authenticate(r); return groups(who, err) == g1 })
+	waittest.Until(t, "the caller is in the group", func() bool { who, err := c.Authenticate(r); return groups(who, err) == g1 })
 	member.Store(false)
 	if got := groups(renewed(t, c, gate.SchemeJWT, r)); got != g1 || asked.Load() != 1 {
 		t.Errorf("at once: %q, asked %d times", got, asked.Load())
@@ -139,7 +140,7 @@ func TestOpenStreamsOfSignedRequests(t *testing.T) {
 func TestOpenStreamsEndWithTheirChain(t *testing.T) {
 	c := newTestChain(t, Config{APIKeys: &APIKeys{Keys: []APIKey{{Name: "k", Key: secret.Ref{Value: "key-0123456789abcdefghijklmnopqrstu"}}}}}, func(*Env) {})
 	r := request("X-Api-Key", "key-0123456789abcdefghijklmnopqrstu")
-	eventually(t, "the key is taken", func() bool { _, err := c.Authenticate(r); return err == nil })
+	waittest.Until(t, "the key is taken", func() bool { _, err := c.Authenticate(r); return err == nil })
 	if _, err := renewed(t, c, gate.SchemeAPIKey, r); err != nil {
 		t.Fatal(err)
 	}

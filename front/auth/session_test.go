@@ -19,6 +19,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 const (
@@ -306,7 +307,7 @@ func (p *provider) chain(required map[string][]string) *Chain {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(c.Close)
-	eventually(p.t, "the keys of the provider", func() bool { _, _, err := c.tokens.issuers[0].keys.current(); return err == nil })
+	waittest.Until(p.t, "the keys of the provider", func() bool { _, _, err := c.tokens.issuers[0].keys.current(); return err == nil })
 	return c
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 const role = "arn:aws:iam::000000000000:role/r"
@@ -229,14 +230,7 @@ func (s *server) produce(topic string, values ...string) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within two minutes", what)
-		}
-	}
-}
+var eventually = waittest.Until
 
 func TestLifeOfAPipe(t *testing.T) {
 	s, h := start(t), newHook(t)

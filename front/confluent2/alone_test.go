@@ -15,6 +15,7 @@ import (
 	"github.com/klamm-gateway/klamm/front"
 	"github.com/klamm-gateway/klamm/front/fronttest"
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // The tests of this file begin before all others: they count what the process
@@ -34,7 +35,7 @@ func TestExpiredInstancesLeaveNoGoroutines(t *testing.T) {
 		s.do("POST", "/subscription", fmt.Sprintf(`{"topics":[%q]}`, topic))
 		p.call(t, "GET", s.path+"/records", s.accept, "")
 	}
-	eventually(t, 2*time.Minute, "as many goroutines as before", func() bool {
+	waittest.Until(t, "as many goroutines as before", func() bool {
 		http.DefaultClient.CloseIdleConnections()
 		return runtime.NumGoroutine() <= before+2 // the connections of the cluster's own clients
 	})

@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klamm-gateway/klamm/gate"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // TestInstancesAreReadAsCloudEvents reads what is JSON, what is not, and what is too
@@ -25,7 +25,7 @@ func TestInstancesAreReadAsCloudEvents(t *testing.T) {
 			ID, Type string
 			Data     json.RawMessage
 		}
-		eventually(t, 2*time.Minute, "four events", func() bool {
+		waittest.Until(t, "four events", func() bool {
 			r := p.call(t, "GET", i.path+"/records?max_bytes=1000", accept, "")
 			if r.status != http.StatusOK || r.header.Get("Content-Type") != accept {
 				t.Fatalf("%s: %d %s %s", format, r.status, r.header.Get("Content-Type"), r.body)

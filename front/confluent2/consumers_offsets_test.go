@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestCommits(t *testing.T) {
@@ -109,7 +111,7 @@ func TestAutoCommitStopsAtWhatWasDelivered(t *testing.T) {
 	c := p.create(t, topic, "json", `"auto.commit.enable":true`)
 	c.subscribe(topic)
 	c.values(3, "?max_bytes=4")
-	eventually(t, time.Minute, "the third record committed", func() bool { return p.committed(t, topic, topic)[0] != 0 })
+	waittest.Until(t, "the third record committed", func() bool { return p.committed(t, topic, topic)[0] != 0 })
 	if got := p.committed(t, topic, topic)[0]; got != 3 {
 		t.Errorf("got %d, want 3", got)
 	}
@@ -122,7 +124,7 @@ func TestSeeks(t *testing.T) {
 		topic := p.topic(t, 1)
 		p.put(t, topic, 0, numbers(0, 50)...)
 		last := time.Now().Truncate(time.Millisecond)
-		eventually(t, time.Minute, "the clock goes on", func() bool { return time.Since(last) > 5*time.Millisecond })
+		waittest.Until(t, "the clock goes on", func() bool { return time.Since(last) > 5*time.Millisecond })
 		middle := time.Now()
 		p.put(t, topic, 0, numbers(50, 60)...)
 		c := p.create(t, topic, "json")

@@ -5,9 +5,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestSubscriptionsAndAssignments(t *testing.T) {
@@ -91,11 +92,11 @@ func TestTwoInstancesShareAGroup(t *testing.T) {
 	for _, c := range both {
 		c.subscribe(topic)
 	}
-	eventually(t, 60*time.Second, "both have partitions", func() bool {
+	waittest.Until(t, "both have partitions", func() bool {
 		both[0].read("")
 		both[1].read("")
 		return has(both[0]) == 2 && has(both[1]) == 2
 	})
 	both[0].must(204, "DELETE", "", "")
-	eventually(t, 60*time.Second, "the other has all", func() bool { both[1].read(""); return has(both[1]) == 4 })
+	waittest.Until(t, "the other has all", func() bool { both[1].read(""); return has(both[1]) == 4 })
 }

@@ -236,17 +236,6 @@ func (p proxy) committed(t testing.TB, group, topic string) map[int32]int64 {
 	return at
 }
 
-// eventually tries until it succeeds or the time is over.
-func eventually(t testing.TB, within time.Duration, what string, try func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !try(); {
-		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s", within, what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
 func TestLifeOfAnInstance(t *testing.T) {
 	t.Parallel()
 	p := startProxy(t, Config{}, consumerConfig{})

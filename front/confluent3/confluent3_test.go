@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,6 +24,7 @@ import (
 	"github.com/klamm-gateway/klamm/front/fronttest"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // alias stands in transcripts for the id of the cluster, which differs from
@@ -200,16 +200,6 @@ func (c *client) want(method, path, body string, status, code int) []byte {
 	return answer
 }
 
-// until polls until something is so.
-func until(t testing.TB, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !so(); <-time.After(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
-
 // TestEveryLinkLeadsToWhatItSays follows all links from the cluster on.
 func TestEveryLinkLeadsToWhatItSays(t *testing.T) {
 	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
@@ -284,7 +274,7 @@ func TestBrokersAndTheirSettings(t *testing.T) {
 	c.want("PUT", at+"/configs/log.retention.ms", `{"value":"many"}`, 400, 40002)
 	c.want("POST", at+"/configs:alter", `{"data":[{"name":"log.retention.ms","value":"86400002"}],"validate_only":true}`, 204, 0)
 	c.want("PUT", at+"/configs/log.retention.ms", `{"value":"86400002"}`, 204, 0)
-	until(t, "the broker's setting", func() bool {
+	waittest.Until(t, "the broker's setting", func() bool {
 		c.get(at+"/configs/log.retention.ms", &one)
 		return one.Kind == "KafkaBrokerConfig" && one.Value == "86400002" && one.BrokerID == brokers.Data[0].ID
 	})
@@ -300,7 +290,7 @@ func TestSettingsWithoutAValue(t *testing.T) {
 	at := "/topics/" + name + "/configs"
 	is := func(value, source string) {
 		t.Helper()
-		until(t, value+" of "+source, func() bool {
+		waittest.Until(t, value+" of "+source, func() bool {
 			var one struct{ Value, Source string }
 			c.get(at+"/retention.ms", &one)
 			return one.Value == value && (one.Source == "DYNAMIC_TOPIC_CONFIG") == (source == "the topic")
@@ -335,13 +325,13 @@ func TestSettingsOfAllBrokers(t *testing.T) {
 	c := newClient(t, s)
 	c.want("GET", "/broker-configs/log.retention.ms", "", 404, 404)
 	c.want("PUT", "/broker-configs/log.retention.ms", `{"value":"86400001"}`, 204, 0)
-	until(t, "the setting", func() bool {
+	waittest.Until(t, "the setting", func() bool {
 		status, _, body := c.do("GET", "/broker-configs/log.retention.ms", "")
 		return status == 200 && bytes.Contains(body, []byte(`"kind":"KafkaClusterConfig"`)) && bytes.Contains(body, []byte(`"value":"86400001"`)) &&
 			bytes.Contains(body, []byte(`"source":"DYNAMIC_DEFAULT_BROKER_CONFIG"`)) && bytes.HasSuffix(body, []byte(`"config_type":"BROKER"}`))
 	})
 	c.want("POST", "/broker-configs:alter", `{"data":[{"name":"log.retention.ms","operation":"DELETE"}]}`, 204, 0)
-	until(t, "its absence", func() bool {
+	waittest.Until(t, "its absence", func() bool {
 		status, _, _ := c.do("GET", "/broker-configs/log.retention.ms", "")
 		return status == 404
 	})
@@ -407,7 +397,7 @@ func groupsAndLags(t *testing.T, s *fronttest.Server, kind string, balancer kgo.
 	}
 	var lags struct{ Data []lag }
 	// A member of a group of the newer kind has its partitions when it says so.
-	until(t, "the members of the lags", func() bool {
+	waittest.Until(t, "the members of the lags", func() bool {
 		c.get(at+"/lags", &lags)
 		return !slices.ContainsFunc(lags.Data, func(l lag) bool { return l.Consumer == "" })
 	})

@@ -24,6 +24,7 @@ import (
 	"github.com/klamm-gateway/klamm/front/klamm"
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestCloudEventsOnABus(t *testing.T) {
@@ -111,7 +112,7 @@ func TestCloudEventsOnABus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the events on the bus", func() bool {
+	waittest.Until(t, "the events on the bus", func() bool {
 		on := map[string]*kgo.Record{}
 		for _, p := range topic.Partitions {
 			for offset := int64(0); ; {

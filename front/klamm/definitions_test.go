@@ -26,6 +26,7 @@ import (
 	"github.com/klamm-gateway/klamm/secret"
 	"github.com/klamm-gateway/klamm/target"
 	"github.com/klamm-gateway/klamm/target/all"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 // defining starts a klamm whose pipes can be changed, with one of the file's.
@@ -109,7 +110,7 @@ func TestDefinitionsOverHTTP(t *testing.T) {
 		t.Fatalf("a dry run of the same: %d %v", status, answer)
 	}
 	// Who reads what is known of pipes that are carried out.
-	eventually(t, "the pipe is carried out", func() bool { status, _, _ := ask("GET", "/pipes/"+name, ""); return status == 200 })
+	waittest.Until(t, "the pipe is carried out", func() bool { status, _, _ := ask("GET", "/pipes/"+name, ""); return status == 200 })
 	for _, c := range []struct {
 		name, method, path, body, header, value string
 		want                                    int
@@ -162,5 +163,5 @@ func TestDefinitionsOverHTTP(t *testing.T) {
 	if status, _, answer := ask("DELETE", "/pipes/"+name, "", "If-Match", second); status != 200 || answer["deleted"] != true {
 		t.Errorf("delete: %d %v", status, answer)
 	}
-	eventually(t, "the pipe is gone", func() bool { status, _, _ := ask("GET", "/pipes/"+name, ""); return status == 404 })
+	waittest.Until(t, "the pipe is gone", func() bool { status, _, _ := ask("GET", "/pipes/"+name, ""); return status == 404 })
 }

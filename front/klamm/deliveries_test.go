@@ -19,6 +19,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/pipe"
 	"github.com/klamm-gateway/klamm/target"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestDeliveries(t *testing.T) {
@@ -39,10 +40,10 @@ func TestDeliveries(t *testing.T) {
 			return len(list.Deliveries) == n && list.Deliveries[0].Outcome == "delivered"
 		}
 	}
-	eventually(t, "the log", logged(1))
+	waittest.Until(t, "the log", logged(1))
 	lines, events := k.tail("?pipe="+k.pipe, ""), k.tail("", "text/event-stream")
 	k.produce("one", "two")
-	eventually(t, "all of the log", logged(3))
+	waittest.Until(t, "all of the log", logged(3))
 	two := list.Deliveries[0]
 	if two.Offset != 2 || two.Attempts != 2 {
 		t.Errorf("%+v", two)
@@ -146,7 +147,7 @@ func stuck(t *testing.T) (*klammd, *receiver, *http.Response, context.CancelFunc
 	}}
 	k := start(t, to)
 	k.produce("1")
-	eventually(t, "a letter", func() bool { return len(k.letters()) == 1 })
+	waittest.Until(t, "a letter", func() bool { return len(k.letters()) == 1 })
 	later.Store(true)
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -184,7 +185,7 @@ func TestStreamsEndWhenKlammStops(t *testing.T) {
 func TestAClientThatGoesAwayCancels(t *testing.T) {
 	k, to, _, cancel := stuck(t)
 	before := to.calls.Load()
-	eventually(t, "attempts", func() bool { return to.calls.Load() > before })
+	waittest.Until(t, "attempts", func() bool { return to.calls.Load() > before })
 	cancel()
 	for end := time.After(time.Minute); ; {
 		select {

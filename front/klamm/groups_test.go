@@ -13,6 +13,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 type groupShown struct {
@@ -54,7 +55,7 @@ func TestGroups(t *testing.T) {
 	topic, first := k.fill(30)
 	group := k.committed(topic, 10, 9, 4)
 	var shown groupShown
-	eventually(t, "the group is there", func() bool {
+	waittest.Until(t, "the group is there", func() bool {
 		status, _, text := k.ask("GET", "/groups/"+group, "")
 		if status != http.StatusOK || json.Unmarshal([]byte(text), &shown) != nil {
 			return false
@@ -116,7 +117,7 @@ func TestGroups(t *testing.T) {
 	if text := k.want(nil, "DELETE", "/groups/"+group, ""); text != `{"deleted":true,"group":"`+group+`"}` {
 		t.Error(text)
 	}
-	eventually(t, "the group is gone", func() bool {
+	waittest.Until(t, "the group is gone", func() bool {
 		status, _, text := k.ask("GET", "/groups/"+group, "")
 		return status == http.StatusNotFound && strings.Contains(text, "no such consumer group")
 	})
@@ -202,7 +203,7 @@ func TestGroupWithMembersIsLeftAlone(t *testing.T) {
 		}
 	}()
 	var shown groupShown
-	eventually(t, "the member has all partitions", func() bool {
+	waittest.Until(t, "the member has all partitions", func() bool {
 		k.want(&shown, "GET", "/groups/"+group, "")
 		return len(shown.Members) == 1 && len(shown.Members[0].Partitions) == 3
 	})

@@ -159,15 +159,6 @@ func last(t *testing.T, text string, v any) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within two minutes: %s", what)
-		}
-	}
-}
-
 func TestConform(t *testing.T) {
 	to := &receiver{}
 	var runner *pipe.Runner

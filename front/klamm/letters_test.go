@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestDeadLetters(t *testing.T) {
@@ -23,7 +24,7 @@ func TestDeadLetters(t *testing.T) {
 	}}
 	k := start(t, to)
 	k.produce("1", "2", "3", "4")
-	eventually(t, "four letters", func() bool { return len(k.letters()) == 4 })
+	waittest.Until(t, "four letters", func() bool { return len(k.letters()) == 4 })
 	var page struct {
 		Letters []pipe.Letter `json:"dead_letters"`
 		More    bool
@@ -74,7 +75,7 @@ func TestReplay(t *testing.T) {
 	from := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
 	until := time.Now().Add(time.Minute).UTC().Format(time.RFC3339)
 	k.produce(`{"n":1}`, `{"n":2}`, `{"n":3}`)
-	eventually(t, "delivered", func() bool { return to.accepted() == 3 })
+	waittest.Until(t, "delivered", func() bool { return to.accepted() == 3 })
 	ask := fmt.Sprintf(`{"from":%q,"to":%q,"where":{"value":{"n":[{"numeric":["<",3]}]}},"rate":1000,"dry_run":%%v}`, from, until)
 	if _, _, text := k.ask("POST", "/pipes/PIPE/replay", fmt.Sprintf(ask, true)); text != `{"records":2}` || to.accepted() != 3 {
 		t.Errorf("dry run: %s", text)

@@ -17,6 +17,7 @@ import (
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/kafka"
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestStatus(t *testing.T) {
@@ -33,7 +34,7 @@ func TestPauseSeekResume(t *testing.T) {
 	k := start(t, to)
 	k.produce("1", "2", "3")
 	var s pipe.Status
-	eventually(t, "committed", func() bool {
+	waittest.Until(t, "committed", func() bool {
 		k.want(&s, "GET", "/pipes/PIPE", "")
 		return s.Lag == 0 && s.Members == 1 && to.accepted() == 3
 	})
@@ -67,7 +68,7 @@ func TestPauseSeekResume(t *testing.T) {
 	if k.want(&s, "POST", "/pipes/PIPE/resume", ""); s.State != pipe.Running {
 		t.Errorf("%+v", s)
 	}
-	eventually(t, "the rest again", func() bool { return to.accepted() == 5 })
+	waittest.Until(t, "the rest again", func() bool { return to.accepted() == 5 })
 }
 
 func TestWithoutPipes(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klamm-gateway/klamm/gate"
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 func TestStagesAndTargets(t *testing.T) {
@@ -25,7 +26,7 @@ func TestStagesAndTargets(t *testing.T) {
 		Pipe   string
 		Stages []pipe.Stage
 	}
-	eventually(t, "three records settled", func() bool {
+	waittest.Until(t, "three records settled", func() bool {
 		k.want(&got, "GET", "/pipes/PIPE/stages", "")
 		d := got.Stages[pipe.StageDeliver]
 		return d.Out == 2 && d.Dropped == 1
@@ -95,7 +96,7 @@ func TestStagesAndTargets(t *testing.T) {
 		Deliveries []pipe.Delivery
 		More       bool
 	}
-	eventually(t, "the delivery log", func() bool {
+	waittest.Until(t, "the delivery log", func() bool {
 		k.want(&list, "GET", "/deliveries?pipe=PIPE", "")
 		return len(list.Deliveries) == 3
 	})
@@ -143,7 +144,7 @@ func TestPipesThatAreBehind(t *testing.T) {
 		Total int
 		Sums  struct{ Pipes, Looked, Lag int }
 	}
-	eventually(t, "three records before the pipe", func() bool {
+	waittest.Until(t, "three records before the pipe", func() bool {
 		k.want(&page, "GET", "/pipes?sort=behind&limit=5", "")
 		return page.Sums.Lag == 3
 	})
@@ -151,7 +152,7 @@ func TestPipesThatAreBehind(t *testing.T) {
 		t.Errorf("%+v", page)
 	}
 	let()
-	eventually(t, "no pipe is behind", func() bool {
+	waittest.Until(t, "no pipe is behind", func() bool {
 		k.want(&page, "GET", "/pipes?sort=behind&limit=5", "")
 		return len(page.Pipes) == 0 && page.Total == 0 && page.Sums.Lag == 0 && page.Sums.Looked == 1
 	})
@@ -172,7 +173,7 @@ func TestStagesWithoutTheRightToRead(t *testing.T) {
 	k.produce(`"secret"`)
 	var got struct{ Stages []pipe.Stage }
 	var text string
-	eventually(t, "a sample", func() bool {
+	waittest.Until(t, "a sample", func() bool {
 		text = k.want(&got, "GET", "/pipes/PIPE/stages", "")
 		return got.Stages[pipe.StageDeliver].Passed != nil
 	})

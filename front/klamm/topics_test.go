@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 type topicShown struct {
@@ -61,7 +63,7 @@ func TestTopics(t *testing.T) {
 		}
 		return all, list.Next
 	}
-	eventually(t, "all topics are listed", func() bool { all, next := names(""); return strings.Join(all, "") == "abc" && next == "" })
+	waittest.Until(t, "all topics are listed", func() bool { all, next := names(""); return strings.Join(all, "") == "abc" && next == "" })
 	if all, next := names("&limit=2"); strings.Join(all, "") != "ab" || next != base+"b" {
 		t.Errorf("the first two: %v, next %q", all, next)
 	}
@@ -79,7 +81,7 @@ func TestTopics(t *testing.T) {
 
 	k.produce("x", "y")
 	var shown topicShown
-	eventually(t, "the records are there", func() bool { k.want(&shown, "GET", "/topics/PIPE", ""); return shown.Records == 2 })
+	waittest.Until(t, "the records are there", func() bool { k.want(&shown, "GET", "/topics/PIPE", ""); return shown.Records == 2 })
 	if shown.Topic != k.pipe || len(shown.Partitions) != 1 || shown.Partitions[0].End != 2 || len(shown.Partitions[0].Replicas) == 0 || len(shown.Partitions[0].InSync) == 0 {
 		t.Errorf("%+v", shown)
 	}
@@ -99,7 +101,7 @@ func TestTopics(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	eventually(t, "they are gone", func() bool { all, _ := names(""); return len(all) == 0 })
+	waittest.Until(t, "they are gone", func() bool { all, _ := names(""); return len(all) == 0 })
 }
 
 func TestWrongCallsAboutTopics(t *testing.T) {

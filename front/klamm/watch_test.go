@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/klamm-gateway/klamm/pipe"
+	"github.com/klamm-gateway/klamm/waittest"
 )
 
 type change struct {
@@ -95,7 +96,7 @@ func TestMembersAndStatus(t *testing.T) {
 			Pipes   []string
 		}
 	}
-	eventually(t, "the pipe runs here", func() bool {
+	waittest.Until(t, "the pipe runs here", func() bool {
 		k.want(&list, "GET", "/members", "")
 		return len(list.Members) == 1 && list.Members[0].Self && len(list.Members[0].Pipes) == 1 && list.Members[0].Pipes[0] == k.pipe
 	})
