@@ -69,6 +69,39 @@ func (c *Cluster) Writer(ctx context.Context, id string) (*Writer, error) {
 	return &Writer{client: client, id: id}, nil
 }
 
+// A Hold is what a transactional id is used for at a moment.
+type Hold int
+
+// What a transactional id may be used for. Taken is also what an id is that was taken
+// long ago and never written with.
+const (
+	Free  Hold = iota // its last transaction has ended, or there was none
+	Taken             // a Writer has it that has written nothing yet
+	Busy              // a transaction is open, or about to end
+)
+
+// Hold says what the brokers know about a transactional id. A Writer would fence who is
+// Busy, or Taken for a moment only.
+func (c *Cluster) Hold(ctx context.Context, id string) (Hold, error) {
+	all, err := c.admin.DescribeTransactions(ctx, id)
+	if err == nil {
+		err = all[id].Err
+	}
+	switch {
+	case errors.Is(err, kerr.TransactionalIDNotFound):
+		return Free, nil
+	case err != nil:
+		return Free, fmt.Errorf("describe transactional id %s: %w", id, c.unreachable(err))
+	}
+	switch all[id].State {
+	case "Empty":
+		return Taken, nil
+	case "CompleteCommit", "CompleteAbort", "Dead":
+		return Free, nil
+	}
+	return Busy, nil
+}
+
 // Write begins a transaction and writes the records, each to the partition that
 // it names, in the order given; at most 50,000, and in one batch if they have
 // less than a megabyte together. When it returns nil, all in-sync replicas have

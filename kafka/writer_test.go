@@ -161,3 +161,46 @@ func TestFollowerOfATopicThatIsCreatedAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestHold looks at a transactional id from before it was ever used until somebody
+// else has taken it.
+func TestHold(t *testing.T) {
+	c := cluster(t)
+	_, topic := follower(t, c)
+	id := "hold-" + topic
+	is := func(when string, want ...kafka.Hold) {
+		t.Helper()
+		hold, err := c.Hold(t.Context(), id)
+		for end := time.Now().Add(30 * time.Second); kerr.IsRetriable(err) && time.Now().Before(end); {
+			time.Sleep(50 * time.Millisecond) // a young cluster
+			hold, err = c.Hold(t.Context(), id)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(want, hold) {
+			t.Errorf("%s it is %d, want one of %d", when, hold, want)
+		}
+	}
+	is("before it was used", kafka.Free)
+	w := writer(t, c, id)
+	is("when it was taken", kafka.Taken)
+	write(t, w, topic, "a")
+	is("while a transaction is open", kafka.Busy)
+	if err := w.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if hold, err := c.Hold(t.Context(), id); err != nil || hold != kafka.Busy {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the transaction does not end")
+		}
+	}
+	// The embedded broker does not tell an id whose transaction has ended from one that
+	// was taken.
+	is("after a transaction", kafka.Free, kafka.Taken)
+	writer(t, c, id)
+	is("when it was taken again", kafka.Taken)
+}

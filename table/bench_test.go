@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/klamm-gateway/klamm/broker/brokertest"
 )
@@ -22,6 +24,8 @@ func BenchmarkPut(b *testing.B) {
 		{"64 writers of one process to one entry", 1, 64, true},
 		{"two processes", 2, 2, false},
 		{"two processes with 64 writers", 2, 64, false},
+		{"three processes", 3, 3, false},
+		{"three processes with 24 writers", 3, 24, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			topic := strings.ReplaceAll(unique(b), "_", "-")
@@ -31,6 +35,7 @@ func BenchmarkPut(b *testing.B) {
 			}
 			value := make([]byte, 500)
 			failed := make(chan error, c.writers)
+			var longest atomic.Int64
 			b.ResetTimer()
 			for w := range c.writers {
 				go func() {
@@ -40,7 +45,11 @@ func BenchmarkPut(b *testing.B) {
 						if c.hot {
 							key = "k"
 						}
+						start := time.Now()
 						_, err = tables[w%c.processes].Put(context.Background(), key, value, Any)
+						took := int64(time.Since(start))
+						for old := longest.Load(); took > old && !longest.CompareAndSwap(old, took); old = longest.Load() {
+						}
 					}
 					failed <- err
 				}()
@@ -51,6 +60,7 @@ func BenchmarkPut(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "puts/s")
+			b.ReportMetric(float64(longest.Load())/1e6, "ms-longest")
 		})
 	}
 }

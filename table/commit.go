@@ -21,6 +21,17 @@ const (
 	// writerIdle is how long a writer is kept without use, far less than the
 	// brokers keep its id (transactional.id.expiration.ms, seven days).
 	writerIdle = 10 * time.Minute
+	// firstPace is what a process assumes before it has measured its pace.
+	firstPace = 10 * time.Millisecond
+	// leastPatience and mostPatience bound how long a process waits for the transactions
+	// of another one before it takes the id from it.
+	leastPatience = 10 * time.Millisecond
+	mostPatience  = 500 * time.Millisecond
+	// glance is the mean time between two looks at what the id is used for, at most.
+	glance = 5 * time.Millisecond
+	// settlePatience is how long to wait for who has taken the id to have ended the
+	// transaction that was open.
+	settlePatience = 2 * time.Second
 	// backoff is the mean of the first pause after an attempt that failed; it
 	// doubles up to backoffMost.
 	backoff     = 5 * time.Millisecond
@@ -32,6 +43,10 @@ type writing struct {
 	writer *kafka.Writer // nil: the id has to be taken first
 	used   time.Time     // when writer was last used
 	synced time.Time     // what had been written by then is in the content
+	taken  time.Time     // when writer got the id; zero once it has written
+	pace   time.Duration // between the two, last time
+	early  bool          // the last writer lost the id before it had written
+	open   bool          // a transaction of this process may be open that only taking the id ends
 }
 
 // write does what is submitted until the table is closed. Whatever waits when a
@@ -120,6 +135,8 @@ func (t *Table) attempt(ops []*op) ([]*op, error) {
 	err := t.commit(ctx, b)
 	if err != nil {
 		t.drop()
+		t.writing.early = !t.writing.taken.IsZero()
+		t.writing.open = !errors.Is(err, kafka.ErrFenced)
 	}
 	if errors.Is(err, kafka.ErrUnconfirmed) {
 		err = t.settle(b, err)
@@ -144,11 +161,14 @@ func (t *Table) acquire(ctx context.Context) error {
 		return nil
 	}
 	t.drop()
-	writer, err := t.cluster.Writer(ctx, "klamm.table."+t.topic.Name)
+	if !w.open {
+		t.letOthers(ctx)
+	}
+	writer, err := t.cluster.Writer(ctx, t.id())
 	if err != nil {
 		return err
 	}
-	w.writer, w.used = writer, time.Now()
+	w.writer, w.used, w.taken, w.open = writer, time.Now(), time.Now(), false
 	topic, err := t.cluster.Topic(ctx, t.topic.Name)
 	if err == nil && topic.ID != t.topic.ID {
 		t.lose(fmt.Errorf("%w: %s", kafka.ErrTopicGone, t.topic.Name))
@@ -161,6 +181,45 @@ func (t *Table) acquire(ctx context.Context) error {
 		t.drop()
 	}
 	return err
+}
+
+// id is the transactional id that whoever writes must hold.
+func (t *Table) id() string { return "klamm.table." + t.topic.Name }
+
+// letOthers waits until nobody seems to be writing. Who takes the id in the middle of
+// somebody's transaction undoes that, and has its own undone by whoever tries again:
+// several processes that write all the time would spend it on that. It waits for a
+// moment only, as the writer may have died.
+func (t *Table) letOthers(ctx context.Context) {
+	pace := t.writing.pace
+	if pace == 0 {
+		pace = firstPace
+	}
+	patience := min(max(10*pace, leastPatience), mostPatience)
+	end := time.Now().Add(patience + rand.N(patience))
+	step := max(min(pace, glance), time.Millisecond)
+	var taken time.Time // since when the id was seen to be taken and not used
+	// Who lost it before it had written has met another one who is about to write.
+	// Otherwise it is likely to have been taken long ago.
+	wary := t.writing.early
+	for time.Now().Before(end) {
+		hold, err := t.cluster.Hold(ctx, t.id())
+		switch {
+		case err != nil || hold == kafka.Free:
+			return
+		case hold == kafka.Busy:
+			taken, wary = time.Time{}, true
+		case !wary:
+			return
+		case taken.IsZero():
+			taken = time.Now()
+		case time.Since(taken) > 2*pace:
+			return
+		}
+		if pause(ctx, step/2+rand.N(step)) != nil {
+			return
+		}
+	}
 }
 
 // readAll reads to the end of the log, as who has just taken the id must: all
@@ -295,6 +354,9 @@ func (t *Table) commit(ctx context.Context, b bundle) error {
 	if err := w.Write(ctx, b.records...); err != nil {
 		return err
 	}
+	if !t.writing.taken.IsZero() {
+		t.writing.pace, t.writing.taken = time.Since(t.writing.taken), time.Time{}
+	}
 	if at := b.records[0].Offset; at < b.next {
 		return fmt.Errorf("the topic was read up to offset %d but written at %d", b.next, at)
 	}
@@ -318,20 +380,29 @@ func (t *Table) await(offset int64) {
 	t.state.awaited, t.state.seen, t.state.reloaded = offset, false, false
 }
 
-// settle finds out what has become of a bundle whose commit was not confirmed. It
-// takes the id, which ends the transaction one way or the other, reads to the
-// end, and looks whether the records have come. If they have not, they must still
+// settle finds out what has become of a bundle whose commit was not confirmed. Whoever
+// takes the id ends the transaction one way or the other: if nobody has, this process
+// does. Then it reads past the transaction, and looks whether the records have come. If they have not, they must still
 // lie in the topic as aborted ones; otherwise they may have been compacted away
 // before they were read, and nobody knows. It returns nil if the bundle was
 // written, ErrUnknown, or an error that says that it was not.
 func (t *Table) settle(b bundle, cause error) error {
 	ctx, cancel := context.WithTimeout(t.ctx, settleTimeout)
 	defer cancel()
-	if err := retry(ctx, func() error { return t.acquire(ctx) }); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(cause, err))
+	ended := false
+	if errors.Is(cause, kafka.ErrFenced) {
+		patient, cancel := context.WithTimeout(ctx, settlePatience)
+		ended = t.reach(patient, b.last()+1) == nil
+		cancel()
 	}
-	if err := t.reach(ctx, b.last()+1); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(cause, err))
+	if !ended {
+		t.writing.open = true
+		if err := retry(ctx, func() error { return t.acquire(ctx) }); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(cause, err))
+		}
+		if err := t.reach(ctx, b.last()+1); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(cause, err))
+		}
 	}
 	t.state.mu.RLock()
 	seen, reloaded := t.state.seen, t.state.reloaded
