@@ -233,24 +233,48 @@ func (sh *sharing) take(ctx context.Context, d *consumerDefinition, expect table
 	if err := sh.peers.Hold(ctx); err != nil {
 		return 0, unavailable(err)
 	}
-	died := d.Holder != "" && d.Holder != sh.peers.ID()
+	before := d.Holder
 	d.Holder = sh.peers.ID()
 	version, err := sh.put(ctx, *d, expect)
 	if err != nil {
 		sh.peers.Drop()
 		return 0, err
 	}
-	if died && d.subscribed() {
-		// The group would keep the partitions for a member that is no more.
-		cluster := sh.further[d.Cluster]
-		if cluster == nil {
-			cluster = sh.cluster
-		}
-		if err := cluster.Evict(ctx, d.Group, d.Name); err != nil {
-			sh.log.Debug("a member that has died could not be taken out of its group", "group", d.Group, "err", err)
-		}
+	if before != "" && before != sh.peers.ID() && d.subscribed() {
+		sh.evict(ctx, d, before)
 	}
 	return version, nil
+}
+
+// evict takes the members of a process that has died out of the group of an instance
+// that this process goes on with: that of the instance, and those of all others that
+// nobody goes on with yet. The group would keep partitions for them, and would wait for
+// them before it hands out any.
+func (sh *sharing) evict(ctx context.Context, d *consumerDefinition, dead string) {
+	cluster := sh.further[d.Cluster]
+	if cluster == nil {
+		cluster = sh.cluster
+	}
+	err := cluster.Evict(ctx, d.Group, func(names []string) []string {
+		gone := []string{d.Name}
+		// Who has gone on with one before the group was asked has written so.
+		if sh.sync(ctx) != nil {
+			return gone
+		}
+		for _, name := range names {
+			e, ok := sh.table.Get(consumerKey{d.Group, name}.text())
+			if !ok || holderOf(e.Value) != dead {
+				continue
+			}
+			if other, err := decodeDefinition(e.Key, e.Value); err == nil && other.Cluster == d.Cluster {
+				gone = append(gone, name)
+			}
+		}
+		return gone
+	})
+	if err != nil {
+		sh.log.Debug("members that have died could not be taken out of their group", "group", d.Group, "err", err)
+	}
 }
 
 // keepRead notes how far an instance has been read without a commit, for whoever goes

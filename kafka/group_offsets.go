@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Evict takes the members with a client id out of a group, so that their partitions
-// are free at once and their commits are refused. It is for those whose process has
-// died: one that lives joins again.
-func (c *Cluster) Evict(ctx context.Context, group, clientID string) error {
+// Evict takes members out of a group, so that their partitions are free at once and
+// their commits are refused: those of the client ids that gone returns, of the ones that
+// the group has. It is for members whose process has died: one that lives joins again.
+func (c *Cluster) Evict(ctx context.Context, group string, gone func(clientIDs []string) []string) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	described, err := c.Group(ctx, group)
@@ -21,12 +22,17 @@ func (c *Cluster) Evict(ctx context.Context, group, clientID string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("evict %s from group %q: %w", clientID, group, err)
+		return fmt.Errorf("take members out of group %q: %w", group, err)
 	}
+	ids := make([]string, len(described.Members))
+	for i, m := range described.Members {
+		ids[i] = m.ClientID
+	}
+	ids = gone(ids)
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = group
 	for _, m := range described.Members {
-		if m.ClientID == clientID {
+		if slices.Contains(ids, m.ClientID) {
 			member := kmsg.NewLeaveGroupRequestMember()
 			member.MemberID, member.InstanceID = m.ID, m.InstanceID
 			req.Members = append(req.Members, member)
@@ -40,7 +46,7 @@ func (c *Cluster) Evict(ctx context.Context, group, clientID string) error {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
 	if err != nil {
-		return fmt.Errorf("evict %s from group %q: %w", clientID, group, c.unreachable(err))
+		return fmt.Errorf("take members out of group %q: %w", group, c.unreachable(err))
 	}
 	return nil
 }

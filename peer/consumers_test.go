@@ -144,6 +144,36 @@ func TestTheHolderDies(t *testing.T) {
 	}
 }
 
+// TestTheGroupOfADeadProcess looks at the members of a group whose instances were all
+// held by a process that has died, when another one goes on with one of them: the group
+// must not wait for the others.
+func TestTheGroupOfADeadProcess(t *testing.T) {
+	long(t, "waits until a process counts as dead")
+	h := newHouse(t, 2, 0)
+	topic := h.topic(2, 60)
+	holder := h.all[0]
+	var instances []*instance
+	for _, name := range []string{"one", "two"} {
+		i := h.create(holder, topic, name, earliest)
+		i.subscribe(topic)
+		instances = append(instances, i)
+	}
+	for _, i := range instances {
+		eventually(t, time.Minute, "both have partitions", func() bool { return len(i.read("?max_bytes=10", "")) > 0 })
+	}
+	h.kill(holder)
+	instances[0].must(200, "GET", "/records?max_bytes=10", "")
+	group, err := h.cluster.Group(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range group.Members {
+		if m.ClientID != "one" {
+			t.Errorf("the group has still %s of the process that has died", m.ClientID)
+		}
+	}
+}
+
 // TestAHolderThatStoodStill lets a process stand still until another one has taken
 // its instance over, and go on then.
 func TestAHolderThatStoodStill(t *testing.T) {

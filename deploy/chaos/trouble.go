@@ -84,7 +84,7 @@ func (t *trouble) cause(ctx context.Context, k kind) error {
 	case cooperative:
 		return t.intrude(ctx)
 	case eager:
-		return t.cluster.Evict(ctx, t.group, "klamm")
+		return t.cluster.Evict(ctx, t.group, func([]string) []string { return []string{"klamm"} })
 	case lose:
 		t.lost = 1 + t.random.IntN(len(t.brokers))
 		return t.nodes.lose(ctx, t.stage, t.lost)
