@@ -27,6 +27,7 @@ type consumers struct {
 	kill       bool
 	churn      time.Duration // how long processes are added and removed
 	every      time.Duration // one at a time
+	kills      int           // each so many of those that are removed is killed
 
 	topic string
 	end   map[int32]int64 // of the records that are there
@@ -46,8 +47,9 @@ func consumersFlags(flags *flag.FlagSet, h *house) func(context.Context, *table)
 	flags.BoolVar(&c.kill, "kill", true, "kill a process in the middle")
 	flags.DurationVar(&c.churn, "churn", 0, "how long processes are added and removed; 0: not at all")
 	flags.DurationVar(&c.every, "every", 10*time.Second, "the time between two of them")
+	flags.IntVar(&c.kills, "kills", 3, "of the processes that are removed, one of so many is killed")
 	return func(ctx context.Context, t *table) error {
-		if c.groups < 1 || c.each < 1 || c.reads < 1 || c.partitions < 1 || c.every <= 0 || c.count < 2 {
+		if c.groups < 1 || c.each < 1 || c.reads < 1 || c.partitions < 1 || c.every <= 0 || c.kills < 1 || c.count < 2 {
 			return errSmall
 		}
 		return c.run(ctx, t)
@@ -132,7 +134,7 @@ func (c *consumers) disturb(ctx context.Context) error {
 			if n == 1 && !c.kill {
 				c.longest.Store(0)
 			}
-			kill := n%3 == 0
+			kill := n%c.kills == 0
 			gone := c.house.end(kill)
 			c.say("%s was added, %s was %s, after %d reads", p.name, gone.name, map[bool]string{true: "killed", false: "stopped"}[kill], c.done.Load())
 		}
@@ -200,17 +202,21 @@ func (c *consumers) report(t *table, groups []*group) {
 	})
 }
 
+// longCall is how long a call takes that is told as it happens.
+const longCall = 5 * time.Second
+
 // ask makes a call until a process answers it. A call that was cut is made again:
 // nothing of these calls does harm twice, and reads have a token. What a call that was
 // cut has made is there already.
 func (c *consumers) ask(ctx context.Context, method, path, accept, body, token string) (answer, bool) {
-	begun, cut := time.Now(), false
+	begun, cut, way := time.Now(), false, ""
 	for ctx.Err() == nil {
 		a := c.call(ctx, method, path, accept, body, token)
 		if ctx.Err() != nil {
 			break
 		}
 		c.calls.Add(1)
+		way += fmt.Sprintf(" %s: %d after %s;", a.by, a.status, a.took.Round(time.Millisecond))
 		switch a.status {
 		case 0:
 			c.cut.Add(1)
@@ -219,6 +225,9 @@ func (c *consumers) ask(ctx context.Context, method, path, accept, body, token s
 			continue
 		case http.StatusOK, http.StatusNoContent:
 			took := int64(time.Since(begun))
+			if took > int64(longCall) {
+				c.say("%s %s took%s", method, path, way)
+			}
 			for old := c.longest.Load(); took > old && !c.longest.CompareAndSwap(old, took); old = c.longest.Load() {
 			}
 			return a, true

@@ -28,6 +28,7 @@ type house struct {
 	klamm   string // the program
 	count   int    // of processes at first
 	config  string // further lines of each process's configuration
+	keep    string // a directory for configurations and logs that stays; "": one that does not
 	brokers []string
 	out     io.Writer // for the progress and the table
 
@@ -55,7 +56,12 @@ type process struct {
 func (h *house) open() (err error) {
 	h.begun = time.Now()
 	h.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-	if h.dir, err = os.MkdirTemp("", "klamm-soak-"); err != nil {
+	if h.keep != "" {
+		h.dir, err = h.keep, os.MkdirAll(h.keep, 0o700)
+	} else {
+		h.dir, err = os.MkdirTemp("", "klamm-soak-")
+	}
+	if err != nil {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	// What brokers say while they are busy is no news.
@@ -74,7 +80,7 @@ func (h *house) fill(ctx context.Context) error {
 	return nil
 }
 
-// close kills what still runs and removes the directory.
+// close kills what still runs and removes the directory that nobody asked to keep.
 func (h *house) close() {
 	h.mu.Lock()
 	all := append(append([]*process{}, h.all...), h.ended...)
@@ -86,7 +92,9 @@ func (h *house) close() {
 	if h.cluster != nil {
 		h.cluster.Close()
 	}
-	_ = os.RemoveAll(h.dir)
+	if h.keep == "" {
+		_ = os.RemoveAll(h.dir)
+	}
 }
 
 // say prints a line of progress.
@@ -173,6 +181,7 @@ func (h *house) next() *process {
 
 // An answer is what a process said to a call; status 0: it did not.
 type answer struct {
+	by     string // the process that was asked
 	status int
 	body   string
 	took   time.Duration
@@ -185,10 +194,11 @@ const (
 
 // call makes a call to the next process; a read may have a token.
 func (h *house) call(ctx context.Context, method, path, accept, body, token string) answer {
-	start := time.Now()
-	req, err := http.NewRequestWithContext(ctx, method, h.next().url+path, strings.NewReader(body))
+	start, to := time.Now(), h.next()
+	broken := func(err error) answer { return answer{by: to.name, body: err.Error(), took: time.Since(start)} }
+	req, err := http.NewRequestWithContext(ctx, method, to.url+path, strings.NewReader(body))
 	if err != nil {
-		return answer{body: err.Error()}
+		return broken(err)
 	}
 	req.Header.Set("Accept", accept)
 	if body != "" {
@@ -199,14 +209,14 @@ func (h *house) call(ctx context.Context, method, path, accept, body, token stri
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return answer{body: err.Error(), took: time.Since(start)}
+		return broken(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	said, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return answer{body: err.Error(), took: time.Since(start)}
+		return broken(err)
 	}
-	return answer{resp.StatusCode, string(said), time.Since(start)}
+	return answer{to.name, resp.StatusCode, string(said), time.Since(start)}
 }
 
 // topic creates a topic of the proof's own and returns its name.

@@ -36,6 +36,7 @@ func prove(ctx context.Context, args []string) (bool, error) {
 	flags := flag.NewFlagSet("soak "+args[0], flag.ContinueOnError)
 	h := &house{out: os.Stdout}
 	flags.StringVar(&h.klamm, "klamm", "bin/klamm", "the program")
+	flags.StringVar(&h.keep, "keep", "", "a directory for the processes' configurations and logs, which stays")
 	flags.IntVar(&h.count, "klamms", 3, "klamm processes")
 	timeout := flags.Duration("timeout", 30*time.Minute, "give up after this time")
 	var run func(context.Context, *table) error
