@@ -36,3 +36,6 @@ func (r *Runner) Holds(pipe string) (held int64, waiting int) {
 	}
 	return r.held.used.Load(), waiting
 }
+
+// Noted returns what the processes have noted last of how a mapping fares.
+func (r *Runner) Noted(pipe string) (MappingResult, bool) { return r.noted(pipe) }

@@ -44,7 +44,7 @@ type mapping struct {
 
 	mu       sync.Mutex            // guards what follows
 	troubled map[*partition]string // the reason
-	worked   bool                  // something was processed
+	worked   bool                  // something was processed, or failed and is somebody else's since
 }
 
 // mappingBytes is the largest event of a mapping, in bytes.

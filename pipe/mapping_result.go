@@ -196,6 +196,7 @@ func (m *mapping) result(before MappingResult, known bool) MappingResult {
 	for p, reason := range m.troubled {
 		if let, ok := gone[p]; !ok || let {
 			delete(m.troubled, p) // somebody else has it
+			m.worked = true       // what is noted of it is not this process's any more
 		} else if worst != functionNotValid {
 			worst = reason
 		}
@@ -203,6 +204,8 @@ func (m *mapping) result(before MappingResult, known bool) MappingResult {
 	switch {
 	case worst != "":
 		return MappingResult{worst, functionFailed}
+	case !m.worked && known && before.Result == functionFailed:
+		return before // the records that it failed with still wait, as before a restart
 	case m.worked, known && before.Result != NothingProcessed:
 		return MappingResult{UserInitiated, Processed}
 	}
