@@ -160,7 +160,7 @@ func (p *endpoint) sharing() []*flow {
 func (p *endpoint) tell() {
 	for _, f := range p.sharing() {
 		f.mu.Lock()
-		f.metrics.open.Set(boolean(f.down()))
+		f.showTarget()
 		f.dispatch()
 		f.mu.Unlock()
 	}

@@ -27,6 +27,13 @@ import (
 // runHooks runs pipes to webhooks until the test ends.
 func runHooks(t *testing.T, c *kafka.Cluster, defs ...catalog.Pipe) *prometheus.Registry {
 	t.Helper()
+	_, registry := startHooks(t, c, defs...)
+	return registry
+}
+
+// startHooks is runHooks that gives the runner too.
+func startHooks(t *testing.T, c *kafka.Cluster, defs ...catalog.Pipe) (*pipe.Runner, *prometheus.Registry) {
+	t.Helper()
 	egress, err := target.NewEgress(nil, true)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +50,7 @@ func runHooks(t *testing.T, c *kafka.Cluster, defs ...catalog.Pipe) *prometheus.
 	var running sync.WaitGroup
 	running.Go(func() { r.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	return registry
+	return r, registry
 }
 
 // sum adds up all series of a metric.
@@ -182,4 +189,34 @@ func TestAilingAddressesHoldUpNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is known of a target that is down is not known of the one that a changed
+// definition names, nor of a paused pipe.
+func TestAnotherTargetIsNotDown(t *testing.T) {
+	c := cluster(t)
+	from := topic(t, c, 1)
+	fill(t, c, from, 20, 20, []byte("1"))
+	quickly := catalog.Delivery{Backoff: catalog.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond}}
+	r, registry := startHooks(t, c, hookTo(t, from, "http://"+closedPort(), quickly))
+	is := func(metric string, want float64) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%s %v", metric, want), func() bool { return sum(t, registry, metric) == want })
+	}
+	is("klamm_pipe_target_down", 1)
+	if err := r.Pause(t.Context(), from, ""); err != nil {
+		t.Fatal(err)
+	}
+	is("klamm_pipe_target_down", 0)
+	if err := r.Resume(t.Context(), from); err != nil {
+		t.Fatal(err)
+	}
+	is("klamm_pipe_target_down", 1)
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(s.Close)
+	def := hookTo(t, from, s.URL, quickly)
+	r.Set(def)
+	is("klamm_pipe_target_down", 0)
+	is("klamm_pipe_attempts_allowed", float64(def.WithDefaults().Delivery.InFlight))
+	eventually(t, "everything committed", func() bool { return committed(t, c, def.WithDefaults().Group, from) == 20 })
 }

@@ -206,6 +206,9 @@ func (f *flow) run(ctx context.Context, grace func() time.Duration) {
 		f.runTransactions(ctx)
 		return
 	}
+	f.mu.Lock()
+	f.showTarget() // nothing is known of it yet, whatever the definition before has learned
+	f.mu.Unlock()
 	committer := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {

@@ -106,6 +106,15 @@ func (g *governor) learn(b *batch, s sign, now time.Time) (changed bool) {
 	return g.breaker.failed(first, probe, after, now)
 }
 
+// showTarget tells the metrics what is known of the target. The flow's mutex is held.
+func (f *flow) showTarget() {
+	if f.tally != nil {
+		return // the metrics are those of the pipe, and a feed is beside it
+	}
+	f.metrics.open.Set(boolean(f.down()))
+	f.metrics.limit.Set(float64(f.governor.allowed()))
+}
+
 // adapt moves the limit at the end of each window.
 func (g *governor) adapt(s sign, now time.Time) {
 	g.answers++
@@ -191,8 +200,8 @@ func (f *flow) govern(b *batch, s sign, took time.Duration, err error) {
 	f.endpoint.learn(f, b, s, now, err)
 	before := g.allowed()
 	changed := g.learn(b, s, now)
-	if allowed := g.allowed(); allowed != before {
-		f.metrics.limit.Set(float64(allowed))
+	if g.allowed() != before {
+		f.showTarget()
 	}
 	if changed && g.open {
 		f.log.Warn("the target is down; only probes are sent until one succeeds", "failed", g.failing, "err", err)
@@ -201,7 +210,7 @@ func (f *flow) govern(b *batch, s sign, took time.Duration, err error) {
 		f.log.Info("the target is back")
 	}
 	if changed {
-		f.metrics.open.Set(boolean(f.down()))
+		f.showTarget()
 	}
 	if after := f.def.Delivery.DisableAfter; after > 0 && f.consumer != nil && g.failures >= openAfter && now.Sub(g.failingAt) >= after {
 		f.stopFor(Disabled, fmt.Errorf("every attempt has failed since %s, %d of them: %w", g.failingAt.UTC().Format(time.RFC3339), g.failures, err))

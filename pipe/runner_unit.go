@@ -354,6 +354,7 @@ func (r *Runner) idle(ctx context.Context, u *unit, w wish, was standing, change
 		m.halted.Set(boolean(was.State == Halted))
 		m.disabled.Set(boolean(was.State == Disabled))
 		m.wanted.Set(0)
+		m.open.Set(0)
 	}
 	for {
 		select {
