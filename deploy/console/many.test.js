@@ -41,7 +41,8 @@ before(async () => {
     await all.call('PUT', '/klamm/v1/pipes/' + pipe, { name: pipe, topics: [name('topic', i % topics)], target: { topic: { name: 'out' } } });
     await until(pipe + ' is paused', async () => (await all.call('POST', `/klamm/v1/pipes/${pipe}/pause`, {}, { may: [404] })).status === 200, 60);
   });
-  await until('klamm knows all pipes', async () => (await all.get('/klamm/v1/pipes?limit=1')).total === pipes, 120);
+  // One more is that by which invocations that nobody waits for run.
+  await until('klamm knows all pipes', async () => (await all.get('/klamm/v1/pipes?limit=1')).total === pipes + 1, 120);
   w = await Window.open({ url: klamm.url });
 });
 after(async () => {
@@ -90,7 +91,7 @@ test('a topic and a pipe in the middle are found by their names', async () => {
   await w.page.getByLabel('Name begins with').fill(topic);
   await w.sees(topic, 'All 1.');
   await w.go('#/pipes');
-  await w.sees(name('pipe', 0), `100 of ${pipes.toLocaleString('en')}.`);
+  await w.sees(name('pipe', 0), `100 of ${(pipes + 1).toLocaleString('en')}.`);
   await w.page.getByLabel('Name contains').fill(pipe);
   await w.sees(pipe, 'All 1.');
   await w.clean();
