@@ -95,6 +95,7 @@ func LimitType(err error) (uri, title string, violated []string) {
 // that is about to begin.
 func (a *answer) limited(status int) {
 	if a.visit != nil && a.status == 0 && status >= http.StatusOK {
+		a.visit.Failed(a.failure, status)
 		a.visit.Header(a.Header(), status)
 	}
 }

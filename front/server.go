@@ -311,7 +311,7 @@ func (s *Server) perform(a *answer, r *http.Request, d *Dialect, route *Route, n
 	}
 	if err != nil {
 		a.rest = nil
-		a.visit.Failed(err)
+		a.failure = err
 		s.fail(a, r, d, err)
 		exchangeOf(a.ResponseWriter).refused()
 	}
@@ -523,6 +523,8 @@ type answer struct {
 	visit  *gate.Visit    // nil: nothing limits the request
 	who    gate.Principal // as decide has found
 	rest   func()         // of the answer, when the handler has returned; nil: that was all
+
+	failure error // that the answer tells of; nil: it tells of none
 
 	// What finish undoes; nil: there is nothing.
 	body    *body

@@ -356,19 +356,15 @@ func (v *Visit) limit(e *Limited) error {
 	return e
 }
 
-// Failed says with which error the request has ended. What it has spent of a quota is
-// given back if that was klamm's own refusal.
-func (v *Visit) Failed(err error) {
-	if v == nil || v.limits.plans == nil || err == nil {
+// Failed says with which error the request has ended, and with which status it is told.
+// What it has spent of a quota is given back if that is klamm's own refusal: a 4xx for
+// anything but what brokers have said (gateway-policies.md 3.3).
+func (v *Visit) Failed(err error, status int) {
+	if v == nil || v.limits.plans == nil || err == nil || status < 400 || status > 499 {
 		return
 	}
 	var broker *kerr.Error
-	own := DenialOf(err) != nil || !errors.As(err, &broker)
-	switch Classify(err) {
-	case Internal, Unavailable:
-		own = false
-	}
-	if own {
+	if DenialOf(err) != nil || !errors.As(err, &broker) {
 		v.refund()
 	}
 }

@@ -383,24 +383,26 @@ func TestRefusedRequestsAreRefunded(t *testing.T) {
 	strict.Quota.RefundOnReject = &never
 	kept := process(t, c, strict)
 	for _, tt := range []struct {
-		name string
-		l    *Limits
-		err  error
-		want int64
+		name   string
+		l      *Limits
+		err    error
+		status int
+		want   int64
 	}{
-		{"klamm's own refusal", l, &Error{Invalid, "no"}, 0},
-		{"a limit's", l, &Limited{message: "later"}, 0},
-		{"the broker's", l, kerr.UnknownTopicOrPartition, 1},
-		{"klamm's fault", l, errors.New("broken"), 2},
-		{"an overload", l, &Error{Unavailable, "later"}, 3},
-		{"where nothing is refunded", kept, &Error{Invalid, "no"}, 1},
+		{"klamm's own refusal", l, &Error{Invalid, "no"}, 400, 0},
+		{"one of a dialect", l, errors.New("records must not be empty"), 422, 0},
+		{"a limit's", l, &Limited{message: "later"}, 429, 0},
+		{"the broker's", l, kerr.UnknownTopicOrPartition, 404, 1},
+		{"klamm's fault", l, errors.New("broken"), 500, 2},
+		{"an overload", l, &Error{Unavailable, "later"}, 503, 3},
+		{"where nothing is refunded", kept, &Error{Invalid, "no"}, 400, 1},
 	} {
 		v, err := enter(t, tt.l)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.Failed(tt.err)
-		v.Failed(tt.err)
+		v.Failed(tt.err, tt.status)
+		v.Failed(tt.err, tt.status)
 		if u := used(t, tt.l); u.Used != tt.want {
 			t.Errorf("%s: %d are used, want %d", tt.name, u.Used, tt.want)
 		}

@@ -68,7 +68,7 @@ func TestStrictQuotaRefundsAndReads(t *testing.T) {
 	if err := other.spend(t.Context(), quotaBytes, 80); Classify(err) != Throttled {
 		t.Fatalf("160 of 100: %v", err)
 	}
-	v.Failed(&Error{Invalid, "no"})
+	v.Failed(&Error{Invalid, "no"}, 400)
 	for end := time.Now().Add(time.Minute); used(t, b).Used != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("a refused call has used %d", used(t, b).Used)

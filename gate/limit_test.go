@@ -56,7 +56,7 @@ func TestNothingIsLimitedWithoutLimits(t *testing.T) {
 	}
 	h := http.Header{}
 	v.Header(h, 200)
-	v.Failed(errors.New("x"))
+	v.Failed(errors.New("x"), 400)
 	v.Leave()
 	l.Close()
 	if len(h) > 0 {
