@@ -80,21 +80,13 @@ func (f *flow) attempt(b *batch) {
 	if !f.decide(b) {
 		return
 	}
-	events := make([]*event.Event, len(b.items))
-	for i, it := range b.items {
-		it.Attempt = b.attempt
-		events[i] = &it.Event
-	}
-	if first := events[0]; first.ID == "" {
-		first.ID = event.DeliveryID(f.def.Name, first.Record)
-	}
 	ctx := b.part.ctx
 	var report *target.Report
 	if mode := f.def.Delivery.Log; mode == "all" || mode == "failed" && b.attempt > 1 {
 		report = &target.Report{}
 		ctx = target.WithReport(ctx, report)
 	}
-	err := f.deliver(ctx, events)
+	err := f.deliver(ctx, f.eventsOf(b))
 	took := time.Since(now)
 	f.metrics.attempt(err, took)
 
@@ -112,20 +104,45 @@ func (f *flow) attempt(b *batch) {
 	b.err = err
 	f.attempted(b.items, err, took)
 	if err == nil {
-		f.countDelivered(len(b.items))
-		f.logAttempt(b, b.items, outcomeDelivered, now, took, nil, report, 0)
-		switch {
-		case f.mapping != nil:
-			f.mapping.well(b.part)
-		case f.bus != nil:
-			f.bus.delivered(b, now, took)
-		}
-		f.mu.Lock()
-		f.govern(b, well, took, nil)
-		f.settled(b)
-		f.mu.Unlock()
+		f.succeeded(b, now, took, report)
 		return
 	}
+	f.failed(b, err, whole, now, took, report)
+}
+
+// eventsOf returns the events of a batch, marked with the attempt that is about to be
+// made.
+func (f *flow) eventsOf(b *batch) []*event.Event {
+	events := make([]*event.Event, len(b.items))
+	for i, it := range b.items {
+		it.Attempt = b.attempt
+		events[i] = &it.Event
+	}
+	if first := events[0]; first.ID == "" {
+		first.ID = event.DeliveryID(f.def.Name, first.Record)
+	}
+	return events
+}
+
+// succeeded settles a batch that was delivered.
+func (f *flow) succeeded(b *batch, began time.Time, took time.Duration, report *target.Report) {
+	f.countDelivered(len(b.items))
+	f.logAttempt(b, b.items, outcomeDelivered, began, took, nil, report, 0)
+	switch {
+	case f.mapping != nil:
+		f.mapping.well(b.part)
+	case f.bus != nil:
+		f.bus.delivered(b, began, took)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.govern(b, well, took, nil)
+	f.settled(b)
+}
+
+// failed decides what becomes of a batch after an attempt that has failed. Whole says
+// that it did for all of its events; the batch holds only those for which it did.
+func (f *flow) failed(b *batch, err error, whole bool, began time.Time, took time.Duration, report *target.Report) {
 	failure := target.FailureOf(err)
 	f.mu.Lock()
 	f.govern(b, signOf(failure), took, err)
@@ -136,13 +153,13 @@ func (f *flow) attempt(b *batch) {
 		return
 	case f.bus != nil:
 		f.bus.failed(b, err, func(outcome string, wait time.Duration) {
-			f.logAttempt(b, b.items, outcome, now, took, err, report, wait)
+			f.logAttempt(b, b.items, outcome, began, took, err, report, wait)
 		})
 		return
 	}
 	wait := max(backoff(f.def.Delivery.Backoff, b.attempt, rand.Float64()), failure.After)
 	if failure.Final || f.exhausted(b, wait) {
-		f.logAttempt(b, b.items, outcomeDead, now, took, err, report, 0)
+		f.logAttempt(b, b.items, outcomeDead, began, took, err, report, 0)
 		if f.def.Delivery.Bisect && len(b.items) > 1 {
 			f.bisect(b)
 			return
@@ -151,7 +168,7 @@ func (f *flow) attempt(b *batch) {
 		f.giveUp(b)
 		return
 	}
-	f.logAttempt(b, b.items, outcomeFailed, now, took, err, report, wait)
+	f.logAttempt(b, b.items, outcomeFailed, began, took, err, report, wait)
 	f.log.Debug("delivery failed", "topic", b.part.topic, "partition", b.part.number, "offset", b.items[0].Record.Offset, "attempt", b.attempt, "again_in", wait, "err", err)
 	f.failTask(b, failure)
 	f.again(b, wait)
