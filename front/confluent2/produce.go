@@ -72,20 +72,9 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		}
 		f = formatBinary
 	}
-	e, err := parseEnvelope(body, f, partition, a.envelopeRules())
+	who, records, ids, err := a.recordsOf(r, who, f, contentType, partition, body)
 	if err != nil {
 		return err
-	}
-	topic := r.PathValue("topic")
-	var ids schemaIDs
-	if f == formatSchema {
-		if who, ids, err = a.encode(r.Context(), who, topic, schemaFormat(contentType), &e); err != nil {
-			return err
-		}
-	}
-	records := make([]*kgo.Record, len(e.records))
-	for i := range e.records {
-		records[i] = &e.records[i]
 	}
 	if r.URL.RawQuery != "" && a.habits.async {
 		async, err := asynchronous(r)
@@ -94,7 +83,7 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 		}
 		if async {
 			done := release
-			if err := a.gate.SendAll(r.Context(), who, topic, records, func() { done(true) }); err != nil {
+			if err := a.gate.SendAll(r.Context(), who, r.PathValue("topic"), records, func() { done(true) }); err != nil {
 				return refusedEnvelope(err)
 			}
 			release = nil
@@ -102,17 +91,42 @@ func (a *api) produce(w http.ResponseWriter, r *http.Request, who gate.Principal
 			return nil
 		}
 	}
-	results, err := a.gate.Produce(r.Context(), who, topic, records)
+	settled, err = a.produceEnvelope(w, r, who, media, records, ids)
+	return err
+}
+
+// recordsOf reads the records of an envelope, and writes their values by the schemas that
+// it names. Who is the caller with what was found out about him on the way.
+func (a *api) recordsOf(r *http.Request, who gate.Principal, f format, contentType string, partition int32, body []byte) (_ gate.Principal, records []*kgo.Record, ids schemaIDs, err error) {
+	e, err := parseEnvelope(body, f, partition, a.envelopeRules())
 	if err != nil {
-		return refusedEnvelope(err)
+		return who, nil, ids, err
+	}
+	if f == formatSchema {
+		if who, ids, err = a.encode(r.Context(), who, r.PathValue("topic"), schemaFormat(contentType), &e); err != nil {
+			return who, nil, ids, err
+		}
+	}
+	records = make([]*kgo.Record, len(e.records))
+	for i := range e.records {
+		records[i] = &e.records[i]
+	}
+	return who, records, ids, nil
+}
+
+// produceEnvelope writes the records of an envelope and answers with what became of each.
+func (a *api) produceEnvelope(w http.ResponseWriter, r *http.Request, who gate.Principal, media string, records []*kgo.Record, ids schemaIDs) (settled bool, err error) {
+	results, err := a.gate.Produce(r.Context(), who, r.PathValue("topic"), records)
+	if err != nil {
+		return true, refusedEnvelope(err)
 	}
 	settled = allSettled(results)
 	for i := range results {
 		if err := results[i].Err; err != nil && isForeign(err) {
-			return fmt.Errorf("%w: %w", errForeign, err)
+			return settled, fmt.Errorf("%w: %w", errForeign, err)
 		}
 	}
-	return a.writeResultsOf(w, media, results, a.habits.results, ids)
+	return settled, a.writeResultsOf(w, media, results, a.habits.results, ids)
 }
 
 // envelopeRules are those of the profile. The strict mode refuses headers and
