@@ -192,6 +192,7 @@ func (f *flow) decide(b *batch) bool {
 	f.offer(doomed...)
 	b.items = kept
 	if len(kept) == 0 {
+		f.unprobe(b)
 		f.settled(b)
 		f.mu.Unlock()
 		return false

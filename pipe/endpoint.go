@@ -111,6 +111,14 @@ func (p *endpoint) take(again bool, now time.Time) (taken, probe bool) {
 	return true, true
 }
 
+// unprobe takes a probe back of which no attempt is made; one of the flows makes another.
+func (p *endpoint) unprobe() {
+	p.mu.Lock()
+	p.probing = false
+	p.mu.Unlock()
+	go p.wake() // the caller holds the mutex of its flow
+}
+
 // learn takes note of an attempt of a flow. The flow's mutex is held.
 func (p *endpoint) learn(f *flow, b *batch, s sign, now time.Time, err error) {
 	if p == nil {

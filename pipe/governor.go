@@ -169,6 +169,17 @@ func (f *flow) probe(now time.Time) *batch {
 	return b
 }
 
+// unprobe takes back what a batch was to find out, of which no attempt is made: another
+// one is the probe. The flow's mutex is held.
+func (f *flow) unprobe(b *batch) {
+	if b.ends(ofTarget) {
+		f.governor.probing = false
+	}
+	if b.ends(ofEndpoint) {
+		f.endpoint.unprobe()
+	}
+}
+
 // candidate returns the batch that is to be the next probe; nil: there is none. Probes alternate between what has failed before and what is new: a few
 // records that the target cannot stand must not hide that it takes others.
 func (f *flow) candidate(retried bool) (best *batch) {

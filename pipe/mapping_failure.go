@@ -101,6 +101,7 @@ func (m *mapping) expire(b *batch) bool {
 		f.dispatch()
 		return true
 	}
+	f.unprobe(b)
 	f.settled(b)
 	return false
 }
