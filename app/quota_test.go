@@ -25,6 +25,7 @@ func TestCallsThatAreRefusedLeaveTheQuota(t *testing.T) {
 		{"azure", "POST", "/v1/producer/topics/" + topic, "application/json", `{`, 400, true},
 		{"light", "POST", "/p/" + topic, "application/json", `"text"`, 400, true},
 		{"parameter", "GET", "/topics/" + topic + "/partitions", "", "", 400, true},
+		{"instance", "GET", "/consumers/g/instances/none/records", "", "", 404, true},
 		{"no-right", "GET", "/v3/clusters", "", "", 403, true},
 		{"served", "GET", "/topics", "", "", 200, false},
 		{"brokers", "GET", "/topics/none-" + id, "", "", 404, false},
@@ -35,7 +36,7 @@ func TestCallsThatAreRefusedLeaveTheQuota(t *testing.T) {
 	}
 	r := start(t, keysOf(names...)+`
 rules:
-  - {who: ["*"], can: [produce, describe], topics: ["*"]}
+  - {who: ["*"], can: [produce, consume, describe], topics: ["*"], groups: [g]}
 usage_plans:
   - {name: p`+id+`, quota: {limit: 1, period: month}, keys: [`+strings.Join(names, ", ")+`]}
 topics:

@@ -184,6 +184,8 @@ func DenialOf(err error) *Denial {
 		return e
 	case *hiding:
 		return e.denial
+	case interface{ Denial() *Denial }: // a dialect's, which tells it in another form
+		return e.Denial()
 	}
 	return nil
 }

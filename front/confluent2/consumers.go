@@ -102,7 +102,7 @@ func (k consumerAPI) on(accept func(*http.Request, []offer) (string, error), off
 		if isEvents(media) || media == mediaExact {
 			failure = mediaV2
 		}
-		return k.fail(w, r, failure, k.reach(w, r, who, func(use *gate.Consumer, body []byte) error {
+		return k.fail(w, failure, k.reach(w, r, who, func(use *gate.Consumer, body []byte) error {
 			k.lease(w, use.Config.Idle)
 			return serve(consumerCall{w, r, asked, media, body, use})
 		}))
@@ -114,9 +114,9 @@ func (k consumerAPI) lease(w http.ResponseWriter, left time.Duration) {
 	w.Header()["Klamm-Lease"] = []string{strconv.Itoa(int(left / time.Second))}
 }
 
-// fail answers an error in the negotiated type; what the log has to know is
-// passed on.
-func (k consumerAPI) fail(w http.ResponseWriter, r *http.Request, media string, err error) error {
+// fail returns an error as one that is told in the negotiated type; what the log has to
+// know is left as it is.
+func (k consumerAPI) fail(w http.ResponseWriter, media string, err error) error {
 	var known *refusal
 	var bad *gate.BadRecord
 	var broker *kerr.Error
@@ -145,8 +145,7 @@ func (k consumerAPI) fail(w http.ResponseWriter, r *http.Request, media string, 
 	default:
 		known = k.refusalOf(err)
 	}
-	writeRefusal(w, media, k.said(known, r))
-	return nil
+	return &negotiated{known, media, err}
 }
 
 // badRecord is the answer to a read that stops at a record.
@@ -184,7 +183,7 @@ func (k consumerAPI) create(w http.ResponseWriter, r *http.Request, who gate.Pri
 	if err != nil {
 		return err
 	}
-	return k.fail(w, r, media, k.make(w, r, who, media))
+	return k.fail(w, media, k.make(w, r, who, media))
 }
 
 func (k consumerAPI) make(w http.ResponseWriter, r *http.Request, who gate.Principal, media string) error {
@@ -247,7 +246,7 @@ func (k consumerAPI) remove(w http.ResponseWriter, r *http.Request, who gate.Pri
 	if err != nil {
 		return err
 	}
-	return k.fail(w, r, media, k.reach(w, r, who, func(use *gate.Consumer, _ []byte) error {
+	return k.fail(w, media, k.reach(w, r, who, func(use *gate.Consumer, _ []byte) error {
 		if err := use.Delete(); err != nil {
 			return err
 		}

@@ -28,6 +28,23 @@ func (e *refusal) Error() string { return e.message }
 // Reported says that there is nothing about it that the log should know.
 func (e *refusal) Reported() {}
 
+// A negotiated error is told in a type that was negotiated.
+type negotiated struct {
+	told  *refusal
+	media string
+	err   error // what has happened
+}
+
+func (e *negotiated) Error() string { return e.err.Error() }
+
+func (e *negotiated) Unwrap() error { return e.err }
+
+// Denial is what policies have said; nil: it is not about that.
+func (e *negotiated) Denial() *gate.Denial { return gate.DenialOf(e.err) }
+
+// Reported says that there is nothing about it that the log should know.
+func (e *negotiated) Reported() {}
+
 func refuse(status, code int, form string, args ...any) error {
 	return &refusal{status: status, code: code, message: fmt.Sprintf(form, args...)}
 }
@@ -65,6 +82,11 @@ const topicNotFound = "This server does not host this topic-partition."
 
 // writeError answers with the two fields that every error of this API has.
 func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	var told *negotiated
+	if errors.As(err, &told) {
+		writeRefusal(w, told.media, a.said(told.told, r))
+		return
+	}
 	refused := a.refusalOf(err)
 	if refused == errMediaType && r.Method == http.MethodPost {
 		w.Header()["Accept-Post"] = []string{a.taken(r)}
