@@ -159,7 +159,7 @@ func TestTheGroupOfADeadProcess(t *testing.T) {
 		instances = append(instances, i)
 	}
 	for _, i := range instances {
-		eventually(t, time.Minute, "both have partitions", func() bool { return len(i.read("?max_bytes=10", "")) > 0 })
+		waittest.Until(t, "both have partitions", func() bool { return len(i.read("?max_bytes=10", "")) > 0 })
 	}
 	h.kill(holder)
 	instances[0].must(200, "GET", "/records?max_bytes=10", "")
