@@ -76,12 +76,34 @@ func (u *Consumer) definition() consumerDefinition {
 	return u.c.definition
 }
 
+// writeTimeout bounds writing a definition. A caller who goes away does not end that:
+// nobody would know what is written.
+const writeTimeout = 15 * time.Second
+
 // define replaces what the instance is, for this process and all others. What
 // change makes nothing of is not written. It fails with ErrConsumerMoved if another
 // process has taken the instance over.
 func (u *Consumer) define(ctx context.Context, change func(consumerDefinition) (d consumerDefinition, changed bool)) error {
 	u.c.writing.Lock()
 	defer u.c.writing.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	err := u.write(ctx, change)
+	if errors.Is(err, table.ErrConflict) && u.gate.consumers.share.catchUp(u.c) {
+		err = u.write(ctx, change)
+	}
+	if !errors.Is(err, table.ErrConflict) {
+		return err
+	}
+	if err := u.gate.consumers.share.takenOver(u.c); err != nil {
+		u.gate.consumers.lose(u.c, err)
+		return err
+	}
+	return ErrConsumerMoved
+}
+
+// write is define for whoever has writing. The error of its own is table.ErrConflict.
+func (u *Consumer) write(ctx context.Context, change func(consumerDefinition) (d consumerDefinition, changed bool)) error {
 	u.c.mu.Lock()
 	d, changed := change(u.c.definition)
 	version, cause := u.c.version, u.c.cause
@@ -92,16 +114,9 @@ func (u *Consumer) define(ctx context.Context, change func(consumerDefinition) (
 	if !changed {
 		return nil
 	}
-	s := &u.gate.consumers
-	if s.share != nil {
+	if share := u.gate.consumers.share; share != nil {
 		var err error
-		if version, err = s.share.put(ctx, d, version); errors.Is(err, table.ErrConflict) {
-			if err = s.share.takenOver(u.c); err != nil {
-				s.lose(u.c, err)
-				return err
-			}
-			return ErrConsumerMoved
-		} else if err != nil {
+		if version, err = share.put(ctx, d, version); err != nil {
 			return err
 		}
 	}

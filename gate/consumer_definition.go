@@ -151,7 +151,9 @@ func runsOf(got []Delivery) []run {
 // answered returns the definition with one more repeatable answer, and without the
 // oldest ones if there are too many.
 func (d consumerDefinition) answered(answer writtenAnswer) consumerDefinition {
-	d.Answers = append(slices.Clone(d.Answers), answer)
+	// An answer may have been kept and not given, and is given anew with more records.
+	d.Answers = slices.DeleteFunc(slices.Clone(d.Answers), func(a writtenAnswer) bool { return bytes.Equal(a.Token, answer.Token) })
+	d.Answers = append(d.Answers, answer)
 	for len(d.Answers) > writtenAnswers || sizeOf(d.Answers...) > answerBytes {
 		d.Answers = d.Answers[1:]
 	}

@@ -87,6 +87,10 @@ func TestAnswersAreBounded(t *testing.T) {
 	if len(d.Answers) != writtenAnswers {
 		t.Errorf("%d small answers are kept, want %d", len(d.Answers), writtenAnswers)
 	}
+	d = d.answered(writtenAnswer{[]byte{39}, runsOf(got[:2])})
+	if last := d.Answers[len(d.Answers)-1]; len(d.Answers) != writtenAnswers || len(last.Runs) != 2 {
+		t.Errorf("a token that is given another answer has %d runs, and there are %d answers", len(last.Runs), len(d.Answers))
+	}
 	for n := range 10 {
 		d = d.answered(writtenAnswer{[]byte{byte(n)}, runsOf(got)})
 	}

@@ -89,13 +89,7 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 		return nil, err
 	}
 	defer u.give()
-	ctx, cancel := u.whileHeld(ctx)
-	defer cancel()
 	got, err := u.read(ctx, q, start)
-	if err == nil {
-		// What another process has given out meanwhile may be committed.
-		err = u.gate.consumers.verify(ctx, u.c)
-	}
 	if err == nil {
 		return u.who.shownDeliveries(got), nil
 	}
@@ -106,16 +100,27 @@ func (u *Consumer) Read(ctx context.Context, q Reading) ([]Delivery, error) {
 	u.c.mu.Lock()
 	stopping := errors.Is(u.c.cause, ErrStopping)
 	u.c.mu.Unlock()
-	if stopping {
+	// Nothing was read. What a token has got may be written already, and is then found
+	// by whoever asks again.
+	if stopping && q.Token == "" {
 		return nil, nil
 	}
 	return nil, u.ended(err)
 }
 
-// read is Read for whoever has the turn.
-func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Delivery, error) {
+// read is Read for whoever has the turn. Positions have moved only if it returns no
+// error.
+func (u *Consumer) read(call context.Context, q Reading, start time.Time) ([]Delivery, error) {
+	ctx, cancel := u.whileHeld(call)
+	defer cancel()
 	d := u.definition()
-	if again, ok, err := u.repeat(ctx, d, q.Token); ok || err != nil {
+	// What another process has given out meanwhile may be committed.
+	verify := func() error { return u.gate.consumers.verifyWithTurn(call, u.c) }
+	again, ok, err := u.repeat(ctx, d, q.Token)
+	if ok && err == nil {
+		err = verify()
+	}
+	if ok || err != nil {
 		return again, err
 	}
 	patience := q.Timeout
@@ -143,6 +148,9 @@ func (u *Consumer) read(ctx context.Context, q Reading, start time.Time) ([]Deli
 	err = u.still(ctx, start, r.records())
 	if err == nil {
 		err = u.keepBegun(ctx)
+	}
+	if err == nil {
+		err = verify()
 	}
 	if err == nil {
 		err = u.keepAnswer(ctx, q.Token, &r)

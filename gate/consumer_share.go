@@ -327,22 +327,51 @@ func (sh *sharing) give(c *consumer, becomes fate) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), giveTimeout)
 	defer cancel()
+	err := sh.letGo(ctx, c, becomes)
+	if errors.Is(err, table.ErrConflict) && sh.catchUp(c) {
+		err = sh.letGo(ctx, c, becomes)
+	}
+	switch {
+	case err == nil, becomes == remove && errors.Is(err, table.ErrConflict): // somebody else has it, or has removed it
+		return nil
+	case becomes == remove:
+		return unavailable(err)
+	}
+	c.mu.Lock()
+	group := c.definition.Group
+	c.mu.Unlock()
+	sh.log.Warn("a consumer instance could not be handed over; another process goes on with it when this one counts as dead", "group", group, "err", err)
+	return err
+}
+
+// letGo removes a definition, or writes that nobody holds it.
+func (sh *sharing) letGo(ctx context.Context, c *consumer, becomes fate) error {
 	c.mu.Lock()
 	d, version := c.definition, c.version
 	c.mu.Unlock()
 	if becomes == remove {
-		err := sh.table.Delete(ctx, d.key().text(), version)
-		if err != nil && !errors.Is(err, table.ErrConflict) {
-			return unavailable(err)
-		}
-		return nil
+		return sh.table.Delete(ctx, d.key().text(), version)
 	}
 	d.Holder = ""
 	_, err := sh.put(ctx, d, version)
-	if err != nil {
-		sh.log.Warn("a consumer instance could not be handed over; another process goes on with it when this one counts as dead", "group", d.Group, "err", err)
-	}
 	return err
+}
+
+// catchUp takes what an earlier write of this process has made of a definition, though
+// its outcome was not known: that was an error then. It says whether there was one.
+func (sh *sharing) catchUp(c *consumer) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := sh.table.Get(c.definition.key().text())
+	if !ok || e.Version <= c.version || holderOf(e.Value) != sh.peers.ID() {
+		return false
+	}
+	d, err := decodeDefinition(e.Key, e.Value)
+	if err != nil {
+		return false
+	}
+	c.definition, c.version = d, e.Version
+	return true
 }
 
 // takenOver says why an instance is not this process's any more, as far as that can
@@ -360,7 +389,7 @@ func (sh *sharing) takenOver(c *consumer) error {
 	if holderOf(e.Value) != sh.peers.ID() {
 		return ErrConsumerMoved
 	}
-	return nil // a write of this process that is still under way
+	return nil // a write of this process whose outcome it does not know yet
 }
 
 // adopt takes an instance over whose process has died or let it go. It returns nil

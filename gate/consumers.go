@@ -323,8 +323,23 @@ func (s *consumers) verify(ctx context.Context, c *consumer) error {
 	c.mu.Lock()
 	cause := c.cause
 	c.mu.Unlock()
-	if cause != nil || s.share == nil || s.share.peers.Sure() {
+	if cause != nil {
 		return cause
+	}
+	return s.verifyWithTurn(ctx, c)
+}
+
+// verifyWithTurn is verify for whoever has the turn: an instance that the process is
+// about to let go is held as long as the turn is not given back.
+func (s *consumers) verifyWithTurn(ctx context.Context, c *consumer) error {
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	if cause != nil && !errors.Is(cause, ErrStopping) {
+		return cause
+	}
+	if s.share == nil || s.share.peers.Sure() {
+		return nil
 	}
 	if err := s.share.sync(ctx); err != nil {
 		return err

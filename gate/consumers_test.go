@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,5 +153,61 @@ func TestAReadThatIsGivenUpLosesNothing(t *testing.T) {
 	got, err := u.Read(t.Context(), gate.Reading{Check: anything})
 	if err != nil || len(got) != 3 || string(got[0].Record.Value) != "0" || string(got[2].Record.Value) != "2" {
 		t.Errorf("got %d records, %v; want all three in order", len(got), err)
+	}
+}
+
+// TestAReadWhileTheProcessStops begins a stop when a read has its records. The caller
+// gets them: the position is behind them, and is committed.
+func TestAReadWhileTheProcessStops(t *testing.T) {
+	c := cluster(t)
+	topic := newTopic(t, c, "t")
+	for n := range 3 {
+		if err := c.Produce(t.Context(), &kgo.Record{Topic: topic, Partition: 0, Value: []byte(fmt.Sprint(n))}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := gate.New(c)
+	cfg := consuming
+	cfg.AutoCommit = true
+	if _, err := g.CreateConsumer(t.Context(), gate.Anonymous, topic, "one", cfg); err != nil {
+		t.Fatal(err)
+	}
+	u, err := g.UseConsumer(t.Context(), gate.Anonymous, topic, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := []kafka.TopicPartition{{Topic: topic, Partition: 0}}
+	if err := u.Assign(t.Context(), here); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	var once sync.Once
+	check := func(*kgo.Record) error {
+		once.Do(func() {
+			go func() { stopped <- g.CloseConsumers(context.WithoutCancel(t.Context())) }()
+			for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
+				other, err := g.UseConsumer(t.Context(), gate.Anonymous, topic, "one")
+				if errors.Is(err, gate.ErrStopping) {
+					return
+				}
+				if err == nil {
+					other.Release()
+				}
+			}
+			t.Error("nothing stops")
+		})
+		return nil
+	}
+	got, err := u.Read(t.Context(), gate.Reading{Check: check, MaxBytes: 3})
+	u.Release()
+	if err != nil || len(got) != 2 {
+		t.Errorf("got %d records, %v; want two", len(got), err)
+	}
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	at, err := c.CommittedOffsets(t.Context(), topic, here)
+	if err != nil || len(at) != 1 || at[0].Offset != int64(len(got)) {
+		t.Errorf("committed is %v, %v; want what was given", at, err)
 	}
 }
