@@ -115,9 +115,9 @@ type App struct {
 	sessionSeed  []byte // what sessions of the console are sealed with, unless the configuration says
 }
 
-// ErrOpenDoor says that klamm would serve everybody on an address that others
+// errOpenDoor says that klamm would serve everybody on an address that others
 // can reach.
-var ErrOpenDoor = errors.New("no authentication is configured")
+var errOpenDoor = errors.New("no authentication is configured")
 
 // New makes all parts, listens on the HTTP address and, where asked, starts the
 // embedded broker. It does not wait for brokers. A part that fails undoes the

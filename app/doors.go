@@ -196,7 +196,7 @@ func guardDoor(cfg *config.Config) error {
 			where = fmt.Sprintf("listeners[%d]", i-1)
 		}
 		return fmt.Errorf("%w, and %s (%s) can be reached from other machines: anybody could read and write every topic; listen on 127.0.0.1, "+
-			"configure auth (docs/authentication.md), or allow it with auth: {anonymous: true} in the configuration file", ErrOpenDoor, l.Listen, where)
+			"configure auth (docs/authentication.md), or allow it with auth: {anonymous: true} in the configuration file", errOpenDoor, l.Listen, where)
 	}
 	return nil
 }

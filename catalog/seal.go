@@ -70,8 +70,8 @@ type vaultKey struct {
 	aead cipher.AEAD
 }
 
-// ErrSealed says that a secret was sealed with a key that this process does not have.
-var ErrSealed = errors.New("the secret is sealed with a key that is not configured here")
+// errSealed says that a secret was sealed with a key that this process does not have.
+var errSealed = errors.New("the secret is sealed with a key that is not configured here")
 
 // NewSeal returns the seal of a configuration. The error is that of a key that cannot
 // be looked up, or is too short.
@@ -127,8 +127,8 @@ func (s *Seal) Close(ctx context.Context, place, text string) (string, error) {
 	return k.id + "." + base64.RawStdEncoding.EncodeToString(k.aead.Seal(nonce, nonce, []byte(text), []byte(place))), nil
 }
 
-// Open returns what was sealed for a place. The error is ErrSealed if the key is not
-// known.
+// Open returns what was sealed for a place. It is an error if this process does not know
+// the key.
 func (s *Seal) Open(ctx context.Context, place, sealed string) (string, error) {
 	id, text, ok := strings.Cut(sealed, ".")
 	raw, err := base64.RawStdEncoding.DecodeString(text)
@@ -141,7 +141,7 @@ func (s *Seal) Open(ctx context.Context, place, sealed string) (string, error) {
 			return "", err
 		}
 		if k.id != id {
-			return "", ErrSealed
+			return "", errSealed
 		}
 	}
 	if len(raw) < k.aead.NonceSize() {
@@ -175,7 +175,7 @@ func (s *Seal) clusterKey(ctx context.Context, create bool) (*vaultKey, error) {
 	}
 	e, ok := s.store.table.Get(sealKey)
 	if !ok && !create {
-		return nil, ErrSealed
+		return nil, errSealed
 	}
 	if !ok {
 		value, err := json.Marshal(map[string]any{"format": Format, "key": rand.Text() + rand.Text()})

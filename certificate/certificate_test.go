@@ -97,7 +97,7 @@ func TestRules(t *testing.T) {
 		{"no match", `RULE:^X$/x/`, dn, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r, err := ParseRules(tc.rules)
+			r, err := parseRules(tc.rules)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +107,7 @@ func TestRules(t *testing.T) {
 		})
 	}
 	for _, bad := range []string{"RULE:a", "RULE:a/b", "RULE:(/b/", "DEFAULT,", "X", "DEFAULT DEFAULT", "RULE:a/b/Q", strings.Repeat("DEFAULT,", 4000) + "DEFAULT"} {
-		if _, err := ParseRules(bad); err == nil {
+		if _, err := parseRules(bad); err == nil {
 			t.Errorf("%.40q is taken", bad)
 		}
 	}
@@ -116,7 +116,7 @@ func TestRules(t *testing.T) {
 func FuzzRules(f *testing.F) {
 	f.Add(`RULE:^CN=([^,]+),OU=Edge,.*$/edge-$1/L,DEFAULT`, "CN=a")
 	f.Fuzz(func(t *testing.T, rules, subject string) {
-		if r, err := ParseRules(rules); err == nil {
+		if r, err := parseRules(rules); err == nil {
 			r.Apply(subject)
 		}
 	})

@@ -209,7 +209,7 @@ func (c *Config) Validate(report func(path, problem string)) {
 	if n.SANIndex != nil && (*n.SANIndex < 0 || *n.SANIndex > 100) {
 		report("san_index", "want a number from 0 to 100")
 	}
-	if _, err := ParseRules(n.PrincipalMappingRules); err != nil {
+	if _, err := parseRules(n.PrincipalMappingRules); err != nil {
 		report("principal_mapping_rules", err.Error())
 	}
 }

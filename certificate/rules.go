@@ -20,9 +20,9 @@ type nameRule struct {
 // mostRules bounds a list of rules, in bytes.
 const mostRules = 16 << 10
 
-// ParseRules reads RULE:PATTERN/REPLACEMENT/[LU] and DEFAULT, with commas between
+// parseRules reads RULE:PATTERN/REPLACEMENT/[LU] and DEFAULT, with commas between
 // them. A slash within a pattern or a replacement stands behind a backslash.
-func ParseRules(text string) (Rules, error) {
+func parseRules(text string) (Rules, error) {
 	var r Rules
 	if len(text) > mostRules {
 		return r, errors.New("the rules are too long")

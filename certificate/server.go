@@ -73,7 +73,7 @@ type verdict struct {
 func Open(ctx context.Context, cfg Config, files Files, lookup secret.Lookup, log *slog.Logger) (*Server, error) {
 	s := &Server{cfg: cfg.normal(), files: files, secret: lookup, log: log, now: time.Now, verdicts: map[[sha256.Size]byte]verdict{}}
 	var err error
-	if s.rules, err = ParseRules(s.cfg.PrincipalMappingRules); err != nil {
+	if s.rules, err = parseRules(s.cfg.PrincipalMappingRules); err != nil {
 		return nil, fmt.Errorf("tls: principal_mapping_rules: %w", err)
 	}
 	if s.cfg.OCSP != "off" {

@@ -79,9 +79,9 @@ func NewID() string {
 // detailDepth is how deeply arrays and objects of a detail may be nested.
 const detailDepth = 1000
 
-// ErrDetail says that a detail is no JSON object, is nested too deeply, or has an
+// errDetail says that a detail is no JSON object, is nested too deeply, or has an
 // integer that does not fit 64 bits.
-var ErrDetail = errors.New("the detail is malformed")
+var errDetail = errors.New("the detail is malformed")
 
 // CompactDetail checks the detail of an event (event-bus.md 3) and returns it without
 // the white space between its tokens. It works in place; strings, numbers and the order
@@ -89,18 +89,18 @@ var ErrDetail = errors.New("the detail is malformed")
 func CompactDetail(b []byte) ([]byte, error) {
 	start := scan.Space(b, 0)
 	if start == len(b) || b[start] != '{' {
-		return nil, ErrDetail
+		return nil, errDetail
 	}
 	v, ok := scan.Look(b, start)
 	if !ok || scan.Space(b, v.End) != len(b) || v.Depth > detailDepth {
-		return nil, ErrDetail
+		return nil, errDetail
 	}
 	b = b[start:v.End]
 	if !v.Compact {
 		b = scan.Compact(b)
 	}
 	if v.Number >= len(mostInteger) && !integersFit(b) {
-		return nil, ErrDetail
+		return nil, errDetail
 	}
 	return b, nil
 }

@@ -63,7 +63,7 @@ func TestCompactDetail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := CompactDetail([]byte(c.in))
 			if c.want == "" {
-				if !errors.Is(err, ErrDetail) {
+				if !errors.Is(err, errDetail) {
 					t.Errorf("got %s, %v", got, err)
 				}
 				return

@@ -18,10 +18,10 @@ import (
 
 // Limits of a package of code, as in the Lambda service.
 const (
-	// MaxArchive is the largest zip, in bytes.
-	MaxArchive = 50 << 20
-	// MaxUnpacked is the most that it may hold, in bytes.
-	MaxUnpacked = 250 << 20
+	// maxArchive is the largest zip, in bytes.
+	maxArchive = 50 << 20
+	// maxUnpacked is the most that it may hold, in bytes.
+	maxUnpacked = 250 << 20
 	maxFiles    = 50_000
 )
 
@@ -79,8 +79,8 @@ func Unpack(archive []byte, directory string) error {
 
 // each reads the entries of a package, within the limits.
 func each(archive []byte, do func(f *zip.File, content io.Reader) error) error {
-	if len(archive) > MaxArchive {
-		return fmt.Errorf("the zip is larger than %d MiB", MaxArchive>>20)
+	if len(archive) > maxArchive {
+		return fmt.Errorf("the zip is larger than %d MiB", maxArchive>>20)
 	}
 	z, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
@@ -95,7 +95,7 @@ func each(archive []byte, do func(f *zip.File, content io.Reader) error) error {
 	if err := places(z.File); err != nil {
 		return err
 	}
-	left := int64(MaxUnpacked)
+	left := int64(maxUnpacked)
 	for _, f := range z.File {
 		content, err := f.Open()
 		if err != nil {
@@ -167,7 +167,7 @@ type counting struct {
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if *c.left -= int64(n); *c.left < 0 {
-		return 0, fmt.Errorf("unzipped size must be smaller than %d bytes", MaxUnpacked)
+		return 0, fmt.Errorf("unzipped size must be smaller than %d bytes", maxUnpacked)
 	}
 	return n, err
 }

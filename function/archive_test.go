@@ -96,7 +96,7 @@ func TestUnpack(t *testing.T) {
 
 func TestBomb(t *testing.T) {
 	// A mebibyte of zeros is compressed once, and stands there as often as it takes.
-	const times = MaxUnpacked>>20 + 1
+	const times = maxUnpacked>>20 + 1
 	zeros, sum := make([]byte, 1<<20), crc32.NewIEEE()
 	var once, out bytes.Buffer
 	deflate, err := flate.NewWriter(&once, flate.BestSpeed)

@@ -28,8 +28,8 @@ import (
 const (
 	// MaxPayload is the largest event of a synchronous invocation.
 	MaxPayload = 6 << 20
-	// MaxResponse is the largest answer of a function.
-	MaxResponse = 6<<20 + 100
+	// maxResponse is the largest answer of a function.
+	maxResponse = 6<<20 + 100
 	// MaxAsync is the largest event of an invocation that nobody waits for.
 	MaxAsync = 1 << 20
 	// maxLogTail is how much of an invocation's log its Outcome carries.

@@ -211,8 +211,8 @@ func (r *remote) send(q *http.Request) (a answered, sent bool, err error) {
 	}
 	defer answer.Body.Close()
 	a = answered{status: answer.StatusCode, header: answer.Header}
-	a.body, err = io.ReadAll(io.LimitReader(answer.Body, MaxResponse+1))
-	if a.over = len(a.body) > MaxResponse; a.over {
+	a.body, err = io.ReadAll(io.LimitReader(answer.Body, maxResponse+1))
+	if a.over = len(a.body) > maxResponse; a.over {
 		a.body = nil
 	}
 	return a, true, err

@@ -191,7 +191,7 @@ func (r *remote) postOne(ctx context.Context, in Invocation, m message) (Outcome
 	switch {
 	case a.status >= 200 && a.status < 300:
 		if a.over {
-			return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), nil
+			return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse), nil
 		}
 		if err := r.reply(ctx, a); err != nil {
 			return Outcome{}, r.unreached(answered{}, err)

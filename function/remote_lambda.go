@@ -148,7 +148,7 @@ func (l *lambda) invoke(ctx context.Context, in Invocation) (Outcome, error) {
 		return Outcome{}, l.unreached(a, nil)
 	}
 	if a.over {
-		return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), nil
+		return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse), nil
 	}
 	out := Outcome{Payload: a.body, Error: a.header.Get("X-Amz-Function-Error"), Version: a.header.Get("X-Amz-Executed-Version")}
 	if in.Tail {
@@ -191,7 +191,7 @@ func (r *remote) emulate(ctx context.Context, in Invocation) (Outcome, error) {
 	case a.status != http.StatusOK:
 		return Outcome{}, r.unreached(a, nil)
 	case a.over:
-		return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), nil
+		return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse), nil
 	case bytes.HasPrefix(a.body, []byte("Task timed out")):
 		return failure(in.ID, "Sandbox.Timedout", "%s", excerpt(a.body)), nil
 	case looksFailed(a.body):

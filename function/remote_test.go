@@ -233,7 +233,7 @@ func TestNobodyAnswers(t *testing.T) {
 			_ = c.Close()
 		}
 	})
-	large := newElsewhere(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, MaxResponse+1)) })
+	large := newElsewhere(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxResponse+1)) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

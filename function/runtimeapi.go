@@ -170,12 +170,12 @@ func (i *instance) response(c *runtimeConn, r *http.Request, id string) {
 		return
 	}
 	var body bytes.Buffer
-	if n := r.ContentLength; n > 0 && n <= MaxResponse {
+	if n := r.ContentLength; n > 0 && n <= maxResponse {
 		body.Grow(int(n) + bytes.MinRead)
 	}
-	n, err := io.Copy(&body, io.LimitReader(r.Body, MaxResponse+1))
-	if n > MaxResponse {
-		i.reply(c, given, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Exceeded maximum allowed payload size ("+strconv.Itoa(MaxResponse)+" bytes).")
+	n, err := io.Copy(&body, io.LimitReader(r.Body, maxResponse+1))
+	if n > maxResponse {
+		i.reply(c, given, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse), http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Exceeded maximum allowed payload size ("+strconv.Itoa(maxResponse)+" bytes).")
 		return
 	}
 	out := Outcome{Payload: body.Bytes()}
@@ -196,7 +196,7 @@ func (i *instance) error(c *runtimeConn, r *http.Request, id string) {
 	body, err := errorOf(r)
 	switch {
 	case errors.Is(err, errLongFailure):
-		i.reply(c, given, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse), http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
+		i.reply(c, given, failure("", "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse), http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error())
 	case err != nil:
 		i.reply(c, given, failure("", "Runtime.TruncatedResponse", "RequestId: %s Error: the description of the failure was cut short", given.in.ID), http.StatusBadRequest, "InvalidRequest", "the body breaks off")
 	default:
@@ -226,16 +226,16 @@ func (i *instance) initError(c *runtimeConn, r *http.Request) {
 }
 
 // errLongFailure says that the description of a failure is longer than an answer may be.
-var errLongFailure = fmt.Errorf("a failure may be described by at most %d bytes", MaxResponse)
+var errLongFailure = fmt.Errorf("a failure may be described by at most %d bytes", maxResponse)
 
 // errorOf returns the document of a failure as callers get it: unchanged where the
 // program gave one.
 func errorOf(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, MaxResponse+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxResponse+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > MaxResponse {
+	if len(body) > maxResponse {
 		return nil, errLongFailure
 	}
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/vnd.aws.lambda.error.cause+json") {

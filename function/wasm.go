@@ -207,7 +207,7 @@ func (m *module) outcome(ctx, run context.Context, in Invocation, out *bounded, 
 		return failure(in.ID, "Runtime.Trap", "RequestId: %s Error: %v", in.ID, err)
 	}
 	if out.over {
-		return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", MaxResponse)
+		return failure(in.ID, "Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse)
 	}
 	return Outcome{ID: in.ID, Payload: out.Bytes()}
 }
@@ -232,7 +232,7 @@ type bounded struct {
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > MaxResponse {
+	if b.Len()+len(p) > maxResponse {
 		b.over = true
 		return 0, errors.New("the response is too large")
 	}

@@ -94,8 +94,8 @@ var (
 	ErrRunning = &Error{Conflict, "a request with this key is still running; repeat it in a moment"}
 	// ErrReused says that the key was used for another request.
 	ErrReused = &Error{Invalid, "this key was used for another request"}
-	// ErrManyClaims says that no more keys can be kept now.
-	ErrManyClaims = &Error{Unavailable, "too many keys are kept already (idempotency.keys, idempotency.bytes); repeat the request later"}
+	// errManyClaims says that no more keys can be kept now.
+	errManyClaims = &Error{Unavailable, "too many keys are kept already (idempotency.keys, idempotency.bytes); repeat the request later"}
 )
 
 // An Answer is what a request was answered with.
@@ -241,7 +241,7 @@ func (c *Claim) take(ctx context.Context) (outcome string, err error) {
 				return "running", ErrRunning
 			}
 		} else if l.full() {
-			return "refused", ErrManyClaims
+			return "refused", errManyClaims
 		}
 		value := appendKept(nil, kept{owner: c.owner, fingerprint: c.fingerprint, expires: now.Add(runningFor)})
 		entry, err := l.table.Put(ctx, c.key, value, expect)

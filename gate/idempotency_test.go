@@ -308,7 +308,7 @@ func TestNoNewKeyWhereThereIsNoRoom(t *testing.T) {
 	claims.ledger.mu.Lock()
 	claims.ledger.cfg.Keys = 1
 	claims.ledger.mu.Unlock()
-	if err := claims.New(nil, freshName(t), time.Hour).begin(t.Context()); !errors.Is(err, ErrManyClaims) || Classify(err) != Unavailable {
+	if err := claims.New(nil, freshName(t), time.Hour).begin(t.Context()); !errors.Is(err, errManyClaims) || Classify(err) != Unavailable {
 		t.Errorf("got %v", err)
 	}
 	if n := counted(t, claims, "refused"); n != 1 {

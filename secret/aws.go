@@ -15,8 +15,8 @@ import (
 // its metadata service may not answer at all.
 const chainTimeout = 10 * time.Second
 
-// ErrNoAWS says that nothing gives AWS credentials.
-var ErrNoAWS = errors.New("no AWS credentials")
+// errNoAWS says that nothing gives AWS credentials.
+var errNoAWS = errors.New("no AWS credentials")
 
 // A chain gives AWS credentials as the SDKs of AWS find them: the environment, the
 // shared files with their profiles and roles, web identity, the endpoint of a
@@ -29,10 +29,10 @@ type chain struct {
 }
 
 // AWS returns the AWS credentials that klamm itself has. They may be temporary, and
-// have to be asked for again each time. Errors wrap ErrNoAWS.
+// have to be asked for again each time.
 func (s *Store) AWS(ctx context.Context) (aws.Credentials, error) {
 	if s == nil {
-		return aws.Credentials{}, ErrNoAWS
+		return aws.Credentials{}, errNoAWS
 	}
 	ctx, cancel := context.WithTimeout(ctx, chainTimeout)
 	defer cancel()
@@ -42,7 +42,7 @@ func (s *Store) AWS(ctx context.Context) (aws.Credentials, error) {
 	}
 	c, err := provider.Retrieve(ctx)
 	if err != nil {
-		return c, fmt.Errorf("%w: %w", ErrNoAWS, err)
+		return c, fmt.Errorf("%w: %w", errNoAWS, err)
 	}
 	return c, nil
 }
@@ -59,7 +59,7 @@ func (c *chain) get(ctx context.Context) (aws.CredentialsProvider, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoAWS, err)
+		return nil, fmt.Errorf("%w: %w", errNoAWS, err)
 	}
 	c.provider = cfg.Credentials
 	return c.provider, nil
