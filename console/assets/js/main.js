@@ -200,4 +200,6 @@ addEventListener('hashchange', () => {
   main.focus({ preventScroll: true });
   scrollTo(0, 0);
 });
+// The screen is on its way while klamm says who is signed in. Where it cannot be had, show says so.
+screens.find((s) => s.id === address().id)?.load().catch(() => {});
 start();
