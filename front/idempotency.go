@@ -172,8 +172,10 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, who gate.Principal
 		if answer.status != 0 {
 			return err
 		}
-		s.report(w, r, err)
 		d.WriteError(answer, r, err)
+		if answer.written() >= http.StatusInternalServerError {
+			s.report(w, r, err)
+		}
 	}
 	if err := claim.Finish(gate.Answer{Status: answer.written(), Header: answer.kept(), Body: answer.body.Bytes()}); err != nil {
 		s.cfg.Log.Warn("the answer to a request with an idempotency key was not kept; a repetition may write its records again", "route", route.Name, "err", err)

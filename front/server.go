@@ -419,7 +419,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 	}
 	err = planed(r, later(err))
 	exchangeOf(w).failed(d, err)
-	s.report(w, r, err)
 	overloaded(w, err)
 	spareUpload(w, r)
 	refused := errors.Is(err, ErrBodyTooLarge) || errors.Is(err, ErrBusy) || errors.Is(err, ErrBodyTimeout)
@@ -427,15 +426,21 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, d *Dialect, err er
 		w.Header().Set("Connection", "close") // the rest of the body is not worked on
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	if !stagedOf(r).refuse(w, r, err) && !refuse(w, err) {
+	staged := stagedOf(r).refuse(w, r, err)
+	if !staged && !refuse(w, err) {
 		d.WriteError(w, r, err)
+	}
+	// A stage may give a failure any status.
+	if a, ok := w.(*answer); !ok || staged || a.status >= http.StatusInternalServerError {
+		s.report(w, r, err)
 	}
 	if refused {
 		drain(r)
 	}
 }
 
-// report puts an error into the log that the client is not told.
+// report puts an error into the log that the client is not told. An answer that blames
+// the client has said what there is to say: it is the dialect that knows so.
 func (s *Server) report(w http.ResponseWriter, r *http.Request, err error) {
 	if gate.Classify(err) == gate.Internal && !known(err) {
 		s.cfg.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "request_id", idOf(w, r), "err", err)

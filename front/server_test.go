@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -212,5 +213,42 @@ func TestWithoutCredentialsNobodyIsServed(t *testing.T) {
 	url := serve(t, Config{})
 	if status, _, _ := ask(t, "GET", url+"/things/a", nil); status != 401 {
 		t.Errorf("got %d, want 401", status)
+	}
+}
+
+// TestLogOfFailures checks that the log has what the client is not told, and nothing that
+// an answer has blamed the client for.
+func TestLogOfFailures(t *testing.T) {
+	taken := errors.New("it stands in the configuration file")
+	d := Dialect{
+		Name: "one", Prefixes: []string{"/"},
+		WriteError: func(w http.ResponseWriter, _ *http.Request, err error) {
+			if errors.Is(err, taken) {
+				w.WriteHeader(http.StatusConflict)
+				return
+			}
+			w.WriteHeader(http.StatusInternalServerError)
+		},
+	}
+	failing := func(err error) Handler {
+		return func(http.ResponseWriter, *http.Request, gate.Principal) error { return err }
+	}
+	d.Routes = []Route{
+		{Name: "taken", Pattern: "GET /taken", Serve: failing(fmt.Errorf("change it: %w", taken))},
+		{Name: "broken", Pattern: "GET /broken", Serve: failing(errors.New("the disk is full"))},
+	}
+	var log bytes.Buffer
+	s := New(Config{Anonymous: true, Dialects: []Dialect{d}, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, c := range []struct {
+		path   string
+		status int
+		logged string
+	}{{"/taken", 409, ""}, {"/broken", 500, "the disk is full"}} {
+		log.Reset()
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, c.path, nil))
+		if w.Code != c.status || c.logged == "" && log.Len() > 0 || !strings.Contains(log.String(), c.logged) {
+			t.Errorf("%s: got %d, want %d; the log has %q, want %q", c.path, w.Code, c.status, log.String(), c.logged)
+		}
 	}
 }
