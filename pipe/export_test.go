@@ -38,4 +38,7 @@ func (r *Runner) Holds(pipe string) (held int64, waiting int) {
 }
 
 // Noted returns what the processes have noted last of how a mapping fares.
-func (r *Runner) Noted(pipe string) (MappingResult, bool) { return r.noted(pipe) }
+func (r *Runner) Noted(pipe string) (MappingResult, bool) {
+	n, known := r.noted(pipe)
+	return n.MappingResult, known
+}

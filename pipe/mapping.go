@@ -42,9 +42,10 @@ type mapping struct {
 	cluster atomic.Pointer[trouble] // what is wrong with the source; nil: nothing
 	news    chan struct{}           // has a token when the result may be another
 
-	mu       sync.Mutex            // guards what follows
-	troubled map[*partition]string // the reason
-	worked   bool                  // something was processed, or failed and is somebody else's since
+	mu     sync.Mutex            // guards what follows
+	fares  map[*partition]string // of those worked for, the reason of the last failure; empty: it is well
+	worked bool                  // something was processed
+	said   MappingResult         // what this process has noted last
 }
 
 // mappingBytes is the largest event of a mapping, in bytes.
@@ -56,7 +57,7 @@ func (r *Runner) openMapping(f *flow, env target.Env) (_ *mapping, err error) {
 		return nil, nil
 	}
 	e := *f.def.Envelope
-	m := &mapping{flow: f, def: e, invoke: env.Invoke, metrics: r.metrics.mappings.of(e.Mapping, e.Function, f.def.Topics[0]), news: make(chan struct{}, 1), troubled: map[*partition]string{}}
+	m := &mapping{flow: f, def: e, invoke: env.Invoke, metrics: r.metrics.mappings.of(e.Mapping, e.Function, f.def.Topics[0]), news: make(chan struct{}, 1), fares: map[*partition]string{}}
 	if m.invoke == nil {
 		return nil, errors.New("there are no functions here")
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -80,6 +81,19 @@ func MappingTrouble(err error) MappingResult {
 	return MappingResult{UserInitiated, "PROBLEM: Connection error. Please check your event source connection configuration."}
 }
 
+// A mappingNote is how a mapping fares, as its processes have noted it together.
+type mappingNote struct {
+	MappingResult
+	// Partitions are those with whose records the function has failed, and the reason.
+	// A process may lack a function that others have, so that only who reads a partition
+	// knows when it is well again.
+	Partitions map[int32]string `json:"partitions,omitempty"`
+}
+
+func (n mappingNote) equal(m mappingNote) bool {
+	return n.MappingResult == m.MappingResult && maps.Equal(n.Partitions, m.Partitions)
+}
+
 // Result returns how an event source mapping fares, as far as this process has heard
 // or knows by itself, whichever is worse; false: it has never run.
 func (r *Runner) Result(pipe string) (MappingResult, bool) {
@@ -92,43 +106,49 @@ func (r *Runner) Result(pipe string) (MappingResult, bool) {
 		}
 	}
 	r.mu.Unlock()
-	if own == nil || known && noted.Result != NothingProcessed && noted.Result != Processed {
-		return noted, known
+	if own == nil {
+		return noted.MappingResult, known
 	}
-	return own.result(noted, known), true
+	return own.view().over(noted, known).MappingResult, true
 }
 
 // noted returns what the processes have noted last of how a mapping fares.
-func (r *Runner) noted(pipe string) (m MappingResult, known bool) {
+func (r *Runner) noted(pipe string) (n mappingNote, known bool) {
 	t := r.memory.opened()
 	if t == nil {
-		return m, false
+		return n, false
 	}
 	e, ok := t.Get(resultKey(pipe))
-	return m, ok && json.Unmarshal(e.Value, &m) == nil
+	return readNote(e, ok)
+}
+
+func readNote(e table.Entry, there bool) (n mappingNote, known bool) {
+	return n, there && json.Unmarshal(e.Value, &n) == nil
 }
 
 func resultKey(pipe string) string { return "result/" + pipe }
 
-// noteResult notes how a mapping fares, where that is news.
-func (m *memory) noteResult(ctx context.Context, pipe string, now MappingResult) error {
+// noteResult notes how a mapping fares, where that is news, and returns what is noted.
+func (m *memory) noteResult(ctx context.Context, pipe string, view mappingView) (now mappingNote, err error) {
 	if _, err := m.runner.definition(pipe); err != nil {
-		return nil // it is gone
+		return mappingNote{MappingResult: view.said}, nil // it is gone
 	}
 	t, err := m.open(ctx)
 	if err != nil {
-		return err
+		return now, err
 	}
-	value, err := json.Marshal(now)
-	if err != nil {
-		return err
-	}
-	return t.Update(ctx, func(tx *table.Tx) error {
-		if e, ok := tx.Get(resultKey(pipe)); !ok || string(e.Value) != string(value) {
+	err = t.Update(ctx, func(tx *table.Tx) error {
+		noted, known := readNote(tx.Get(resultKey(pipe)))
+		if now = view.over(noted, known); known && now.equal(noted) {
+			return nil
+		}
+		value, err := json.Marshal(now)
+		if err == nil {
 			tx.Put(resultKey(pipe), value)
 		}
-		return nil
+		return err
 	})
+	return now, err
 }
 
 // trouble notes that the function has failed with a partition's records.
@@ -138,7 +158,7 @@ func (m *mapping) trouble(p *partition, err error) {
 		reason = functionNotValid
 	}
 	m.mu.Lock()
-	m.troubled[p] = reason
+	m.fares[p] = reason
 	m.mu.Unlock()
 	m.tell()
 }
@@ -162,11 +182,10 @@ func notValid(err error) bool {
 // well notes that a batch of a partition is done.
 func (m *mapping) well(p *partition) {
 	m.mu.Lock()
-	first := !m.worked || m.troubled[p] != ""
-	m.worked = true
-	delete(m.troubled, p)
+	reason, seen := m.fares[p]
+	m.worked, m.fares[p] = true, ""
 	m.mu.Unlock()
-	if first {
+	if !seen || reason != "" {
 		m.tell()
 	}
 }
@@ -178,38 +197,81 @@ func (m *mapping) tell() {
 	}
 }
 
-// result is how the mapping fares in this process.
-func (m *mapping) result(before MappingResult, known bool) MappingResult {
-	if t := m.cluster.Load(); t != nil {
-		return t.MappingResult
-	}
+// A mappingView is how a mapping fares as far as one process knows by itself.
+type mappingView struct {
+	source *trouble         // what is wrong with it; nil: nothing
+	fares  map[int32]string // by partition that it reads and has worked for, the reason of a failure; empty: it is well
+	worked bool             // something was processed
+	said   MappingResult    // what this process has noted last
+}
+
+func (m *mapping) view() mappingView {
 	f := m.flow
+	v := mappingView{source: m.cluster.Load(), fares: map[int32]string{}}
 	f.mu.Lock()
-	gone := map[*partition]bool{}
+	let := make(map[*partition]bool, len(f.parts))
 	for _, p := range f.parts {
-		gone[p] = p.let
+		let[p] = p.let
 	}
 	f.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	worst := ""
-	for p, reason := range m.troubled {
-		if let, ok := gone[p]; !ok || let {
-			delete(m.troubled, p) // somebody else has it
-			m.worked = true       // what is noted of it is not this process's any more
-		} else if worst != functionNotValid {
+	for p, reason := range m.fares {
+		if gone, ok := let[p]; !ok || gone {
+			delete(m.fares, p) // somebody else has it
+		} else {
+			v.fares[p.number] = reason
+		}
+	}
+	v.worked, v.said = m.worked, m.said
+	return v
+}
+
+// over returns how the mapping fares altogether, after what was noted before.
+func (v mappingView) over(noted mappingNote, known bool) (now mappingNote) {
+	worst := UserInitiated
+	for number, reason := range noted.Partitions {
+		if _, own := v.fares[number]; !own {
+			now.fail(number, reason)
+		}
+	}
+	for number, reason := range v.fares {
+		if reason != "" {
+			now.fail(number, reason)
+		}
+	}
+	for _, reason := range now.Partitions {
+		if reason == functionNotValid {
 			worst = reason
 		}
 	}
 	switch {
-	case worst != "":
-		return MappingResult{worst, functionFailed}
-	case !m.worked && known && before.Result == functionFailed:
-		return before // the records that it failed with still wait, as before a restart
-	case m.worked, known && before.Result != NothingProcessed:
-		return MappingResult{UserInitiated, Processed}
+	case v.source != nil:
+		now.MappingResult = v.source.MappingResult
+	case len(now.Partitions) > 0:
+		now.MappingResult = MappingResult{worst, functionFailed}
+	case !v.worked && known && noted.Result == functionFailed && len(noted.Partitions) == 0: // noted by an earlier version of klamm
+		now.MappingResult = noted.MappingResult
+	case known && noted.ofSource() && noted.MappingResult != v.said: // another process cannot read it
+		now.MappingResult = noted.MappingResult
+	case v.worked, known && noted.Result != NothingProcessed:
+		now.MappingResult = MappingResult{UserInitiated, Processed}
+	default:
+		now.MappingResult = MappingResult{UserInitiated, NothingProcessed}
 	}
-	return MappingResult{UserInitiated, NothingProcessed}
+	return now
+}
+
+func (n *mappingNote) fail(number int32, reason string) {
+	if n.Partitions == nil {
+		n.Partitions = map[int32]string{}
+	}
+	n.Partitions[number] = reason
+}
+
+// ofSource says whether it is trouble with the source.
+func (n mappingNote) ofSource() bool {
+	return n.Result != NothingProcessed && n.Result != Processed && n.Result != functionFailed
 }
 
 const (
@@ -226,17 +288,19 @@ const (
 func (m *mapping) watch(ctx context.Context) {
 	defer m.metrics.rest()
 	f := m.flow
-	said, known := f.runner.noted(f.def.Name)
 	look := time.NewTimer(lookSoon)
 	defer look.Stop()
-	for first := true; ; first = false {
-		if now := m.result(said, known); first && !known || now != said {
+	before, _ := f.runner.noted(f.def.Name)
+	m.say(before)
+	for {
+		noted, known := f.runner.noted(f.def.Name)
+		if view := m.view(); !known || !view.over(noted, known).equal(noted) {
 			noting, cancel := context.WithTimeout(ctx, 10*time.Second)
-			err := f.runner.memory.noteResult(noting, f.def.Name, now)
+			now, err := f.runner.memory.noteResult(noting, f.def.Name, view)
 			cancel()
-			if err == nil {
-				said, known = now, true
-			} else {
+			if err == nil && (view.source != nil || !now.ofSource()) {
+				m.say(now)
+			} else if err != nil {
 				m.tell()
 			}
 		}
@@ -258,6 +322,13 @@ func (m *mapping) watch(ctx context.Context) {
 			look.Reset(max(next, time.Duration(f.runner.held.pipes.Load())*20*time.Millisecond))
 		}
 	}
+}
+
+// say notes what this process has noted.
+func (m *mapping) say(now mappingNote) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.said = now.MappingResult
 }
 
 // look asks the source how far the mapping is, and finds out what is wrong with it.
