@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -252,14 +254,24 @@ type revoked struct{ absent }
 
 func (e *revoked) Unwrap() error { return &e.absent }
 
-// into adds parameters to what a webhook is configured with.
+// into adds parameters to what a webhook is configured with. A header or a part of the
+// query without a value is none; a member of the body may be an empty string.
 func (h *connectionHTTP) into(config map[string]any) {
 	for where, list := range h.lists() {
-		to := map[string]any{}
+		to, blank := map[string]any{}, map[string]bool{}
 		for _, p := range list {
-			if p.Value != nil && *p.Value != "" {
+			switch {
+			case p.Value == nil:
+			case *p.Value != "":
 				to[*p.Key] = secretOf(*p.Value)
+				delete(blank, *p.Key)
+			case where == "body":
+				blank[*p.Key] = true
+				delete(to, *p.Key)
 			}
+		}
+		if len(blank) > 0 {
+			config["blank"] = slices.Sorted(maps.Keys(blank))
 		}
 		if len(to) > 0 {
 			config[where] = to

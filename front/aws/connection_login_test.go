@@ -130,3 +130,27 @@ func TestAConnectionIsAsItsTokensAre(t *testing.T) {
 	s.api.LoggedIn(t.Context(), login+"/2", nil)
 	state("DEAUTHORIZED", "")
 }
+
+// TestEmptyBodyParametersOfConnections checks that members and fields that are empty
+// strings reach the endpoint and the authorization endpoint.
+func TestEmptyBodyParametersOfConnections(t *testing.T) {
+	s, o := start(t), newIssuer(t)
+	name := s.topic()
+	c := s.events("CreateConnection", m{"Name": name, "AuthorizationType": "OAUTH_CLIENT_CREDENTIALS", "AuthParameters": m{
+		"OAuthParameters": m{
+			"AuthorizationEndpoint": o.URL + "/token", "HttpMethod": "PUT", "ClientParameters": m{"ClientID": "i", "ClientSecret": "s"},
+			"OAuthHttpParameters": m{"BodyParameters": []m{{"Key": "scope", "Value": ""}, {"Key": "aud", "Value": "a"}}},
+		},
+		"InvocationHttpParameters": m{"BodyParameters": []m{{"Key": "note", "Value": ""}, {"Key": "pin", "Value": "", "IsValueSecret": true}, {"Key": "unset"}, {"Key": "b", "Value": "2"}}},
+	}})
+	d := s.events("CreateApiDestination", m{"Name": name, "ConnectionArn": c["ConnectionArn"], "InvocationEndpoint": o.URL + "/in", "HttpMethod": "POST"})
+	s.events("PutRule", m{"Name": name, "EventPattern": `{"source":["` + name + `"]}`})
+	s.events("PutTargets", m{"Rule": name, "Targets": []m{{"Id": "1", "Arn": d["ApiDestinationArn"], "Input": `{"n":1,"note":"target"}`}}})
+	s.events("PutEvents", m{"Entries": []m{{"Source": name, "DetailType": "t", "Detail": `{}`}}})
+	eventually(t, "the event is accepted with its empty members", func() bool { return o.taken(`{"n":1,"b":"2","note":"","pin":""}`) })
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if want := "/token aud=a&client_id=i&client_secret=s&grant_type=client_credentials&scope="; o.requests[0] != want {
+		t.Errorf("asked for a token with %q, want %q", o.requests[0], want)
+	}
+}

@@ -145,6 +145,9 @@ type OAuth struct {
 	// Body are further fields, each given as a secret; they win over klamm's own.
 	// Where neither body nor query has a grant_type, it is client_credentials.
 	Body map[string]secret.Ref `yaml:"body" json:"body,omitempty"`
+	// Blank are the names of further fields, which are empty: a secret never is. Only the
+	// control plane has them.
+	Blank []string `yaml:"-" json:"blank,omitempty"`
 	// TLS is for the token endpoint.
 	TLS *TLS `yaml:"tls" json:"tls,omitempty"`
 	// Connection names the connection of the control plane that this is the login of:
@@ -163,6 +166,9 @@ type Connection struct {
 	// Body are strings that become members of a body that is a JSON object. They
 	// win over members of the same name.
 	Body map[string]secret.Ref `yaml:"body" json:"body,omitempty"`
+	// Blank are the names of further members, which are empty strings: a secret never
+	// is. Only the control plane has them.
+	Blank []string `yaml:"-" json:"blank,omitempty"`
 }
 
 // Sign signs requests with the headers webhook-id (the delivery id),

@@ -32,7 +32,7 @@ func TestValidate(t *testing.T) {
 		{"a host is enough", Config{URL: "http://h"}, ""},
 		{"everything", Config{URL: u + "*/<$.key>?a=<$.value.a>", PathParameters: []string{"<$.topic>"}, Method: "HEAD", Headers: map[string]string{"X-A": "<$.key>", "Host": "h"}, Query: map[string]string{"q": "<$>"},
 			Body: &Body{Template: "<$.body>"}, Auth: &Auth{OAuth: &OAuth{TokenURL: u, ClientID: "a", ClientSecret: given("b"), Headers: one, Query: one, Body: one, TLS: &TLS{}}},
-			Connection: &Connection{one, one, one}, Sign: &Sign{[]secret.Ref{given("x")}}, TLS: &TLS{MinVersion: "1.3", ServerName: "a.b"}, Rate: 300}, ""},
+			Connection: &Connection{Headers: one, Query: one, Body: one, Blank: []string{"e"}}, Sign: &Sign{[]secret.Ref{given("x")}}, TLS: &TLS{MinVersion: "1.3", ServerName: "a.b"}, Rate: 300}, ""},
 		{"another scheme", Config{URL: "ftp://h/"}, "url"},
 		{"no host", Config{URL: "http:///x"}, "url"},
 		{"only a port", Config{URL: "http://:80/x"}, "url"},
@@ -114,7 +114,7 @@ func TestConfigurationSurvivesJSON(t *testing.T) {
 	for _, c := range []Config{
 		{URL: "http://h"},
 		{URL: "http://h", PathParameters: []string{}},
-		{URL: "http://h", Auth: &Auth{Bearer: secret.Ref{Env: "X"}}, TLS: &TLS{CA: secret.Ref{File: "x"}}, Connection: &Connection{one, one, one}, Sign: &Sign{[]secret.Ref{given("x")}}},
+		{URL: "http://h", Auth: &Auth{Bearer: secret.Ref{Env: "X"}}, TLS: &TLS{CA: secret.Ref{File: "x"}}, Connection: &Connection{Headers: one, Query: one, Body: one, Blank: []string{"e"}}, Sign: &Sign{[]secret.Ref{given("x")}}},
 	} {
 		raw, err := json.Marshal(c)
 		if err != nil {

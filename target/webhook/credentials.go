@@ -192,6 +192,9 @@ func (c *credentials) addConnection(from *Connection, get getSecret) error {
 		}
 		c.members = append(c.members, member{name, string(scan.AppendString(nil, value))})
 	}
+	for _, name := range from.Blank {
+		c.members = append(c.members, member{name, `""`})
+	}
 	return nil
 }
 

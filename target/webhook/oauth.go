@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -278,8 +279,9 @@ func (o *tokens) request(ctx context.Context) (*http.Request, error) {
 	if !params.Has("grant_type") {
 		fields["grant_type"] = "client_credentials"
 	}
-	for name, value := range further {
-		fields[name] = value
+	maps.Copy(fields, further)
+	for _, name := range c.Blank {
+		fields[name] = ""
 	}
 	for name, value := range header {
 		if !httpguts.ValidHeaderFieldValue(value) {
