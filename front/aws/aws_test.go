@@ -83,7 +83,12 @@ func start(t *testing.T) *server {
 // configuration.
 func startWith(t *testing.T, apis map[string]string, change ...func(*aws.Config)) *server {
 	t.Helper()
-	brokers := brokertest.Brokers(t)
+	return startOn(t, brokertest.Brokers(t), apis, change...)
+}
+
+// startOn is startWith for brokers that other servers may have, too.
+func startOn(t *testing.T, brokers []string, apis map[string]string, change ...func(*aws.Config)) *server {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	cluster, err := kafka.Open(kafka.Config{Brokers: brokers}, log)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -98,6 +99,20 @@ type absent struct{ text string }
 
 func (e *absent) Error() string { return e.text }
 
+// upToDate looks for what a call names once more if it is absent, when this process has
+// heard of all that was stored before the call: another process may have just made it.
+func (a *API) upToDate(ctx context.Context, look func() error) error {
+	err := look()
+	var gone *absent
+	if !errors.As(err, &gone) {
+		return err
+	}
+	if err := a.cfg.Store.Sync(ctx); err != nil {
+		return err
+	}
+	return look()
+}
+
 func readDestination(doc catalog.Document) (*destination, error) {
 	d := &destination{}
 	return d, json.Unmarshal(doc.Body, d)
@@ -117,7 +132,7 @@ func (a *API) createAPIDestination(r *http.Request, who gate.Principal, body []b
 	if err := a.allow(r, who, "events:CreateApiDestination", a.eventsARN("api-destination/"+*q.Name)); err != nil {
 		return nil, err
 	}
-	if err := a.checkDestination(&q); err != nil {
+	if err := a.checkDestination(r.Context(), &q); err != nil {
 		return nil, err
 	}
 	d := destination{ID: newID(), Description: q.Description, ConnectionArn: *q.ConnectionArn, InvocationEndpoint: *q.InvocationEndpoint, HTTPMethod: *q.HttpMethod, InvocationRateLimitPerSecond: q.InvocationRateLimitPerSecond}
@@ -129,9 +144,13 @@ func (a *API) createAPIDestination(r *http.Request, who gate.Principal, body []b
 }
 
 // checkDestination reports what a destination must not name.
-func (a *API) checkDestination(q *destinationRequest) error {
+func (a *API) checkDestination(ctx context.Context, q *destinationRequest) error {
 	if q.ConnectionArn != nil {
-		if _, err := a.connectionOf(*q.ConnectionArn); err != nil {
+		err := a.upToDate(ctx, func() error { _, err := a.connectionOf(*q.ConnectionArn); return err })
+		switch {
+		case errors.Is(err, catalog.ErrUnavailable):
+			return err
+		case err != nil:
 			return &fault{name: "ResourceNotFoundException", status: http.StatusBadRequest, message: "Failed to find the connection: " + err.Error() + "."}
 		}
 	}
@@ -207,7 +226,7 @@ func (a *API) updateAPIDestination(r *http.Request, who gate.Principal, body []b
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkDestination(&q); err != nil {
+	if err := a.checkDestination(r.Context(), &q); err != nil {
 		return nil, err
 	}
 	if q.Description != nil {

@@ -142,12 +142,13 @@ func (a *API) try(ctx context.Context, name string, b *pipeBody) error {
 	if _, err := a.sourceOf(&b.Pipe); err != nil {
 		return nil
 	}
-	p, err := a.compile(ctx, name, b)
+	var p catalog.Pipe
+	var gone *absent
+	var not *unsupported
+	err := a.upToDate(ctx, func() (err error) { p, err = a.compile(ctx, name, b); return err })
 	if err == nil {
 		err = a.cfg.Pipes.Check(p)
 	}
-	var gone *absent
-	var not *unsupported
 	switch {
 	case err == nil:
 		return nil
