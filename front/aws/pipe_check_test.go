@@ -31,6 +31,8 @@ func TestViolationsOfPipesAreToldOnce(t *testing.T) {
 		{"the longest template", `{"TargetParameters":{"InputTemplate":"\"` + strings.Repeat("é", 8190) + `\""}}`, nil},
 		{"unknown logins", `{"SourceParameters":{"SelfManagedKafkaParameters":{"TopicName":"t","Credentials":{"Iam":"x","Oauth":null}}}}`,
 			[]fieldError{{kafka + "credentials", "want exactly one of BasicAuth, SaslScram512Auth, SaslScram256Auth, ClientCertificateTlsAuth"}}},
+		{"a login without its secret", `{"SourceParameters":{"SelfManagedKafkaParameters":{"TopicName":"t","Credentials":{"SaslScram512Auth":""}}}}`,
+			[]fieldError{{kafka + "credentials.saslScram512Auth", least}}},
 		{"tags", `{"Tags":{}}`, []fieldError{{"tags", least}}},
 		{"keys of tags", `{"Tags":{"":"x","a":null,"b":"` + strings.Repeat("v", 257) + `"}}`, []fieldError{{"tags.key", least}, {"tags.value", "Member must not be null"}, {"tags.value", most + "256"}}},
 		{"execution data", `{"LogConfiguration":{"Level":"INFO","IncludeExecutionData":["ALL","SOME"]}}`,

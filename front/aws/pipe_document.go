@@ -335,7 +335,7 @@ func (k *kafkaSource) check(v *violations, path string, msk bool) {
 		given = nil
 	}
 	for _, way := range given {
-		v.required(path+".credentials."+way, k.Credentials[way], secretShape)
+		v.required(path+".credentials."+strings.ToLower(way[:1])+way[1:], k.Credentials[way], secretShape)
 	}
 	if k.Vpc != nil {
 		v.count(path+".vpc.subnets", len(k.Vpc.Subnets), 0, 16)

@@ -165,4 +165,7 @@ func TestRequestsOfRules(t *testing.T) {
 	if pipe, got = make(&catalog.RuleHTTP{HeaderParameters: map[string]string{"Cookie": "$.detail.id"}}); pipe.Target.Kind != "nowhere" || got["code"] != target.CodeParameter {
 		t.Errorf("a header that must not be made of an event: %v", got)
 	}
+	if pipe, got = make(&catalog.RuleHTTP{PathParameterValues: []string{"..", "x"}}); pipe.Target.Kind != "nowhere" || got["code"] != target.CodeParameter || got["passing"] != false {
+		t.Errorf("a path that leads away: %v", got)
+	}
 }

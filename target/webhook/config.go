@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/klamm-gateway/klamm/secret"
+	"github.com/klamm-gateway/klamm/target"
 )
 
 // Config is the configuration of a webhook.
@@ -208,9 +209,18 @@ const (
 
 // Validate reports each problem with the field it lies in.
 func (c *Config) Validate(report func(path, problem string)) {
-	p := c.plan(report)
-	if p.short {
+	well := true
+	p := c.plan(func(path, problem string) {
+		well = false
+		report(path, problem)
+	})
+	switch {
+	case p.short:
 		report("path_parameters", "there are fewer than * in the url")
+	case well && p.made && !p.moving:
+		if _, err := p.url(nil); err != nil {
+			report("url", strings.TrimPrefix(err.Error(), target.CodeParameter+": "))
+		}
 	}
 }
 

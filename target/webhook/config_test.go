@@ -55,6 +55,7 @@ func TestValidate(t *testing.T) {
 		{"a huge URL", Config{URL: u + strings.Repeat("a", maxURL)}, "url"},
 		{"too few path parameters", Config{URL: u + "*/*", PathParameters: []string{"a"}}, "path_parameters"},
 		{"a bad path parameter", Config{URL: u + "*", PathParameters: []string{"<$."}}, "path_parameters[0]"},
+		{"a path parameter that leads away", Config{URL: u + "*/b", PathParameters: []string{".."}}, "url"},
 		{"a method", Config{URL: u, Method: "TRACE"}, "method"},
 		{"header names", Config{URL: u, Headers: map[string]string{"a b": "", "Connection": "", "content-length": "1"}}, "headers.Connection headers.a b headers.content-length"},
 		{"a header value", Config{URL: u, Headers: map[string]string{"a": "b\nc"}}, "headers.a"},
