@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -78,13 +79,17 @@ func orNil(s string) *string {
 
 // ACLs returns the entries that fit a filter, sorted field by field in the
 // order of ACL's fields. A cluster without an authorizer is
-// kerr.SecurityDisabled.
+// kerr.SecurityDisabled, a filter that says UNKNOWN kerr.InvalidRequest.
 func (c *Cluster) ACLs(ctx context.Context, filter ACL) ([]ACL, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	n, err := numbersOf(filter)
 	if err != nil {
 		return nil, err
+	}
+	// A broker hangs up on who asks for it, which would look like a broker that is gone.
+	if min(n.resource, n.pattern, n.operation, n.permission) == 0 {
+		return nil, &explanation{"The filter of ACLs must not contain UNKNOWN elements.", kerr.InvalidRequest}
 	}
 	req := kmsg.NewPtrDescribeACLsRequest()
 	req.ResourceType, req.ResourcePatternType = kmsg.ACLResourceType(n.resource), kmsg.ACLResourcePatternType(n.pattern)

@@ -433,6 +433,11 @@ func TestACLs(t *testing.T) {
 	s := fronttest.Start(t, fronttest.Setup{Dialects: dialects})
 	name, _ := topic(t, s, 1)
 	c := newClient(t, s)
+	for _, field := range []string{"resource_type", "pattern_type", "operation", "permission"} {
+		if body := c.want("GET", "/acls?"+field+"=unknown", "", 400, 40002); !strings.Contains(string(body), "UNKNOWN") {
+			t.Errorf("%s: %s", field, body)
+		}
+	}
 	if _, err := s.Cluster.ACLs(t.Context(), kafka.ACL{}); errors.Is(err, kerr.SecurityDisabled) {
 		c.want("GET", "/acls", "", 400, 40002)
 		t.Skip("the broker has no authorizer")
