@@ -19,8 +19,10 @@ type Links struct {
 
 // NewLinks returns links that begin with publicURL; where it is "", they begin
 // with what a request was sent to, and for requests from the trusted proxies
-// (addresses or prefixes such as 10.0.0.0/8) with what Forwarded or
-// X-Forwarded-Proto, -Host and -Path say. Nobody else's are believed.
+// (addresses or prefixes such as 10.0.0.0/8) with what Forwarded, if it has both a
+// host and a protocol, or else X-Forwarded-Host and -Proto say, and with
+// X-Forwarded-Path, which is what the proxy has taken off the path, or the whole
+// path that it was asked for. Nobody else's are believed.
 func NewLinks(publicURL string, trusted []string) (Links, error) {
 	var l Links
 	if publicURL != "" {
@@ -61,10 +63,10 @@ func (l Links) Base(r *http.Request) string {
 	}
 	if l.fromProxy(r.RemoteAddr) {
 		proto, at := forwarded(r.Header)
-		if proto == "" && at == "" { // both headers say the same; the standard one wins
+		if proto == "" || at == "" {
 			proto, at = first(r.Header.Get("X-Forwarded-Proto")), first(r.Header.Get("X-Forwarded-Host"))
-			path = cleanPath(first(r.Header.Get("X-Forwarded-Path")))
 		}
+		path = strings.TrimSuffix(cleanPath(first(r.Header.Get("X-Forwarded-Path"))), stage+strings.TrimRight(r.URL.EscapedPath(), "/"))
 		if proto = strings.ToLower(proto); proto == "http" || proto == "https" {
 			scheme = proto
 		}

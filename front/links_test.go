@@ -26,7 +26,11 @@ func TestLinks(t *testing.T) {
 		{"X-Forwarded", "", loopback, "127.0.0.1:5", http.Header{"X-Forwarded-Proto": {"https, http"}, "X-Forwarded-Host": {"a.example:8443, b"}, "X-Forwarded-Path": {"/gate/"}}, false, "https://a.example:8443/gate"},
 		{"only the protocol", "", loopback, "127.0.0.1:5", http.Header{"X-Forwarded-Proto": {"HTTPS"}}, false, "https://klamm:8082"},
 		{"Forwarded wins", "", loopback, "[::1]:5", http.Header{"Forwarded": {`for=192.0.2.1;host="b.example";proto=https, for=192.0.2.9`}, "X-Forwarded-Host": {"a"}}, false, "https://b.example"},
-		{"IPv4 in IPv6", "", loopback, "[::ffff:127.0.0.1]:5", http.Header{"Forwarded": {"host=b"}}, false, "http://b"},
+		{"Forwarded without a host", "", loopback, "127.0.0.1:5", http.Header{"Forwarded": {"for=192.0.2.1;proto=https"}, "X-Forwarded-Host": {"a"}, "X-Forwarded-Proto": {"http"}}, false, "http://a"},
+		{"Forwarded without a protocol", "", loopback, "127.0.0.1:5", http.Header{"Forwarded": {"host=b"}}, false, "http://klamm:8082"},
+		{"Forwarded and a path", "", loopback, "127.0.0.1:5", http.Header{"Forwarded": {"host=b;proto=https"}, "X-Forwarded-Path": {"/gate"}}, false, "https://b/gate"},
+		{"the whole path", "", loopback, "127.0.0.1:5", http.Header{"Forwarded": {"host=b;proto=https"}, "X-Forwarded-Path": {"/gate/consumers/g"}}, false, "https://b/gate"},
+		{"IPv4 in IPv6", "", loopback, "[::ffff:127.0.0.1]:5", http.Header{"Forwarded": {"host=b;proto=http"}}, false, "http://b"},
 		{"not a host", "", loopback, "127.0.0.1:5", http.Header{"X-Forwarded-Host": {"a/b?c"}, "X-Forwarded-Proto": {"javascript"}, "X-Forwarded-Path": {"//evil"}}, false, "http://klamm:8082"},
 		{"an odd peer", "", loopback, "@", http.Header{"X-Forwarded-Host": {"a"}}, false, "http://klamm:8082"},
 	} {
@@ -34,7 +38,7 @@ func TestLinks(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		r := &http.Request{Host: "klamm:8082", RemoteAddr: c.remote, Header: c.header}
+		r := &http.Request{Host: "klamm:8082", RemoteAddr: c.remote, Header: c.header, URL: &url.URL{Path: "/consumers/g/"}}
 		if c.secure {
 			r.TLS = &tls.ConnectionState{}
 		}
@@ -60,7 +64,7 @@ func FuzzLinks(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &http.Request{Host: "klamm", RemoteAddr: "127.0.0.1:1", Header: http.Header{
+		r := &http.Request{Host: "klamm", RemoteAddr: "127.0.0.1:1", URL: &url.URL{Path: "/p"}, Header: http.Header{
 			"Forwarded": {element}, "X-Forwarded-Host": {host}, "X-Forwarded-Proto": {proto}, "X-Forwarded-Path": {path}}}
 		base := l.Base(r)
 		if strings.ContainsAny(base, "\r\n\"<> ?#") {
