@@ -318,7 +318,8 @@ type Point struct {
 
 // Seek goes on reading at other places, in the order given; whatever was fetched
 // of those partitions is dropped. A time that no record has yet is the end of
-// the log. A partition that the instance does not have is a Conflict.
+// the log, as SeekEnds has it. A partition that the instance does not have is a
+// Conflict.
 func (u *Consumer) Seek(ctx context.Context, points []Point) error {
 	points = slices.Clone(points)
 	for i := range points {
@@ -337,6 +338,13 @@ func (u *Consumer) Seek(ctx context.Context, points []Point) error {
 				if offset, ok = after[p.Partition]; !ok {
 					return nil, kerr.UnknownTopicOrPartition
 				}
+				if u.definition().Config.Committed {
+					stable, err := u.ranges(ctx, p.Topic)
+					if err != nil {
+						return nil, err
+					}
+					offset = min(offset, stable[p.Partition].End)
+				}
 			}
 			at[p.TopicPartition] = offset
 		}
@@ -353,14 +361,15 @@ func partitionsOf(points []Point) []kafka.TopicPartition {
 }
 
 // SeekEnds goes on reading where the logs of the partitions begin, or where they
-// end now.
+// end now: for an instance that reads committed, before the first transaction that
+// is open.
 func (u *Consumer) SeekEnds(ctx context.Context, partitions []kafka.TopicPartition, end bool) error {
 	partitions = u.who.realPartitions(partitions)
 	return u.seek(ctx, func(ctx context.Context) (map[kafka.TopicPartition]int64, error) {
 		at, ranges := map[kafka.TopicPartition]int64{}, map[string]map[int32]kafka.Range{}
 		for _, p := range partitions {
 			if ranges[p.Topic] == nil {
-				of, err := u.cluster().Ranges(ctx, p.Topic)
+				of, err := u.ranges(ctx, p.Topic)
 				if err != nil {
 					return nil, err
 				}
@@ -377,6 +386,14 @@ func (u *Consumer) SeekEnds(ctx context.Context, partitions []kafka.TopicPartiti
 		}
 		return at, nil
 	}, partitions)
+}
+
+// ranges returns the ranges of a topic's partitions as far as the instance reads them.
+func (u *Consumer) ranges(ctx context.Context, topic string) (map[int32]kafka.Range, error) {
+	if u.definition().Config.Committed {
+		return u.cluster().StableRanges(ctx, topic)
+	}
+	return u.cluster().Ranges(ctx, topic)
 }
 
 // seek moves partitions to where resolve says.

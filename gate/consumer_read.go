@@ -238,7 +238,7 @@ func (u *Consumer) beginAtEnds(ctx context.Context, d consumerDefinition, from, 
 			continue
 		}
 		if ranges[p.Topic] == nil {
-			of, err := u.cluster().Ranges(ctx, p.Topic)
+			of, err := u.ranges(ctx, p.Topic)
 			if err != nil {
 				of = map[int32]kafka.Range{} // it may not exist yet
 			}

@@ -248,13 +248,17 @@ func (i *Instance) ends(ctx context.Context, offsets map[string]map[int32]kgo.Of
 	if i.cfg.Reset != ResetLatest {
 		return nil
 	}
+	rangesOf := i.cluster.Ranges
+	if i.cfg.Committed {
+		rangesOf = i.cluster.StableRanges
+	}
 	ends := map[string]map[int32]Range{}
 	for topic, partitions := range offsets {
 		for _, offset := range partitions {
 			if offset.EpochOffset().Offset >= 0 || ends[topic] != nil {
 				continue
 			}
-			ranges, err := i.cluster.Ranges(ctx, topic)
+			ranges, err := rangesOf(ctx, topic)
 			if err != nil {
 				i.cluster.log.Debug("ends of a topic not known", "group", i.cfg.Group, "topic", topic, "err", err)
 				ranges = map[int32]Range{}

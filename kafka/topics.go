@@ -134,7 +134,17 @@ type Range struct{ Start, End int64 }
 
 // Ranges returns the range of each of a topic's partitions, read uncommitted.
 func (c *Cluster) Ranges(ctx context.Context, topic string) (map[int32]Range, error) {
-	ranges, failed, err := c.rangesOf(ctx, topic)
+	ranges, failed, err := c.rangesOf(ctx, c.admin.ListEndOffsets, topic)
+	if err != nil {
+		return nil, err
+	}
+	return ranges[topic], failed[topic]
+}
+
+// StableRanges returns what Ranges does, but with ends that lie before the first
+// record of a transaction that is open: consumers who read committed get that far.
+func (c *Cluster) StableRanges(ctx context.Context, topic string) (map[int32]Range, error) {
+	ranges, failed, err := c.rangesOf(ctx, c.admin.ListCommittedOffsets, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +157,7 @@ func (c *Cluster) RangesOf(ctx context.Context, topics ...string) (map[string]ma
 	if len(topics) == 0 {
 		return nil, nil
 	}
-	ranges, failed, err := c.rangesOf(ctx, topics...)
+	ranges, failed, err := c.rangesOf(ctx, c.admin.ListEndOffsets, topics...)
 	if err != nil {
 		return nil, err
 	}
@@ -160,15 +170,16 @@ func (c *Cluster) RangesOf(ctx context.Context, topics ...string) (map[string]ma
 	return ranges, nil
 }
 
-// rangesOf returns the ranges of topics, and of each what has failed.
-func (c *Cluster) rangesOf(ctx context.Context, topics ...string) (map[string]map[int32]Range, map[string]error, error) {
+// rangesOf returns the ranges of topics up to the ends that listEnds lists, and of
+// each what has failed.
+func (c *Cluster) rangesOf(ctx context.Context, listEnds func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) (map[string]map[int32]Range, map[string]error, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	starts, err := c.admin.ListStartOffsets(ctx, topics...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("start offsets of %s: %w", someOf(topics), c.unreachable(err))
 	}
-	ends, err := c.admin.ListEndOffsets(ctx, topics...)
+	ends, err := listEnds(ctx, topics...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("end offsets of %s: %w", someOf(topics), c.unreachable(err))
 	}

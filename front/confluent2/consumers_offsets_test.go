@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/waittest"
 )
@@ -167,6 +168,42 @@ func TestSeeks(t *testing.T) {
 		c.fails("POST", "/positions", `{"offsets":[{"topic":"`+topic+`","partition":0,"offset":-1}]}`, 422, 422, "offset")
 		c.fails("POST", "/positions", `{"timestamps":[{"topic":"`+topic+`","partition":0,"timestamp":"yesterday"}]}`, 400, 400, "java.time.Instant")
 		c.fails("POST", "/positions", `{"offsets":[{"topic":"`+topic+`","partition":1,"offset":0}]}`, 409, 40903, topic+"-1")
+		c.must(204, "DELETE", "", "")
+	}
+}
+
+// TestTheEndOfWhatIsCommitted sees that an instance that leaves out open transactions
+// seeks the end before the first of them: what they write comes once they are committed.
+func TestTheEndOfWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	p := startProxy(t, Config{}, consumerConfig{})
+	topic := p.topic(t, 1)
+	p.put(t, topic, 0, "0")
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.cluster.Brokers()...), kgo.TransactionalID(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	at := partitions(topic, 0)
+	for n, to := range []struct{ path, body string }{
+		{"/positions/end", at},
+		{"/positions", fmt.Sprintf(`{"timestamps":[{"topic":%q,"partition":0,"timestamp":"2999-01-01T00:00:00Z"}]}`, topic)},
+	} {
+		if err := client.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte(fmt.Sprint(n + 1))}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		c := p.create(t, fmt.Sprint(topic, n), "json", `"isolation.level":"read_committed"`)
+		c.must(204, "POST", "/assignments", at)
+		c.must(204, "POST", to.path, to.body)
+		if err := client.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+			t.Fatal(err)
+		}
+		if values := c.values(1, ""); values[0] != fmt.Sprint(n+1) {
+			t.Errorf("%s: got %v, want what the transaction wrote", to.path, values)
+		}
 		c.must(204, "DELETE", "", "")
 	}
 }
