@@ -322,6 +322,7 @@ type reader struct {
 // stream ends here.
 func (r *reader) scan(last bool) *refusal {
 	b := r.chunk.buf[:r.filled]
+	largest := int(r.stream.largest())
 	now := time.Now() // reading the clock costs as much as scanning a small record
 	for r.chunk.used < chunkRecords {
 		r.parsed = scan.Space(b, r.parsed)
@@ -330,11 +331,14 @@ func (r *reader) scan(last bool) *refusal {
 		}
 		n := r.chunk.slot(r.stream)
 		end, state := r.limit.next(b, r.parsed, last, &n.parsed)
-		switch state {
-		case incomplete:
+		switch {
+		case state == incomplete && len(b)-r.parsed >= largest, state != malformed && end-r.parsed > largest:
+			r.chunk.used--
+			return badRequest("Error processing message: Produce request size is larger than allowed threshold")
+		case state == incomplete:
 			r.chunk.used--
 			return nil
-		case malformed:
+		case state == malformed:
 			r.chunk.used--
 			return badRequest("Error processing message: not valid JSON at byte %d of the record", end-r.parsed+1)
 		}
@@ -380,11 +384,7 @@ func (r *reader) room() (*refusal, bool) {
 		}
 		rest, size := r.filled-r.parsed, chunkBytes
 		if r.chunk.used < chunkRecords && rest >= chunkBytes/2 { // of one record, whose end has not arrived
-			largest := r.stream.largest()
-			if int64(rest) >= largest {
-				return badRequest("Error processing message: Produce request size is larger than allowed threshold"), true
-			}
-			size = max(int(min(int64(2*rest), largest)), chunkBytes)
+			size = max(int(min(int64(2*rest), r.stream.largest())), chunkBytes)
 		}
 		if size > chunkBytes {
 			if !r.stream.body.Hold(int64(size)) {

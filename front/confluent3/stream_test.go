@@ -210,13 +210,24 @@ func post(t testing.TB, url string, body io.Reader) (codes []int) {
 // TestRecordTooLargeForAStream sees that the limit ends the stream with its
 // reason, and that what came before it is written.
 func TestRecordTooLargeForAStream(t *testing.T) {
-	s := fronttest.Start(t, fronttest.Setup{Dialects: func(g *gate.Gate) []front.Dialect {
-		return []front.Dialect{confluent3.Dialect(g, confluent3.Config{RecordBytes: 200_000})}
-	}})
-	_, url := topic(t, s, 1)
-	fits := `{"value":{"type":"STRING","data":"` + strings.Repeat("x", 190_000) + `"}}`
-	if codes := post(t, url, strings.NewReader(fits+fits+`{"value":{"type":"STRING","data":"`+strings.Repeat("y", 300_000)+`"}}`+fits)); fmt.Sprint(codes) != "[200 200 400]" {
-		t.Errorf("got %v", codes)
+	for _, largest := range []int{40, 1000, 40_000, 100_000, 200_000} {
+		s := fronttest.Start(t, fronttest.Setup{Dialects: func(g *gate.Gate) []front.Dialect {
+			return []front.Dialect{confluent3.Dialect(g, confluent3.Config{RecordBytes: int64(largest)})}
+		}})
+		_, url := topic(t, s, 1)
+		sized := func(bytes int) string {
+			head, tail := `{"value":{"type":"STRING","data":"`, `"}}`
+			return head + strings.Repeat("x", bytes-len(head)-len(tail)) + tail
+		}
+		fits := sized(largest)
+		for _, more := range []int{1, 100_000} {
+			if codes := post(t, url, strings.NewReader(fits+" \n"+fits+sized(largest+more)+fits)); fmt.Sprint(codes) != "[200 200 400]" {
+				t.Errorf("%d bytes more than %d: got %v", more, largest, codes)
+			}
+		}
+		if codes := post(t, url, strings.NewReader(fits+`{"value":{"type":"STRING","data":"`+strings.Repeat("x", largest))); fmt.Sprint(codes) != "[200 400]" {
+			t.Errorf("a record without an end: got %v", codes)
+		}
 	}
 }
 
