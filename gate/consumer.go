@@ -330,7 +330,7 @@ func (u *Consumer) Seek(ctx context.Context, points []Point) error {
 		for _, p := range points {
 			offset := p.Offset
 			if !p.At.IsZero() {
-				after, err := u.cluster().OffsetsAfter(ctx, p.Topic, p.At.UnixMilli())
+				after, err := u.cluster().OffsetsAfter(ctx, p.Topic, p.At.UnixMilli(), p.Partition)
 				if err != nil {
 					return nil, err
 				}
@@ -339,7 +339,7 @@ func (u *Consumer) Seek(ctx context.Context, points []Point) error {
 					return nil, kerr.UnknownTopicOrPartition
 				}
 				if u.definition().Config.Committed {
-					stable, err := u.ranges(ctx, p.Topic)
+					stable, err := u.ranges(ctx, p.Topic, p.Partition)
 					if err != nil {
 						return nil, err
 					}
@@ -366,34 +366,38 @@ func partitionsOf(points []Point) []kafka.TopicPartition {
 func (u *Consumer) SeekEnds(ctx context.Context, partitions []kafka.TopicPartition, end bool) error {
 	partitions = u.who.realPartitions(partitions)
 	return u.seek(ctx, func(ctx context.Context) (map[kafka.TopicPartition]int64, error) {
-		at, ranges := map[kafka.TopicPartition]int64{}, map[string]map[int32]kafka.Range{}
+		at, numbers := map[kafka.TopicPartition]int64{}, map[string][]int32{}
 		for _, p := range partitions {
-			if ranges[p.Topic] == nil {
-				of, err := u.ranges(ctx, p.Topic)
-				if err != nil {
-					return nil, err
+			numbers[p.Topic] = append(numbers[p.Topic], p.Partition)
+		}
+		for topic, only := range numbers {
+			ranges, err := u.ranges(ctx, topic, only...)
+			if err != nil {
+				return nil, err
+			}
+			for _, n := range only {
+				r, ok := ranges[n]
+				if !ok {
+					return nil, kerr.UnknownTopicOrPartition
 				}
-				ranges[p.Topic] = of
-			}
-			r, ok := ranges[p.Topic][p.Partition]
-			if !ok {
-				return nil, kerr.UnknownTopicOrPartition
-			}
-			at[p] = r.Start
-			if end {
-				at[p] = r.End
+				p := kafka.TopicPartition{Topic: topic, Partition: n}
+				at[p] = r.Start
+				if end {
+					at[p] = r.End
+				}
 			}
 		}
 		return at, nil
 	}, partitions)
 }
 
-// ranges returns the ranges of a topic's partitions as far as the instance reads them.
-func (u *Consumer) ranges(ctx context.Context, topic string) (map[int32]kafka.Range, error) {
+// ranges returns the ranges of a topic's partitions as far as the instance reads them,
+// as kafka's Ranges does.
+func (u *Consumer) ranges(ctx context.Context, topic string, only ...int32) (map[int32]kafka.Range, error) {
 	if u.definition().Config.Committed {
-		return u.cluster().StableRanges(ctx, topic)
+		return u.cluster().StableRanges(ctx, topic, only...)
 	}
-	return u.cluster().Ranges(ctx, topic)
+	return u.cluster().Ranges(ctx, topic, only...)
 }
 
 // seek moves partitions to where resolve says.

@@ -239,7 +239,7 @@ func (u *Consumer) beginAtEnds(ctx context.Context, d consumerDefinition, from, 
 		}
 		if ranges[p.Topic] == nil {
 			of, err := u.ranges(ctx, p.Topic)
-			if err != nil {
+			if err != nil && of == nil {
 				of = map[int32]kafka.Range{} // it may not exist yet
 			}
 			ranges[p.Topic] = of

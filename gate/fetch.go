@@ -34,8 +34,8 @@ func (g *Gate) Fetch(ctx context.Context, who Principal, topic kafka.Topic, part
 }
 
 // OffsetsAfter returns for each partition of a topic the offset of the first
-// record that is not older than that time.
-func (g *Gate) OffsetsAfter(ctx context.Context, who Principal, topic string, since time.Time) (map[int32]int64, error) {
+// record that is not older than that time, or for those in only, as Ranges does.
+func (g *Gate) OffsetsAfter(ctx context.Context, who Principal, topic string, since time.Time, only ...int32) (map[int32]int64, error) {
 	topic = who.real(topic)
 	if err := g.allow(ctx, who, ReadData, "topic", topic); err != nil {
 		return nil, err
@@ -44,5 +44,5 @@ func (g *Gate) OffsetsAfter(ctx context.Context, who Principal, topic string, si
 	if err != nil {
 		return nil, err
 	}
-	return cluster.OffsetsAfter(ctx, topic, since.UnixMilli())
+	return cluster.OffsetsAfter(ctx, topic, since.UnixMilli(), only...)
 }

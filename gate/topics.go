@@ -111,8 +111,9 @@ func (g *Gate) TopicSettings(ctx context.Context, who Principal, name string) ([
 	return cluster.TopicSettings(ctx, name)
 }
 
-// Ranges returns where the log of each partition of a topic begins and ends.
-func (g *Gate) Ranges(ctx context.Context, who Principal, name string) (map[int32]kafka.Range, error) {
+// Ranges returns where the log of each partition of a topic begins and ends, or of
+// those in only, and fails with any of them, such as one without a leader.
+func (g *Gate) Ranges(ctx context.Context, who Principal, name string, only ...int32) (map[int32]kafka.Range, error) {
 	name = who.real(name)
 	if err := g.allow(ctx, who, DescribeTopic, "topic", name); err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func (g *Gate) Ranges(ctx context.Context, who Principal, name string) (map[int3
 	if err != nil {
 		return nil, err
 	}
-	return cluster.Ranges(ctx, name)
+	return cluster.Ranges(ctx, name, only...)
 }
 
 // Brokers returns the ids of the live brokers, ascending.

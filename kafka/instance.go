@@ -261,6 +261,8 @@ func (i *Instance) ends(ctx context.Context, offsets map[string]map[int32]kgo.Of
 			ranges, err := rangesOf(ctx, topic)
 			if err != nil {
 				i.cluster.log.Debug("ends of a topic not known", "group", i.cfg.Group, "topic", topic, "err", err)
+			}
+			if ranges == nil {
 				ranges = map[int32]Range{}
 			}
 			ends[topic] = ranges

@@ -153,7 +153,7 @@ func (t *Tails) Subscribe(ctx context.Context, topic string, partition int32, fr
 			ids = append(ids, p.ID)
 		}
 	}
-	bounds, err := t.cluster.committedRanges(ctx, topic)
+	bounds, err := t.cluster.StableRanges(ctx, topic, ids...)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (c *Cluster) begin(ctx context.Context, topic string, ids []int32, bounds m
 	var times map[int32]int64
 	if !resumed && from.Offset == nil && !from.At.IsZero() {
 		var err error
-		if times, err = c.OffsetsAfter(ctx, topic, from.At.UnixMilli()); err != nil {
+		if times, err = c.OffsetsAfter(ctx, topic, from.At.UnixMilli(), ids...); err != nil {
 			return nil, err
 		}
 	}
@@ -222,32 +222,6 @@ func (c *Cluster) begin(ctx context.Context, topic string, ids []int32, bounds m
 		}
 	}
 	return at, nil
-}
-
-// committedRanges returns where the log of each partition begins and up to where
-// all transactions have ended.
-func (c *Cluster) committedRanges(ctx context.Context, topic string) (map[int32]Range, error) {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	starts, err := c.admin.ListStartOffsets(ctx, topic)
-	if err != nil {
-		return nil, fmt.Errorf("start offsets of %s: %w", topic, c.unreachable(firstShard(err)))
-	}
-	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		return nil, fmt.Errorf("end offsets of %s: %w", topic, c.unreachable(firstShard(err)))
-	}
-	ranges := map[int32]Range{}
-	for id, o := range starts[topic] {
-		end, ok := ends.Lookup(topic, id)
-		if err := errors.Join(o.Err, end.Err); err != nil {
-			return nil, fmt.Errorf("offsets of %s/%d: %w", topic, id, err)
-		}
-		if ok {
-			ranges[id] = Range{Start: o.Offset, End: max(end.Offset, o.Offset)}
-		}
-	}
-	return ranges, nil
 }
 
 // Wake returns a channel that has something to be received when it is worth while
@@ -411,7 +385,7 @@ func (s *Subscription) read(ctx context.Context, p *position, dst []*Entry, maxB
 
 // gap moves a position that is outside of the log to its beginning.
 func (s *Subscription) gap(ctx context.Context, p *position) (*Gap, error) {
-	bounds, err := s.tails.cluster.committedRanges(ctx, s.topic.name)
+	bounds, err := s.tails.cluster.StableRanges(ctx, s.topic.name, p.tail.partition)
 	if err != nil {
 		return nil, err
 	}

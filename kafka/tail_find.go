@@ -101,7 +101,7 @@ func (t *tailer) locate(ctx context.Context, name string) error {
 
 // locateEnds begins the stretches of a topic that are not begun.
 func (t *tailer) locateEnds(ctx context.Context, topic *tailTopic) error {
-	ranges, err := t.cluster.committedRanges(ctx, topic.name)
+	ranges, err := t.cluster.StableRanges(ctx, topic.name)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, tl := range topic.tails {
@@ -113,10 +113,10 @@ func (t *tailer) locateEnds(ctx context.Context, topic *tailTopic) error {
 		}
 		r, ok := ranges[id]
 		switch {
-		case err != nil:
-			tl.fail(err)
 		case ok:
 			tl.begin(r.End)
+		case err != nil:
+			tl.fail(err)
 		}
 	}
 	return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -44,7 +46,7 @@ func (c *Cluster) acknowledge(ctx context.Context, group, topic string, reached 
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := c.committedRanges(ctx, topic)
+	bounds, err := c.StableRanges(ctx, topic, slices.Collect(maps.Keys(reached))...)
 	if err != nil {
 		return nil, err
 	}

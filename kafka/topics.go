@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -132,23 +133,39 @@ func (c *Cluster) TopicSettings(ctx context.Context, topic string) ([]Setting, e
 // record and of the next one to be written.
 type Range struct{ Start, End int64 }
 
-// Ranges returns the range of each of a topic's partitions, read uncommitted.
-func (c *Cluster) Ranges(ctx context.Context, topic string) (map[int32]Range, error) {
+// Ranges returns the ranges of a topic's partitions, read uncommitted: of all, and
+// fails with any of them, as one without a leader does; or of those in only, and fails
+// with these.
+func (c *Cluster) Ranges(ctx context.Context, topic string, only ...int32) (map[int32]Range, error) {
 	ranges, failed, err := c.rangesOf(ctx, c.admin.ListEndOffsets, topic)
 	if err != nil {
 		return nil, err
 	}
-	return ranges[topic], failed[topic]
+	return ranges[topic], failure(failed[topic], only)
 }
 
 // StableRanges returns what Ranges does, but with ends that lie before the first
 // record of a transaction that is open: consumers who read committed get that far.
-func (c *Cluster) StableRanges(ctx context.Context, topic string) (map[int32]Range, error) {
+func (c *Cluster) StableRanges(ctx context.Context, topic string, only ...int32) (map[int32]Range, error) {
 	ranges, failed, err := c.rangesOf(ctx, c.admin.ListCommittedOffsets, topic)
 	if err != nil {
 		return nil, err
 	}
-	return ranges[topic], failed[topic]
+	return ranges[topic], failure(failed[topic], only)
+}
+
+// wholeTopic stands for all partitions of a topic that cannot be listed at all.
+const wholeTopic = -1
+
+// failure returns what has failed of a topic's partitions, or of those in only if
+// there are some.
+func failure(failed map[int32]error, only []int32) error {
+	for _, p := range slices.Sorted(maps.Keys(failed)) {
+		if p == wholeTopic || len(only) == 0 || slices.Contains(only, p) {
+			return failed[p]
+		}
+	}
+	return nil
 }
 
 // RangesOf returns the ranges of the partitions of topics, by topic. One that does not
@@ -161,7 +178,11 @@ func (c *Cluster) RangesOf(ctx context.Context, topics ...string) (map[string]ma
 	if err != nil {
 		return nil, err
 	}
-	for topic, err := range failed {
+	for topic, of := range failed {
+		err := failure(of, nil)
+		if err == nil {
+			continue
+		}
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
 			return nil, fmt.Errorf("offsets of %s: %w", topic, err)
 		}
@@ -171,30 +192,64 @@ func (c *Cluster) RangesOf(ctx context.Context, topics ...string) (map[string]ma
 }
 
 // rangesOf returns the ranges of topics up to the ends that listEnds lists, and of
-// each what has failed.
-func (c *Cluster) rangesOf(ctx context.Context, listEnds func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) (map[string]map[int32]Range, map[string]error, error) {
+// each, by partition, what has failed.
+func (c *Cluster) rangesOf(ctx context.Context, listEnds func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) (map[string]map[int32]Range, failures, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	failed := failures{}
 	starts, err := c.admin.ListStartOffsets(ctx, topics...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("start offsets of %s: %w", someOf(topics), c.unreachable(err))
+	if err := c.sort(err, failed); err != nil {
+		return nil, nil, fmt.Errorf("start offsets of %s: %w", someOf(topics), err)
 	}
 	ends, err := listEnds(ctx, topics...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("end offsets of %s: %w", someOf(topics), c.unreachable(err))
+	if err := c.sort(err, failed); err != nil {
+		return nil, nil, fmt.Errorf("end offsets of %s: %w", someOf(topics), err)
 	}
-	ranges, failed := map[string]map[int32]Range{}, map[string]error{}
+	ranges := map[string]map[int32]Range{}
 	starts.Each(func(o kadm.ListedOffset) {
-		end, _ := ends.Lookup(o.Topic, o.Partition)
-		if err := cmp.Or(o.Err, end.Err); err != nil {
-			failed[o.Topic] = err
-		}
 		if ranges[o.Topic] == nil {
 			ranges[o.Topic] = map[int32]Range{}
 		}
-		ranges[o.Topic][o.Partition] = Range{Start: o.Offset, End: end.Offset}
+		end, ok := ends.Lookup(o.Topic, o.Partition)
+		if err := cmp.Or(o.Err, end.Err); err != nil {
+			failed.add(o.Topic, o.Partition, err)
+		} else if ok {
+			ranges[o.Topic][o.Partition] = Range{Start: o.Offset, End: max(end.Offset, o.Offset)}
+		}
 	})
 	return ranges, failed, nil
+}
+
+// failures are what has failed of topics, by partition.
+type failures map[string]map[int32]error
+
+func (f failures) add(topic string, partition int32, err error) {
+	if f[topic] == nil {
+		f[topic] = map[int32]error{}
+	}
+	f[topic][partition] = err
+}
+
+// sort adds to failures the partitions that an error of a list of offsets is about: those
+// of brokers that did not answer, and those without a leader. An error that is about
+// anything else is returned.
+func (c *Cluster) sort(err error, failed failures) error {
+	var shards *kadm.ShardErrors
+	if !errors.As(err, &shards) {
+		return c.unreachable(err)
+	}
+	for _, shard := range shards.Errs {
+		req, ok := shard.Req.(*kmsg.ListOffsetsRequest)
+		if !ok {
+			return c.unreachable(err)
+		}
+		for _, topic := range req.Topics {
+			for _, p := range topic.Partitions {
+				failed.add(topic.Topic, p.Partition, c.unreachable(shard.Err))
+			}
+		}
+	}
+	return nil
 }
 
 // someOf names one topic, or says how many there are.
@@ -207,23 +262,24 @@ func someOf(topics []string) string {
 
 // OffsetsAfter returns for each partition of a topic the offset of the first
 // record with a timestamp (in Unix milliseconds) of at least that, and the end
-// of the log where there is none.
-func (c *Cluster) OffsetsAfter(ctx context.Context, topic string, millis int64) (map[int32]int64, error) {
+// of the log where there is none. It fails as Ranges does.
+func (c *Cluster) OffsetsAfter(ctx context.Context, topic string, millis int64, only ...int32) (map[int32]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	failed := failures{}
 	listed, err := c.admin.ListOffsetsAfterMilli(ctx, millis, topic)
-	if err != nil {
-		return nil, fmt.Errorf("offsets of %s after a time: %w", topic, c.unreachable(err))
+	if err := c.sort(err, failed); err != nil {
+		return nil, fmt.Errorf("offsets of %s after a time: %w", topic, err)
 	}
 	offsets := map[int32]int64{}
-	var failed error
 	listed.Each(func(o kadm.ListedOffset) {
 		if o.Err != nil {
-			failed = o.Err
+			failed.add(topic, o.Partition, o.Err)
+		} else {
+			offsets[o.Partition] = o.Offset
 		}
-		offsets[o.Partition] = o.Offset
 	})
-	return offsets, failed
+	return offsets, failure(failed[topic], only)
 }
 
 // EnsureTopic creates a topic with the broker's defaults and the given settings

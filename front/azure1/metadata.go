@@ -75,7 +75,7 @@ func (a *api) getPartition(w http.ResponseWriter, r *http.Request, who gate.Prin
 	if err != nil {
 		return err
 	}
-	t, live, ranges, err := a.describe(r, who)
+	t, live, ranges, err := a.describe(r, who, number)
 	if err != nil {
 		return err
 	}
@@ -87,13 +87,13 @@ func (a *api) getPartition(w http.ResponseWriter, r *http.Request, who gate.Prin
 }
 
 // describe looks up the topic that the path names, with the brokers and the
-// ends of its logs.
-func (a *api) describe(r *http.Request, who gate.Principal) (kafka.Topic, map[int32]kafka.Broker, map[int32]kafka.Range, error) {
+// ends of its logs, of those in only if there are some.
+func (a *api) describe(r *http.Request, who gate.Principal, only ...int32) (kafka.Topic, map[int32]kafka.Broker, map[int32]kafka.Range, error) {
 	t, live, err := a.gate.LocatedTopic(r.Context(), who, r.PathValue("topic"))
 	if err != nil {
 		return t, nil, nil, err
 	}
-	ranges, err := a.gate.Ranges(r.Context(), who, t.Name)
+	ranges, err := a.gate.Ranges(r.Context(), who, t.Name, only...)
 	return t, live, ranges, err
 }
 

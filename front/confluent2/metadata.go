@@ -116,7 +116,7 @@ func (a *api) getOffsets(w http.ResponseWriter, r *http.Request, who gate.Princi
 	if err != nil {
 		return err
 	}
-	ranges, err := a.gate.Ranges(r.Context(), who, t.Name)
+	ranges, err := a.gate.Ranges(r.Context(), who, t.Name, p.ID)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func (a *api) read(w http.ResponseWriter, r *http.Request, who gate.Principal, m
 	if err != nil {
 		return err
 	}
-	from, err := a.offsets(r.Context(), who, t, q)
+	from, err := a.offsets(r.Context(), who, t, partitions, q)
 	if err != nil {
 		return err
 	}
@@ -249,11 +249,11 @@ func parseNext(text string) map[int32]int64 {
 
 // offsets says where to begin on each partition. Offsets outside the log are
 // moved to its nearer end.
-func (a *api) offsets(ctx context.Context, who gate.Principal, t kafka.Topic, q question) (map[int32]int64, error) {
+func (a *api) offsets(ctx context.Context, who gate.Principal, t kafka.Topic, partitions []kafka.Partition, q question) (map[int32]int64, error) {
 	if !q.since.IsZero() {
-		return a.gate.OffsetsAfter(ctx, who, t.Name, q.since)
+		return a.gate.OffsetsAfter(ctx, who, t.Name, q.since, numbersOf(partitions)...)
 	}
-	ranges, err := a.gate.Ranges(ctx, who, t.Name)
+	ranges, err := a.gate.Ranges(ctx, who, t.Name, numbersOf(partitions)...)
 	if err != nil {
 		return nil, err
 	}
@@ -273,6 +273,14 @@ func (a *api) offsets(ctx context.Context, who gate.Principal, t kafka.Topic, q 
 		}
 	}
 	return from, nil
+}
+
+func numbersOf(partitions []kafka.Partition) []int32 {
+	numbers := make([]int32, len(partitions))
+	for i, p := range partitions {
+		numbers[i] = p.ID
+	}
+	return numbers
 }
 
 // readAll reads the partitions, in their order and a few at a time, until the
@@ -325,7 +333,7 @@ func (a *api) await(ctx context.Context, who gate.Principal, t kafka.Topic, part
 			return nil, nil
 		case <-pause.C:
 		}
-		ranges, err := a.gate.Ranges(ctx, who, t.Name)
+		ranges, err := a.gate.Ranges(ctx, who, t.Name, numbersOf(partitions)...)
 		if err != nil {
 			return nil, err
 		}

@@ -128,7 +128,7 @@ func (a *api) getOffsets(c *call) error {
 	if err != nil {
 		return err
 	}
-	ranges, err := a.gate.Ranges(c.r.Context(), c.who, t.Name)
+	ranges, err := a.gate.Ranges(c.r.Context(), c.who, t.Name, p.ID)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (a *api) readRecords(c *call) error {
 		return err
 	}
 	if offset < 0 {
-		ranges, err := a.gate.Ranges(c.r.Context(), c.who, t.Name)
+		ranges, err := a.gate.Ranges(c.r.Context(), c.who, t.Name, p.ID)
 		if err != nil {
 			return err
 		}
