@@ -101,6 +101,14 @@ func (b *buses) run(ctx context.Context) (bool, error) {
 	if err := b.define(ctx, url, rules); err != nil {
 		return false, err
 	}
+	// A process that is killed while it joins for the first time delays all others for as
+	// long as the embedded broker waits for a member, a minute: not what is asked here.
+	if err := b.until(ctx, "every klamm reads the bus", patience, func() bool {
+		group, err := b.cluster.Group(ctx, "klamm-bus-"+b.name)
+		return err == nil && group.State == "STABLE" && len(group.Members) == b.klamms
+	}); err != nil {
+		return false, err
+	}
 	b.say("%d klamms, a bus of %d partitions with %d rules; %d events from %d clients, seed %d", b.klamms, b.partitions, len(rules), b.total, b.clients, b.seed)
 	ctx, cancel := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
