@@ -121,27 +121,36 @@ func TestConsumersAskThePolicies(t *testing.T) {
 	}
 }
 
-func TestAReadThatIsGivenUpLosesNothing(t *testing.T) {
-	c := cluster(t)
-	topic := newTopic(t, c, "t")
+// readerOfThree writes three records to partition 0 of a topic, whose values are 0, 1 and 2,
+// and returns the instance "one" of the group of the same name, which is assigned it. The
+// caller releases it.
+func readerOfThree(t *testing.T, c *kafka.Cluster, g *gate.Gate, topic string, cfg gate.ConsumerConfig) *gate.Consumer {
+	t.Helper()
 	for n := range 3 {
 		if err := c.Produce(t.Context(), &kgo.Record{Topic: topic, Partition: 0, Value: []byte(fmt.Sprint(n))}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	g := gate.New(c)
-	t.Cleanup(func() { _ = g.CloseConsumers(context.Background()) })
-	if _, err := g.CreateConsumer(t.Context(), gate.Anonymous, topic, "one", consuming); err != nil {
+	if _, err := g.CreateConsumer(t.Context(), gate.Anonymous, topic, "one", cfg); err != nil {
 		t.Fatal(err)
 	}
 	u, err := g.UseConsumer(t.Context(), gate.Anonymous, topic, "one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer u.Release()
 	if err := u.Assign(t.Context(), []kafka.TopicPartition{{Topic: topic, Partition: 0}}); err != nil {
 		t.Fatal(err)
 	}
+	return u
+}
+
+func TestAReadThatIsGivenUpLosesNothing(t *testing.T) {
+	c := cluster(t)
+	topic := newTopic(t, c, "t")
+	g := gate.New(c)
+	t.Cleanup(func() { _ = g.CloseConsumers(context.Background()) })
+	u := readerOfThree(t, c, g, topic, consuming)
+	defer u.Release()
 	for range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		// A patient read has its records long before it would return.
@@ -161,25 +170,10 @@ func TestAReadThatIsGivenUpLosesNothing(t *testing.T) {
 func TestAReadWhileTheProcessStops(t *testing.T) {
 	c := cluster(t)
 	topic := newTopic(t, c, "t")
-	for n := range 3 {
-		if err := c.Produce(t.Context(), &kgo.Record{Topic: topic, Partition: 0, Value: []byte(fmt.Sprint(n))}).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-	}
 	g := gate.New(c)
 	cfg := consuming
 	cfg.AutoCommit = true
-	if _, err := g.CreateConsumer(t.Context(), gate.Anonymous, topic, "one", cfg); err != nil {
-		t.Fatal(err)
-	}
-	u, err := g.UseConsumer(t.Context(), gate.Anonymous, topic, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	here := []kafka.TopicPartition{{Topic: topic, Partition: 0}}
-	if err := u.Assign(t.Context(), here); err != nil {
-		t.Fatal(err)
-	}
+	u := readerOfThree(t, c, g, topic, cfg)
 	stopped := make(chan error, 1)
 	var once sync.Once
 	check := func(*kgo.Record) error {
@@ -206,7 +200,7 @@ func TestAReadWhileTheProcessStops(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Fatal(err)
 	}
-	at, err := c.CommittedOffsets(t.Context(), topic, here)
+	at, err := c.CommittedOffsets(t.Context(), topic, []kafka.TopicPartition{{Topic: topic, Partition: 0}})
 	if err != nil || len(at) != 1 || at[0].Offset != int64(len(got)) {
 		t.Errorf("committed is %v, %v; want what was given", at, err)
 	}

@@ -427,12 +427,8 @@ func (a *API) updateConnection(r *http.Request, who gate.Principal, body []byte)
 	if err := c.Auth.complete(c.AuthorizationType); err != nil {
 		return nil, err
 	}
-	if q.Description != nil {
-		c.Description = q.Description
-	}
-	if q.KmsKeyIdentifier != nil {
-		c.KmsKeyIdentifier = q.KmsKeyIdentifier
-	}
+	replace(&c.Description, q.Description)
+	replace(&c.KmsKeyIdentifier, q.KmsKeyIdentifier)
 	if q.InvocationConnectivityParameters != nil {
 		c.Connectivity = q.InvocationConnectivityParameters
 	}

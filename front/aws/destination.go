@@ -331,3 +331,10 @@ func named(err error, taken, missing string) error {
 
 // now is when something was authorized.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// replace takes over a member that an update names; nil leaves the field as it is.
+func replace[T any](field **T, by *T) {
+	if by != nil {
+		*field = by
+	}
+}

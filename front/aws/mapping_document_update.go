@@ -87,9 +87,3 @@ func (d *mappingDocument) updatePollers(q *mappingPollers) {
 		d.ProvisionedPollerConfig = q
 	}
 }
-
-func replace[T any](field **T, by *T) {
-	if by != nil {
-		*field = by
-	}
-}

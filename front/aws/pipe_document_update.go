@@ -10,14 +10,9 @@ func (p *pipeDocument) update(u *pipeDocument) error {
 			return err
 		}
 	}
-	set := func(to **string, from *string) {
-		if from != nil {
-			*to = from
-		}
-	}
-	set(&p.Description, u.Description)
-	set(&p.RoleArn, u.RoleArn)
-	set(&p.KmsKeyIdentifier, u.KmsKeyIdentifier)
+	replace(&p.Description, u.Description)
+	replace(&p.RoleArn, u.RoleArn)
+	replace(&p.KmsKeyIdentifier, u.KmsKeyIdentifier)
 	if u.Enrichment != nil {
 		p.Enrichment = u.Enrichment
 		if *u.Enrichment == "" {
@@ -34,16 +29,14 @@ func (p *pipeDocument) update(u *pipeDocument) error {
 		// Those of another kind would mean nothing.
 		p.TargetParameters = &targetParameters{inputParameters: inputParameters{InputTemplate: p.TargetParameters.InputTemplate}}
 	}
-	set(&p.Target, u.Target)
+	replace(&p.Target, u.Target)
 	if u.TargetParameters != nil {
 		if p.TargetParameters == nil {
 			p.TargetParameters = &targetParameters{}
 		}
 		p.TargetParameters.update(u.TargetParameters)
 	}
-	if u.LogConfiguration != nil {
-		p.LogConfiguration = u.LogConfiguration
-	}
+	replace(&p.LogConfiguration, u.LogConfiguration)
 	return nil
 }
 
@@ -118,20 +111,12 @@ func (k *kafkaSource) update(u *kafkaSource) error {
 			return invalid(fixed.name + " of a pipe cannot be changed.")
 		}
 	}
-	if u.BatchSize != nil {
-		k.BatchSize = u.BatchSize
-	}
-	if u.MaximumBatchingWindowInSeconds != nil {
-		k.MaximumBatchingWindowInSeconds = u.MaximumBatchingWindowInSeconds
-	}
+	replace(&k.BatchSize, u.BatchSize)
+	replace(&k.MaximumBatchingWindowInSeconds, u.MaximumBatchingWindowInSeconds)
 	if u.Credentials != nil {
 		k.Credentials = u.Credentials
 	}
-	if u.ServerRootCaCertificate != nil {
-		k.ServerRootCaCertificate = u.ServerRootCaCertificate
-	}
-	if u.Vpc != nil {
-		k.Vpc = u.Vpc
-	}
+	replace(&k.ServerRootCaCertificate, u.ServerRootCaCertificate)
+	replace(&k.Vpc, u.Vpc)
 	return nil
 }
