@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,17 +81,43 @@ func hookTo(t *testing.T, topic, url string, d catalog.Delivery) catalog.Pipe {
 	return catalog.Pipe{Name: topic, Topics: []string{topic}, Start: "earliest", Target: catalog.Target{Kind: "webhook", Config: config}, Delivery: d}
 }
 
-// What one pipe learns of an endpoint at which nobody listens, all others know; when
-// somebody does, all of them go on.
+// severed is a listener that cuts every connection off until it is mended.
+type severed struct {
+	net.Listener
+	mended atomic.Bool
+}
+
+func (s *severed) Accept() (net.Conn, error) {
+	for {
+		c, err := s.Listener.Accept()
+		if err != nil || s.mended.Load() {
+			return c, err
+		}
+		_ = c.Close()
+	}
+}
+
+// What one pipe learns of an endpoint that serves nobody, all others know; when it does
+// again, all of them go on.
 func TestPipesShareWhatTheyKnowOfAnEndpoint(t *testing.T) {
 	const pipes, records = 8, 100
 	c := cluster(t)
-	addr := closedPort()
+	var mu sync.Mutex
+	arrived := map[string]bool{}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		arrived[req.Header.Get("Klamm-Delivery-Id")] = true
+	}))
+	door := &severed{Listener: s.Listener}
+	s.Listener = door
+	s.Start()
+	t.Cleanup(s.Close)
 	var defs []catalog.Pipe
 	for i := range pipes {
 		from := topic(t, c, 1)
 		fill(t, c, from, records, records, []byte("1"))
-		url := fmt.Sprintf("http://%s/%d", addr, i)
+		url := fmt.Sprintf("%s/%d", s.URL, i)
 		if i%2 == 1 {
 			url += "/<$.key>"
 		}
@@ -98,21 +125,7 @@ func TestPipesShareWhatTheyKnowOfAnEndpoint(t *testing.T) {
 	}
 	registry := runHooks(t, c, defs...)
 	eventually(t, "the target of every pipe counts as down", func() bool { return sum(t, registry, "klamm_pipe_target_down") == pipes })
-	var mu sync.Mutex
-	arrived := map[string]bool{}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Skipf("the port has been taken meanwhile: %v", err)
-	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		arrived[req.Header.Get("Klamm-Delivery-Id")] = true
-	}))
-	_ = s.Listener.Close()
-	s.Listener = l
-	s.Start()
-	t.Cleanup(s.Close)
+	door.mended.Store(true)
 	eventually(t, "all records of all pipes have arrived", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -205,7 +218,7 @@ func TestAnotherTargetIsNotDown(t *testing.T) {
 	from := topic(t, c, 1)
 	fill(t, c, from, 20, 20, []byte("1"))
 	quickly := catalog.Delivery{Backoff: catalog.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond}}
-	r, registry := startHooks(t, c, hookTo(t, from, "http://"+closedPort(), quickly))
+	r, registry := startHooks(t, c, hookTo(t, from, "http://"+closedPort, quickly))
 	is := func(metric string, want float64) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("%s %v", metric, want), func() bool { return sum(t, registry, metric) == want })

@@ -308,8 +308,6 @@ func TestBacktestErrors(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	}))
 	defer lying.Close()
-	closed := httptest.NewServer(nil)
-	closed.Close()
 	const pattern = `{"value":["x"]}`
 	for _, c := range []struct {
 		name string
@@ -331,7 +329,7 @@ func TestBacktestErrors(t *testing.T) {
 		{"bad brokers", []string{"--topic", topic, "--pattern", pattern, "--brokers", "a"}, 2, `--brokers "a" is not HOST:PORT`},
 		{"bad server", []string{"--topic", topic, "--pattern", pattern, "--server", "127.0.0.1:8082"}, 2, "--server \"127.0.0.1:8082\" is no URL such as http://127.0.0.1:8082"},
 		{"unknown topic", []string{"--topic", "nowhere", "--pattern", pattern, "--server", server}, 1, "there is no topic nowhere at " + server},
-		{"no server", []string{"--topic", topic, "--pattern", pattern, "--server", closed.URL}, 1, "no klamm answers at " + closed.URL + ": dial tcp"},
+		{"no server", []string{"--topic", topic, "--pattern", pattern, "--server", "http://127.0.0.1:1"}, 1, "no klamm answers at http://127.0.0.1:1: dial tcp"},
 		{"wrong server", []string{"--topic", topic, "--pattern", pattern, "--server", answering(404, "404 page not found")}, 1, "but not as klamm does"},
 		{"a page", []string{"--topic", topic, "--pattern", pattern, "--server", answering(200, "<html>")}, 1, "but not as klamm does"},
 		{"elsewhere", []string{"--topic", topic, "--pattern", pattern, "--server", answering(302, "", "Location", server)}, 1, "but not as klamm does"},

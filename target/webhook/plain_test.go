@@ -126,8 +126,6 @@ func TestErrorCodes(t *testing.T) {
 		}
 		w.WriteHeader(int(n))
 	})
-	gone := newReceiver(t, nil)
-	gone.Close()
 	for _, c := range []struct {
 		name   string
 		config Config
@@ -143,7 +141,7 @@ func TestErrorCodes(t *testing.T) {
 		{"410", Config{URL: r.URL}, 410, target.CodeNoResource},
 		{"429", Config{URL: r.URL}, 429, target.CodeThrottling},
 		{"503", Config{URL: r.URL}, 503, target.CodeTarget},
-		{"nobody there", Config{URL: gone.URL}, 200, target.CodeConnection},
+		{"nobody there", Config{URL: "http://127.0.0.1:1"}, 200, target.CodeConnection},
 		{"no such name", Config{URL: "http://nobody.invalid/"}, 200, target.CodeConnection},
 		{"no answer", Config{URL: r.URL}, 0, target.CodeTimeout},
 		{"too few path parameters", Config{URL: r.URL + "/*", PathParameters: []string{}}, 200, target.CodeParameter},
