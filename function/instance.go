@@ -65,7 +65,7 @@ type instance struct {
 
 // A call is one invocation in an instance.
 type call struct {
-	in    Invocation
+	in    Invocation // without what is delivered, once it is over; guarded by the instance's mu
 	began time.Time
 	end   time.Time // the time limit
 	timer *time.Timer
@@ -312,6 +312,7 @@ func (i *instance) conclude(c *call, out *Outcome, next state) bool {
 		i.output.settle(tailGrace)
 	}
 	out.ID, out.Duration, out.Memory, out.Log = c.in.ID, time.Since(c.began), i.memory, i.output.tail()
+	c.in.Payload, c.in.Records = nil, nil // which are large, and the instance remembers the call
 	if next == responded && i.state == responded {
 		i.soon = true
 		i.pool.expect(1) // before the caller comes back with the next event

@@ -70,6 +70,9 @@ func (i *instance) next(c *runtimeConn) {
 	if was == starting || was == responded {
 		i.state = idle
 	}
+	if was == responded {
+		i.call.timer.Stop() // it would keep the call for its time
+	}
 	i.mu.Unlock()
 	switch was {
 	case starting:
@@ -99,6 +102,7 @@ func (i *instance) handOver(c *runtimeConn, given *call, replaced <-chan struct{
 	current := i.replace == replaced
 	alive := c.alive()
 	given.sent = current && alive
+	payload := given.in.Payload
 	i.mu.Unlock()
 	switch {
 	case !alive:
@@ -110,7 +114,7 @@ func (i *instance) handOver(c *runtimeConn, given *call, replaced <-chan struct{
 		c.tooLate()
 		return
 	}
-	err := c.write(http.StatusOK, given.in.Payload,
+	err := c.write(http.StatusOK, payload,
 		headerField{"Content-Type", "application/json"},
 		headerField{"Lambda-Runtime-Aws-Request-Id", given.in.ID},
 		headerField{"Lambda-Runtime-Deadline-Ms", strconv.FormatInt(given.end.UnixMilli(), 10)},

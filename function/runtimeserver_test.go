@@ -7,10 +7,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"weak"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/klamm-gateway/klamm/waittest"
 )
@@ -70,6 +74,41 @@ func dialed(t *testing.T, addr, text string) net.Conn {
 }
 
 const askForWork = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// TestWhatWasDeliveredIsForgotten sees that an instance which is done with an event keeps
+// nothing of it: there may be hundreds of megabytes a second.
+func TestWhatWasDeliveredIsForgotten(t *testing.T) {
+	i, addr := served(t)
+	conn := dialed(t, addr, askForWork)
+	<-i.ready
+	payload, record := make([]byte, 1<<20), &kgo.Record{Value: make([]byte, 1<<20)}
+	delivered, read := weak.Make(&payload[0]), weak.Make(record)
+	done := give(i, Invocation{ID: "1", Payload: payload, Records: []*kgo.Record{record}}).done
+	answers := bufio.NewReader(conn)
+	for _, want := range []int{http.StatusOK, http.StatusAccepted} {
+		answer, err := http.ReadResponse(answers, nil)
+		if err != nil || answer.StatusCode != want {
+			t.Fatalf("%v, %v", answer, err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+			t.Fatal(err)
+		}
+		if want == http.StatusOK {
+			if _, err := io.WriteString(conn, "POST /2018-06-01/runtime/invocation/1/response HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nnull"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	<-done
+	i.mu.Lock()
+	i.call.timer.Stop() // there is no process to be ended for not asking again
+	i.mu.Unlock()
+	waittest.Until(t, "the event is forgotten", func() bool {
+		runtime.GC()
+		return delivered.Value() == nil && read.Value() == nil
+	})
+	runtime.KeepAlive(i)
+}
 
 func TestPathsOfTheRuntimeAPI(t *testing.T) {
 	_, addr := served(t)
