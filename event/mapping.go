@@ -39,8 +39,8 @@ func AppendMappingRecord(dst []byte, r *kgo.Record) []byte {
 
 // MappingRecordLength is how many bytes AppendMappingRecord appends for a record.
 func MappingRecordLength(r *kgo.Record) int {
-	var room [512]byte // a topic has 249 letters at most; no memory is taken for this
-	n := len(appendMappingPlace(room[:0], r)) + len(`,"headers":[]}`)
+	n := len(`{"topic":"","partition":,"offset":,"timestamp":,"timestampType":"","headers":[]}`) + len(r.Topic) + len(timestampType(r)) +
+		decimalLength(int64(r.Partition)) + decimalLength(r.Offset) + decimalLength(r.Timestamp.UnixMilli())
 	if r.Key != nil {
 		n += len(`,"key":""`) + base64.StdEncoding.EncodedLen(len(r.Key))
 	}
@@ -48,9 +48,10 @@ func MappingRecordLength(r *kgo.Record) int {
 		n += len(`,"value":""`) + base64.StdEncoding.EncodedLen(len(r.Value))
 	}
 	for _, h := range r.Headers {
+		var room [512]byte // for most names: no memory is taken for this
 		n += len(scan.AppendString(room[:0], h.Key)) + len(`{:[]},`) + max(len(h.Value)-1, 0)
 		for _, b := range h.Value {
-			n += signedLength(int8(b)) //nolint:gosec // the sign is what is wanted
+			n += decimalLength(int64(int8(b))) //nolint:gosec // the sign is what is wanted
 		}
 	}
 	if len(r.Headers) > 0 {
@@ -59,16 +60,14 @@ func MappingRecordLength(r *kgo.Record) int {
 	return n
 }
 
-// signedLength is how many characters a number has.
-func signedLength(n int8) int {
+// decimalLength is how many characters a number has.
+func decimalLength(n int64) int {
 	length := 1
 	if n < 0 {
 		length++
 	}
-	switch {
-	case n <= -100 || n >= 100:
-		length += 2
-	case n <= -10 || n >= 10:
+	for n <= -10 || n >= 10 {
+		n /= 10
 		length++
 	}
 	return length
@@ -110,9 +109,9 @@ type BySchema struct{ Key, Value bool }
 
 // appendMappingPlace begins the object of a record.
 func appendMappingPlace(dst []byte, r *kgo.Record) []byte {
-	dst = append(dst, `{"topic":`...)
-	dst = scan.AppendString(dst, r.Topic)
-	dst = append(dst, `,"partition":`...)
+	dst = append(dst, `{"topic":"`...)
+	dst = append(dst, r.Topic...) // whose name needs no escapes
+	dst = append(dst, `","partition":`...)
 	dst = strconv.AppendInt(dst, int64(r.Partition), 10)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendInt(dst, r.Offset, 10)

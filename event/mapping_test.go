@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -51,6 +52,8 @@ func TestMappingRecordLength(t *testing.T) {
 		"nothing":       {Topic: "t", Timestamp: time.UnixMilli(0)},
 		"empty":         {Topic: "t", Timestamp: time.UnixMilli(0), Key: []byte{}, Value: []byte{}},
 		"every byte":    {Topic: "a-topic", Partition: 17, Offset: 1 << 40, Timestamp: time.UnixMilli(1760001122845), Key: every[:1], Value: every, Headers: []kgo.RecordHeader{{Key: "h", Value: every}, {Key: "\"\n\xff", Value: nil}, {}}},
+		"large numbers": {Topic: "t", Partition: math.MaxInt32, Offset: math.MaxInt64, Timestamp: time.UnixMilli(-99999)},
+		"round numbers": {Topic: "t", Partition: 10, Offset: 99, Timestamp: time.UnixMilli(100)},
 		"a long header": {Topic: "t", Timestamp: time.UnixMilli(-5), Headers: []kgo.RecordHeader{{Key: string(make([]byte, 600)), Value: []byte{128}}}},
 	} {
 		if text := AppendMappingRecord(nil, r); MappingRecordLength(r) != len(text) {
