@@ -2,6 +2,7 @@ package gate
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -10,8 +11,8 @@ import (
 )
 
 const (
-	// passedSlots is how many calls a law remembers at most, some 25 MB of them.
-	passedSlots = 1 << 16
+	// A law remembers passedRows*passedPlaces calls at most, some 25 MB of them.
+	passedRows, passedPlaces = 1 << 14, 4
 	// What is longer or more is decided each time: callers choose names of routes.
 	mostPassedName, mostPassedGroups = 300, 32
 )
@@ -21,10 +22,18 @@ const (
 // call passes again for as long as the law holds; a new law remembers nothing. Only
 // that somebody may do something is remembered, never that they may not.
 //
-// A call has one slot. Who comes later takes it.
+// A call has one row, and any place in it. Where all are taken, it takes one by chance.
 type passed struct {
-	seed  maphash.Seed
-	slots [passedSlots]atomic.Pointer[pass]
+	seed maphash.Seed
+	rows [passedRows][passedPlaces]passSlot
+}
+
+// A passSlot is a place of a row. It has a pass and a part of the hash of its call: so a
+// search in a row
+// reads one line of the processor's cache, and hardly ever a pass in vain.
+type passSlot struct {
+	tag  atomic.Uint32
+	pass atomic.Pointer[pass]
 }
 
 // A pass is a call that may be made, with what allowed it.
@@ -41,14 +50,16 @@ type pass struct {
 
 func newPassed() *passed { return &passed{seed: maphash.MakeSeed()} }
 
-func (p *passed) slot(q *question) *atomic.Pointer[pass] {
+// row returns the places of a call and its tag.
+func (p *passed) row(q *question) (*[passedPlaces]passSlot, uint32) {
 	var h maphash.Hash
 	h.SetSeed(p.seed)
 	for _, s := range []string{q.identity.Name, q.identity.Key, string(q.call.Action), q.call.Resource.Name} {
 		_, _ = h.WriteString(s)
 		_ = h.WriteByte(0)
 	}
-	return &p.slots[h.Sum64()%passedSlots]
+	sum := h.Sum64()
+	return &p.rows[sum%passedRows], uint32(sum >> 32) //nolint:gosec // the upper half
 }
 
 // of returns the decision on the same call before; nil: it is to be decided.
@@ -56,8 +67,14 @@ func (p *passed) of(q *question) *iam.Decision {
 	if !q.lasting() {
 		return nil
 	}
-	if known := p.slot(q).Load(); known != nil && known.is(q) {
-		return &known.decision
+	row, tag := p.row(q)
+	for i := range row {
+		if row[i].tag.Load() != tag {
+			continue
+		}
+		if known := row[i].pass.Load(); known != nil && known.is(q) {
+			return &known.decision
+		}
 	}
 	return nil
 }
@@ -67,11 +84,20 @@ func (p *passed) keep(q *question) {
 	if q.consulted || !q.lasting() {
 		return
 	}
+	row, tag := p.row(q)
+	at := rand.IntN(passedPlaces) //nolint:gosec // nothing depends on who guesses it
+	for i := range row {
+		if known := row[i].pass.Load(); known == nil || row[i].tag.Load() == tag {
+			at = i
+			break
+		}
+	}
 	c := q.call
-	p.slot(q).Store(&pass{
+	row[at].pass.Store(&pass{
 		who: q.identity, scheme: c.Principal.Scheme, stage: strings.Clone(q.stage()), action: c.Action,
 		resource: Resource{c.Resource.Kind, strings.Clone(c.Resource.Name)}, group: strings.Clone(c.Group), cluster: q.cluster, decision: c.decision,
 	})
+	row[at].tag.Store(tag)
 }
 
 // lasting says whether a question is one that may be asked again, and is small.

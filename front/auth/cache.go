@@ -6,41 +6,49 @@ import (
 	"time"
 )
 
-// A cache remembers a bounded number of things, each until its time; what was not
-// asked for longest goes first. It is safe for concurrent use.
+// A cache remembers a bounded number of things, each until its time. When there is no
+// room, things that were not asked for since it was looked last go first, the oldest of
+// them before others: a thing that is asked for is only marked, since to move it would
+// touch its neighbours, and with thousands of things all of that is far away in memory.
+// It is safe for concurrent use.
 type cache[K comparable, V any] struct {
 	size int
 
 	mu    sync.Mutex // guards what follows
-	known map[K]*list.Element
-	order list.List // of *cached[K, V], the last one used in front
+	known map[K]*cached[K, V]
+	order list.List // of *cached[K, V], the newest in front
 }
 
 type cached[K comparable, V any] struct {
 	key   K
 	value V
 	until time.Time
+	asked bool // for since it was put, or looked at last
+	at    *list.Element
 }
 
+// mostLooked is how many things are spared, because they were asked for, when room is made.
+const mostLooked = 64
+
 func newCache[K comparable, V any](size int) *cache[K, V] {
-	return &cache[K, V]{size: size, known: map[K]*list.Element{}}
+	return &cache[K, V]{size: size, known: map[K]*cached[K, V]{}}
 }
 
 // get returns what is known at a time.
 func (c *cache[K, V]) get(key K, now time.Time) (v V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.known[key]
+	one, ok := c.known[key]
 	if !ok {
 		return v, false
 	}
-	one := e.Value.(*cached[K, V])
 	if !now.Before(one.until) {
-		c.order.Remove(e)
-		delete(c.known, key)
+		c.remove(one)
 		return v, false
 	}
-	c.order.MoveToFront(e)
+	if !one.asked {
+		one.asked = true
+	}
 	return one.value, true
 }
 
@@ -48,26 +56,36 @@ func (c *cache[K, V]) get(key K, now time.Time) (v V, ok bool) {
 func (c *cache[K, V]) put(key K, value V, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.known[key]; ok {
-		*e.Value.(*cached[K, V]) = cached[K, V]{key, value, until}
-		c.order.MoveToFront(e)
+	if one, ok := c.known[key]; ok {
+		one.value, one.until, one.asked = value, until, true
 		return
 	}
-	c.known[key] = c.order.PushFront(&cached[K, V]{key, value, until})
-	if c.order.Len() > c.size {
-		last := c.order.Back()
-		c.order.Remove(last)
-		delete(c.known, last.Value.(*cached[K, V]).key)
+	for looked := 0; len(c.known) >= c.size; looked++ {
+		last := c.order.Back().Value.(*cached[K, V])
+		if !last.asked || looked == mostLooked {
+			c.remove(last)
+			continue
+		}
+		last.asked = false
+		c.order.MoveToFront(last.at)
 	}
+	one := &cached[K, V]{key: key, value: value, until: until}
+	one.at = c.order.PushFront(one)
+	c.known[key] = one
+}
+
+// remove forgets something that is known. c.mu is held.
+func (c *cache[K, V]) remove(one *cached[K, V]) {
+	c.order.Remove(one.at)
+	delete(c.known, one.key)
 }
 
 // drop forgets something.
 func (c *cache[K, V]) drop(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.known[key]; ok {
-		c.order.Remove(e)
-		delete(c.known, key)
+	if one, ok := c.known[key]; ok {
+		c.remove(one)
 	}
 }
 
