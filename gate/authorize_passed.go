@@ -5,16 +5,19 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/klamm-gateway/klamm/iam"
 )
 
 const (
-	// A law remembers passedRows*passedPlaces calls at most, some 25 MB of them.
+	// A law remembers passedRows*passedPlaces calls at most, some 20 MB of them.
 	passedRows, passedPlaces = 1 << 14, 4
 	// What is longer or more is decided each time: callers choose names of routes.
 	mostPassedName, mostPassedGroups = 300, 32
+	// mostShared is how many errands, and decisions, are there only once.
+	mostShared = 4096
 )
 
 // passed are calls that a law has let pass, for which it asked nothing but who calls
@@ -26,6 +29,10 @@ const (
 type passed struct {
 	seed maphash.Seed
 	rows [passedRows][passedPlaces]passSlot
+
+	mu        sync.Mutex // guards what follows
+	errands   map[errand]*errand
+	decisions map[iam.Decision]*iam.Decision
 }
 
 // A passSlot is a place of a row. It has a pass and a part of the hash of its call: so a
@@ -36,19 +43,40 @@ type passSlot struct {
 	pass atomic.Pointer[pass]
 }
 
-// A pass is a call that may be made, with what allowed it.
+// A pass is a call that may be made, with what allowed it. There is one for each caller
+// and errand, far away in memory when there are thousands: what many of them have in
+// common is there once.
 type pass struct {
-	who      iam.Identity
-	scheme   string
-	stage    string
-	action   Action
-	resource Resource
-	group    string
-	cluster  string // its id, where the action is one of Kafka's
-	decision iam.Decision
+	who      iam.Identity // without policies
+	errand   *errand
+	decision *iam.Decision
 }
 
-func newPassed() *passed { return &passed{seed: maphash.MakeSeed()} }
+// An errand is what a call is for, and how it came.
+type errand struct {
+	action        Action
+	resource      Resource
+	group         string
+	scheme, stage string
+	cluster       string // its id, where the action is one of Kafka's
+}
+
+func newPassed() *passed {
+	return &passed{seed: maphash.MakeSeed(), errands: map[errand]*errand{}, decisions: map[iam.Decision]*iam.Decision{}}
+}
+
+// once returns where a value is that was seen before, or remembers it: not more than
+// mostShared of them.
+func once[V comparable](known map[V]*V, v V) *V {
+	if at := known[v]; at != nil {
+		return at
+	}
+	if len(known) == mostShared {
+		clear(known)
+	}
+	known[v] = &v
+	return &v
+}
 
 // row returns the places of a call and its tag.
 func (p *passed) row(q *question) (*[passedPlaces]passSlot, uint32) {
@@ -73,7 +101,7 @@ func (p *passed) of(q *question) *iam.Decision {
 			continue
 		}
 		if known := row[i].pass.Load(); known != nil && known.is(q) {
-			return &known.decision
+			return known.decision
 		}
 	}
 	return nil
@@ -93,10 +121,14 @@ func (p *passed) keep(q *question) {
 		}
 	}
 	c := q.call
-	row[at].pass.Store(&pass{
-		who: q.identity, scheme: c.Principal.Scheme, stage: strings.Clone(q.stage()), action: c.Action,
-		resource: Resource{c.Resource.Kind, strings.Clone(c.Resource.Name)}, group: strings.Clone(c.Group), cluster: q.cluster, decision: c.decision,
-	})
+	what := errand{
+		c.Action, Resource{strings.Clone(c.Resource.Kind), strings.Clone(c.Resource.Name)}, strings.Clone(c.Group), strings.Clone(c.Principal.Scheme),
+		strings.Clone(q.stage()), strings.Clone(q.cluster),
+	}
+	p.mu.Lock()
+	one := &pass{q.identity, once(p.errands, what), once(p.decisions, c.decision)}
+	p.mu.Unlock()
+	row[at].pass.Store(one)
 	row[at].tag.Store(tag)
 }
 
@@ -109,7 +141,7 @@ func (q *question) lasting() bool {
 // is says whether a question is about the same call.
 func (p *pass) is(q *question) bool {
 	a, b, c := &p.who, &q.identity, q.call
-	return p.action == c.Action && p.resource == c.Resource && p.group == c.Group && p.scheme == c.Principal.Scheme && p.cluster == q.cluster && p.stage == q.stage() &&
-		a.Name == b.Name && a.Key == b.Key && a.ARN == b.ARN && a.RoleARN == b.RoleARN && a.AccountID == b.AccountID && a.Anonymous == b.Anonymous && a.GroupsUnknown == b.GroupsUnknown &&
-		slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Scopes, b.Scopes)
+	return a.Name == b.Name && a.Key == b.Key && a.ARN == b.ARN && a.RoleARN == b.RoleARN && a.AccountID == b.AccountID && a.Anonymous == b.Anonymous && a.GroupsUnknown == b.GroupsUnknown &&
+		slices.Equal(a.Groups, b.Groups) && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Scopes, b.Scopes) &&
+		*p.errand == errand{c.Action, c.Resource, c.Group, c.Principal.Scheme, q.stage(), q.cluster}
 }
