@@ -55,16 +55,17 @@ func TestVanishedOffsetsHaltAPipe(t *testing.T) {
 	}
 	fill(t, c, name, 50, 10, []byte("2"))
 	r, stop := l.start(t, c, def)
-	eventually(t, "the pipe has halted", func() bool {
+	halted := func() bool {
 		s, err := r.Status(t.Context(), def.Name)
 		return err == nil && s.State == pipe.Halted && strings.Contains(s.Reason, "vanished")
-	})
+	}
+	eventually(t, "the pipe has halted", halted)
 	if n := len(l.taken()); n != 100 {
 		t.Fatalf("%d deliveries, want the 100 from before: nothing may be replayed silently", n)
 	}
 	stop() // and a restart changes nothing
 	r, _ = l.start(t, c, def)
-	time.Sleep(500 * time.Millisecond)
+	eventually(t, "the pipe has halted again", halted)
 	if n := len(l.taken()); n != 100 {
 		t.Fatalf("%d deliveries after a restart", n)
 	}
