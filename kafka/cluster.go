@@ -213,6 +213,7 @@ type Cluster struct {
 	limit    deadline // of records that are being produced
 	pauses   pauses
 	large    *kgo.Client
+	crowd    crowd         // of callers that produce at once
 	alone    chan struct{} // held while a large record is written
 	anew     anew          // topics that producers have forgotten
 
@@ -252,10 +253,10 @@ func open(cfg Config, login *login, log *slog.Logger) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, log: log, login: login, listed: newTopicList(), alone: make(chan struct{}, 1), limit: deadline{longest: cfg.Producing.timeout()}}
 	c.tails = sync.OnceValue(func() *Tails { return NewTails(c) })
 	var err error
-	if c.producer, err = c.newProducer(batchBytes); err != nil {
+	if c.producer, err = c.newProducer(batchBytes, 0); err != nil {
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	if c.large, err = c.newProducer(recordBytes); err != nil {
+	if c.large, err = c.newProducer(recordBytes, 0); err != nil {
 		c.producer.Close()
 		return nil, fmt.Errorf("kafka: %w", err)
 	}
@@ -270,14 +271,15 @@ func open(cfg Config, login *login, log *slog.Logger) (*Cluster, error) {
 	return c, nil
 }
 
-// newProducer makes a producer whose batches have at most so many bytes.
-func (c *Cluster) newProducer(batch int32) (*kgo.Client, error) {
+// newProducer makes a producer whose batches have at most so many bytes, and wait so long
+// for more records.
+func (c *Cluster) newProducer(batch int32, linger time.Duration) (*kgo.Client, error) {
 	return kgo.NewClient(append(c.options(),
 		kgo.AllowAutoTopicCreation(),
 		kgo.RecordPartitioner(newPartitioner()),
 		// kgo's default of 10 ms costs a synchronous HTTP caller most of its
-		// throughput; requests that arrive together still share a batch.
-		kgo.ProducerLinger(0),
+		// throughput.
+		kgo.ProducerLinger(linger),
 		kgo.ProducerBatchMaxBytes(batch),
 		kgo.BrokerMaxWriteBytes(recordBytes+(4<<20)),
 		kgo.MaxBufferedRecords(200_000),
@@ -314,6 +316,7 @@ func (c *Cluster) Admin() *kadm.Client { return c.admin }
 
 // Close ends all connections. Records that are still waiting fail.
 func (c *Cluster) Close() {
+	c.crowd.close()
 	c.producer.Close()
 	c.large.Close()
 	c.reader.Close()

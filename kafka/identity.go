@@ -347,6 +347,7 @@ func (i *Identities) end(one *identity) {
 			case <-ctx.Done():
 			}
 		}()
+		c.crowd.flush(ctx)
 		_ = c.producer.Flush(ctx)
 		_ = c.large.Flush(ctx)
 		c.Close()

@@ -123,4 +123,9 @@ const crowded = bufferedBytes / 5 * 4
 
 // Crowded says that so many bytes of records wait for the brokers already, more than
 // four fifths of what there is room for, that no more should be handed over.
-func (c *Cluster) Crowded() bool { return c.producer.BufferedProduceBytes() > crowded }
+func (c *Cluster) Crowded() bool { return c.waitingBytes() > crowded }
+
+// waitingBytes is how many bytes of ordinary records wait for the brokers.
+func (c *Cluster) waitingBytes() int64 {
+	return c.producer.BufferedProduceBytes() + c.crowd.waitingBytes()
+}

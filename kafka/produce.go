@@ -41,10 +41,24 @@ func (c *Cluster) Produce(ctx context.Context, records ...*kgo.Record) kgo.Produ
 	if isLarge(records) {
 		return c.produceLarge(ctx, records)
 	}
-	return c.sift(ctx, c.produceBy(ctx, c.producer, records))
+	producer, err := c.crowd.enter(c)
+	defer c.crowd.leave()
+	if err != nil {
+		return refused(records, err)
+	}
+	return c.sift(ctx, c.produceBy(ctx, producer, records))
 }
 
-// produceBy is Produce by one of the two producers.
+// refused are the results of records none of which was handed over.
+func refused(records []*kgo.Record, err error) kgo.ProduceResults {
+	results := make(kgo.ProduceResults, len(records))
+	for i, r := range records {
+		results[i] = kgo.ProduceResult{Record: r, Err: err}
+	}
+	return results
+}
+
+// produceBy is Produce by one of the producers.
 func (c *Cluster) produceBy(ctx context.Context, producer *kgo.Client, records []*kgo.Record) kgo.ProduceResults {
 	end := time.Now().Add(c.cfg.Producing.timeout() + 2*time.Second)
 	var few [8]int32 // the partitions that were asked for: kgo writes where a record goes into it

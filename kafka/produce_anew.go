@@ -83,6 +83,7 @@ func (c *Cluster) forget(ctx context.Context, topics []string, known int64) {
 		if c.anew.times.Load() != known {
 			return
 		}
+		c.crowd.forget(topics)
 		c.producer.PurgeTopicsFromProducing(topics...)
 		c.large.PurgeTopicsFromProducing(topics...)
 		c.anew.times.Add(1)
