@@ -65,7 +65,7 @@ type instance struct {
 
 // A call is one invocation in an instance.
 type call struct {
-	in    Invocation // without what is delivered, once it is over; guarded by the instance's mu
+	in    Invocation // Payload and Records are nil once it was concluded; they are guarded by the instance's mu
 	began time.Time
 	end   time.Time // the time limit
 	timer *time.Timer

@@ -101,10 +101,14 @@ func (i *instance) handOver(c *runtimeConn, given *call, replaced <-chan struct{
 	i.mu.Lock()
 	current := i.replace == replaced
 	alive := c.alive()
-	given.sent = current && alive
+	over := given.over // its time was up just now
+	given.sent = current && alive && !over
 	payload := given.in.Payload
 	i.mu.Unlock()
 	switch {
+	case over:
+		c.answer(http.StatusInternalServerError, "ServiceError", "the process is being ended")
+		return
 	case !alive:
 		c.ends = true
 		i.work <- given
