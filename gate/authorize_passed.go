@@ -27,8 +27,8 @@ const (
 //
 // A call has one row, and any place in it. Where all are taken, it takes one by chance.
 type passed struct {
+	rows [passedRows][passedPlaces]passSlot // in front, so that a row is one line of the processor's cache
 	seed maphash.Seed
-	rows [passedRows][passedPlaces]passSlot
 
 	mu        sync.Mutex // guards what follows
 	errands   map[errand]*errand
@@ -36,8 +36,7 @@ type passed struct {
 }
 
 // A passSlot is a place of a row. It has a pass and a part of the hash of its call: so a
-// search in a row
-// reads one line of the processor's cache, and hardly ever a pass in vain.
+// search in a row hardly ever reads a pass in vain.
 type passSlot struct {
 	tag  atomic.Uint32
 	pass atomic.Pointer[pass]
@@ -82,7 +81,7 @@ func once[V comparable](known map[V]*V, v V) *V {
 func (p *passed) row(q *question) (*[passedPlaces]passSlot, uint32) {
 	var h maphash.Hash
 	h.SetSeed(p.seed)
-	for _, s := range []string{q.identity.Name, q.identity.Key, string(q.call.Action), q.call.Resource.Name} {
+	for _, s := range []string{q.identity.Name, q.identity.Key, string(q.call.Action), q.call.Resource.Name, q.call.Group, q.stage()} {
 		_, _ = h.WriteString(s)
 		_ = h.WriteByte(0)
 	}
