@@ -277,8 +277,8 @@ func (c *Cluster) newProducer(batch int32, linger time.Duration) (*kgo.Client, e
 	return kgo.NewClient(append(c.options(),
 		kgo.AllowAutoTopicCreation(),
 		kgo.RecordPartitioner(newPartitioner()),
-		// kgo's default of 10 ms costs a synchronous HTTP caller most of its
-		// throughput.
+		// kgo's default of 10 ms would cost a synchronous HTTP caller most of its
+		// throughput; 0 is no wait at all.
 		kgo.ProducerLinger(linger),
 		kgo.ProducerBatchMaxBytes(batch),
 		kgo.BrokerMaxWriteBytes(recordBytes+(4<<20)),

@@ -20,12 +20,15 @@ const (
 // A crowd counts the callers that produce at the same time. While there are many, their
 // records go by a producer that waits a moment for more of them, so that dozens share a
 // request; a caller who is alone never waits. The producer is made when there is a crowd
-// for the first time.
+// for the first time, and not used while records of Send are under way, which go by the
+// other one and before those of a later Produce.
 //
-// A caller's records stay in order, though they may go by two producers: Produce returns
-// when they are acknowledged. The zero value is an empty crowd. It is safe for concurrent use.
+// What was acknowledged is before what is produced later. A record that its caller gave up,
+// and that is written after all, may come behind one that was produced meanwhile.
+// The zero value is an empty crowd. It is safe for concurrent use.
 type crowd struct {
 	calls  atomic.Int64
+	sends  atomic.Int64               // records of Send under way
 	client atomic.Pointer[kgo.Client] // nil: there was no crowd yet
 
 	mu     sync.Mutex // held while client is made
@@ -33,22 +36,24 @@ type crowd struct {
 }
 
 // enter counts a call until leave, which must follow, and returns the producer that it is
-// to use. The error is ErrOverloaded: one producer has room for bufferedBytes, and the
-// two of them together should not take more.
+// to use. The error is ErrOverloaded: one producer has room for bufferedBytes, and once
+// there are two no call begins when they have as much together.
 func (c *crowd) enter(of *Cluster) (*kgo.Client, error) {
-	if c.calls.Add(1) <= crowdCalls {
+	many := c.calls.Add(1) > crowdCalls && c.sends.Load() == 0
+	client := c.client.Load()
+	if many && client == nil {
+		client = c.open(of)
+	}
+	switch {
+	case client == nil:
+		return of.producer, nil
+	case of.waitingBytes() > bufferedBytes-batchBytes:
+		return nil, ErrOverloaded
+	case many:
+		return client, nil
+	default:
 		return of.producer, nil
 	}
-	client := c.client.Load()
-	if client == nil {
-		if client = c.open(of); client == nil {
-			return of.producer, nil
-		}
-	}
-	if of.waitingBytes() > bufferedBytes-batchBytes {
-		return nil, ErrOverloaded
-	}
-	return client, nil
 }
 
 func (c *crowd) leave() { c.calls.Add(-1) }
@@ -62,7 +67,7 @@ func (c *crowd) open(of *Cluster) *kgo.Client {
 	}
 	client, err := of.newProducer(batchBytes, crowdLinger)
 	if err != nil {
-		of.log.Warn("no producer for many callers; they share the one for few", "error", err)
+		of.log.Warn("no producer for many callers; they share the one for few", "err", err)
 		c.closed = true
 		return nil
 	}

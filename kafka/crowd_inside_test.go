@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -53,6 +54,42 @@ func TestFewCallersAreNoCrowd(t *testing.T) {
 	}
 }
 
+// TestACrowdComesBehindWhatWasSent sees that a crowd keeps to the other producer while it
+// has records of Send, which belong before those of a later Produce.
+func TestACrowdComesBehindWhatWasSent(t *testing.T) {
+	c := crowdable(t)
+	c.crowd.calls.Add(crowdCalls)
+	c.crowd.sends.Add(1)
+	if producer, err := c.crowd.enter(c); producer != c.producer || err != nil {
+		t.Errorf("a crowd has a producer of its own while records are sent, %v", err)
+	}
+	c.crowd.sends.Add(-1)
+	done := make(chan error, 1)
+	c.Send(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if producer, err := c.crowd.enter(c); producer == c.producer || err != nil {
+		t.Errorf("a crowd has no producer of its own when all is sent, %v", err)
+	}
+}
+
+// TestPausesOfACrowdsTopics sees that a broker's pause holds for a topic to which nothing
+// but a crowd has written.
+func TestPausesOfACrowdsTopics(t *testing.T) {
+	c := crowdable(t)
+	c.crowd.calls.Add(crowdCalls)
+	records := []*kgo.Record{{Topic: "t", Partition: 0, Value: []byte("v")}}
+	result := c.Produce(t.Context(), records...)
+	if err := result[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	c.pauses.note(c.leader("t", 0), time.Hour)
+	if c.PauseBefore("t", records) == 0 {
+		t.Error("the leader's pause is not known")
+	}
+}
+
 // TestACrowdIsRefusedWithoutRoom sees that a crowd takes no more room for waiting records
 // than few callers do.
 func TestACrowdIsRefusedWithoutRoom(t *testing.T) {
@@ -64,6 +101,9 @@ func TestACrowdIsRefusedWithoutRoom(t *testing.T) {
 	value := make([]byte, largeBytes)
 	for range bufferedBytes / largeBytes {
 		c.producer.TryProduce(t.Context(), &kgo.Record{Topic: "t", Value: value}, nil)
+	}
+	if c.waitingBytes() <= bufferedBytes-batchBytes {
+		t.Fatalf("%d bytes are waiting: there is room left", c.waitingBytes())
 	}
 	c.crowd.calls.Add(crowdCalls)
 	if err := c.Produce(t.Context(), &kgo.Record{Topic: "t"})[0].Err; !errors.Is(err, ErrOverloaded) {

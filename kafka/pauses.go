@@ -72,8 +72,8 @@ func (c *Cluster) PauseBefore(topic string, records []*kgo.Record) (longest time
 	}
 	var leaders []int32
 	for p := int32(0); ; p++ {
-		leader, _, err := c.producer.PartitionLeader(topic, p)
-		if err != nil || leader < 0 {
+		leader := c.leader(topic, p)
+		if leader < 0 {
 			break
 		}
 		leaders = append(leaders, leader)
@@ -120,6 +120,20 @@ func (h pauseHook) OnBrokerThrottle(broker kgo.BrokerMetadata, interval time.Dur
 // crowded is the part of the room for waiting records beyond which no more should come
 // (gateway-policies.md 3.6).
 const crowded = bufferedBytes / 5 * 4
+
+// leader returns the leader of a partition as far as a producer knows it, each of which
+// knows the topics that went by it; -1: none does.
+func (c *Cluster) leader(topic string, partition int32) int32 {
+	for _, producer := range []*kgo.Client{c.crowd.client.Load(), c.producer} {
+		if producer == nil {
+			continue
+		}
+		if leader, _, err := producer.PartitionLeader(topic, partition); err == nil && leader >= 0 {
+			return leader
+		}
+	}
+	return -1
+}
 
 // Crowded says that so many bytes of records wait for the brokers already, more than
 // four fifths of what there is room for, that no more should be handed over.

@@ -128,7 +128,9 @@ func (c *Cluster) Send(ctx context.Context, r *kgo.Record, done func(error)) {
 		return
 	}
 	known, asked := c.anew.times.Load(), r.Partition
+	c.crowd.sends.Add(1)
 	c.producer.Produce(c.limit.next(), r, func(r *kgo.Record, err error) {
+		c.crowd.sends.Add(-1)
 		if ofOldTopic(err) {
 			go func() {
 				c.forget(context.WithoutCancel(ctx), []string{r.Topic}, known)
