@@ -120,10 +120,8 @@ func (p *passed) keep(q *question) {
 		}
 	}
 	c := q.call
-	what := errand{
-		c.Action, Resource{strings.Clone(c.Resource.Kind), strings.Clone(c.Resource.Name)}, strings.Clone(c.Group), strings.Clone(c.Principal.Scheme),
-		strings.Clone(q.stage()), strings.Clone(q.cluster),
-	}
+	// What is cloned may be a part of a request.
+	what := errand{c.Action, Resource{c.Resource.Kind, strings.Clone(c.Resource.Name)}, strings.Clone(c.Group), c.Principal.Scheme, strings.Clone(q.stage()), q.cluster}
 	p.mu.Lock()
 	one := &pass{q.identity, once(p.errands, what), once(p.decisions, c.decision)}
 	p.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// crowdCalls is how many calls of Produce make a crowd.
+	// crowdCalls is how many calls of Produce at once are no crowd yet.
 	crowdCalls = 16
-	// crowdLinger is how long a record of a crowd waits for others. A request of its own for
-	// every few records costs klamm and the brokers more than all else that is done for them.
+	// crowdLinger is how long a record of a crowd waits for others: requests to the brokers
+	// for a few records each are a large part of what a record costs.
 	crowdLinger = 500 * time.Microsecond
 )
 

@@ -100,6 +100,20 @@ func (c *Cluster) PauseBefore(topic string, records []*kgo.Record) (longest time
 	return longest
 }
 
+// leader returns the leader of a partition as far as a producer knows it, each of which
+// knows the topics that went by it; -1: none does.
+func (c *Cluster) leader(topic string, partition int32) int32 {
+	for _, producer := range []*kgo.Client{c.crowd.client.Load(), c.producer} {
+		if producer == nil {
+			continue
+		}
+		if leader, _, err := producer.PartitionLeader(topic, partition); err == nil && leader >= 0 {
+			return leader
+		}
+	}
+	return -1
+}
+
 // PauseOf returns for how long a broker wants nothing yet: it has asked for a pause.
 func (c *Cluster) PauseOf(broker int32) time.Duration {
 	if c.pauses.none() {
@@ -120,20 +134,6 @@ func (h pauseHook) OnBrokerThrottle(broker kgo.BrokerMetadata, interval time.Dur
 // crowded is the part of the room for waiting records beyond which no more should come
 // (gateway-policies.md 3.6).
 const crowded = bufferedBytes / 5 * 4
-
-// leader returns the leader of a partition as far as a producer knows it, each of which
-// knows the topics that went by it; -1: none does.
-func (c *Cluster) leader(topic string, partition int32) int32 {
-	for _, producer := range []*kgo.Client{c.crowd.client.Load(), c.producer} {
-		if producer == nil {
-			continue
-		}
-		if leader, _, err := producer.PartitionLeader(topic, partition); err == nil && leader >= 0 {
-			return leader
-		}
-	}
-	return -1
-}
 
 // Crowded says that so many bytes of records wait for the brokers already, more than
 // four fifths of what there is room for, that no more should be handed over.

@@ -46,9 +46,7 @@ func (c *cache[K, V]) get(key K, now time.Time) (v V, ok bool) {
 		c.remove(one)
 		return v, false
 	}
-	if !one.asked {
-		one.asked = true
-	}
+	one.asked = true
 	return one.value, true
 }
 
