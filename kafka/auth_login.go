@@ -120,12 +120,7 @@ func Check(ctx context.Context, cfg Config) []error {
 
 // options are what a client needs to log in.
 func (l *login) options() []kgo.Opt {
-	var opts []kgo.Opt
-	if l.tls {
-		opts = append(opts, kgo.Dialer(l.dial))
-	} else {
-		opts = append(opts, kgo.Dialer(l.dialer().DialContext))
-	}
+	opts := []kgo.Opt{kgo.Dialer(l.dialFunc())}
 	if m := l.mechanism(); m != nil {
 		opts = append(opts, kgo.SASL(m))
 	}
@@ -304,6 +299,14 @@ func authorities(text string) string {
 		return s.Certificate
 	}
 	return text
+}
+
+// dialFunc returns how brokers are connected to.
+func (l *login) dialFunc() dialFunc {
+	if l.tls {
+		return l.dial
+	}
+	return l.dialer().DialContext
 }
 
 // dialer connects to addresses that may be reached.

@@ -26,7 +26,7 @@ const (
 	heartbeatShare = 15 * time.Millisecond
 	// fetchWait is how long the broker keeps a fetch that has nothing to bring.
 	fetchWait   = 5 * time.Second
-	longestWait = 30 * time.Second
+	longestWait = 90 * time.Second
 	// A member asks so often which partitions its topics have.
 	shortestMetadataAge = time.Minute
 	longestMetadataAge  = 5 * time.Minute
@@ -59,7 +59,9 @@ type Membership struct {
 	// less often each heartbeats and asks for records and partitions that are not
 	// there, so that a thousand idle ones cost little: with up to 200 a killed
 	// process is missed after 10 s and a new partition read after a minute at the
-	// latest, with 1,000 and more after 45 s and 5 min, Kafka's defaults. Zero is few.
+	// latest, with 1,000 and more after 45 s and 5 min, Kafka's defaults. A broker that
+	// keeps its connections and says nothing is given up after 15 s with few, and after
+	// 100 s with 1,000. From 334 on they heartbeat together. Zero is few.
 	Memberships int
 	// Most says how many members of klamm's may have partitions; the others stand
 	// by, to take over from one that is gone. 0 is no limit, and so is nil. After
@@ -166,6 +168,9 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 	if m.Markers {
 		opts = append(opts, kgo.KeepControlRecords())
 	}
+	if m.late() > 0 {
+		opts = append(opts, kgo.Dialer(memberBeat.dial(c.login.dialFunc())))
+	}
 	client, session, err := open(append(opts,
 		kgo.ConsumerGroup(m.Group),
 		kgo.ConsumeTopics(m.Topics...),
@@ -174,7 +179,7 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 		kgo.FetchIsolationLevel(m.isolation()),
 		kgo.Balancers(m.balancer()),
 		kgo.SessionTimeout(m.session()),
-		kgo.HeartbeatInterval(m.heartbeat()),
+		kgo.HeartbeatInterval(m.heartbeat()-m.late()),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
@@ -185,7 +190,7 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 		// A fetch is answered as soon as there is something.
 		kgo.FetchMaxWait(m.fetchWait()),
 		kgo.MetadataMaxAge(m.metadataAge()),
-		kgo.ConnIdleTimeout(time.Minute),
+		kgo.ConnIdleTimeout(m.metadataAge()),
 		kgo.AdjustFetchOffsetsFn(consumer.skipGone),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
 			<-consumer.begun
@@ -220,13 +225,21 @@ func (m *Membership) heartbeat() time.Duration {
 	return min(max(time.Duration(m.Memberships)*heartbeatShare, shortestHeartbeat), longestHeartbeat)
 }
 
+// late is how long a heartbeat waits for those of other members at most; 0: not at all.
+func (m *Membership) late() time.Duration {
+	if m.heartbeat() < beatShare*beatEvery {
+		return 0
+	}
+	return beatEvery
+}
+
 // session is how long the group waits for a sign of life.
 func (m *Membership) session() time.Duration {
 	return max(3*m.heartbeat(), sessionTimeout)
 }
 
 func (m *Membership) fetchWait() time.Duration {
-	return min(max(time.Duration(m.Memberships)*(fetchWait/150), fetchWait), longestWait)
+	return min(max(time.Duration(m.Memberships)*(longestWait/1000), fetchWait), longestWait)
 }
 
 func (m *Membership) metadataAge() time.Duration {
