@@ -98,6 +98,7 @@ type App struct {
 	objects      objects
 	registry     *prometheus.Registry
 	frontMetrics *front.Metrics
+	pipeMetrics  *pipe.Metrics
 	logMetrics   *accesslog.Metrics
 	accessLog    *accesslog.Log // nil: there was none so far
 	tracer       *trace.Tracer  // nil: there is no tracing
@@ -154,9 +155,10 @@ func (a *App) openBack(ctx context.Context) (err error) {
 	if a.opts.Trace.Endpoint != "" {
 		a.tracer = trace.Open(a.opts.Trace, trace.NewMetrics(a.registry), a.log)
 	}
+	a.pipeMetrics = pipe.NewMetrics(a.registry)
 	a.runner, err = pipe.New(pipe.Config{
 		Cluster: a.cluster, Clusters: a.further, Login: a.openLogin, Kinds: all.All(), Transport: a.egress.Transport(), Egress: a.egress, Secret: secret.Local,
-		Metrics: pipe.NewMetrics(a.registry), Log: a.log, Grace: a.cfg.ShutdownTimeout * 3 / 4, LenientTemplates: a.cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, LoggedIn: a.loggedIn, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry, Caught: a.caught,
+		Metrics: a.pipeMetrics, Log: a.log, Grace: a.cfg.ShutdownTimeout * 3 / 4, LenientTemplates: a.cfg.AWS.LenientTemplates, Invoke: a.invoke, Enqueue: a.enqueue, LoggedIn: a.loggedIn, PutObject: a.putObject(), Tracer: a.tracer, Schemas: a.schemas.client, OpenRegistry: a.openRegistry, Caught: a.caught,
 	}, a.cfg.Pipes)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/klamm-gateway/klamm/accesslog"
 	"github.com/klamm-gateway/klamm/front"
@@ -18,12 +19,22 @@ func (a *App) look() (err error) {
 	a.logMetrics = accesslog.NewMetrics(a.registry)
 	a.reloads = newReloads(a.registry)
 	a.registry.MustRegister(certificates{a})
-	a.trends = history.New(history.Config{Gather: a.registry, Lag: a.lags, Log: a.log})
+	a.trends = history.New(history.Config{Gather: a.trending(), Lag: a.lags, Log: a.log})
 	if a.cfg.AccessLog.Enabled() {
 		a.accessLog, err = accesslog.Open(a.cfg.AccessLog, a.logMetrics, a.log)
 		a.now.log = a.accessLog
 	}
 	return err
+}
+
+// trending returns the series that the history is made of. All of them together would be
+// gathered for it every few seconds: thousands, where there are many pipes.
+func (a *App) trending() prometheus.Gatherer {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.gate.Produced())
+	r.MustRegister(a.frontMetrics.Trends()...)
+	r.MustRegister(a.pipeMetrics.Trends()...)
+	return r
 }
 
 // lags are how many records each pipe is behind.

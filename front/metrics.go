@@ -35,6 +35,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Trends returns the series that the history of requests is made of.
+func (m *Metrics) Trends() []prometheus.Collector {
+	return []prometheus.Collector{m.edge.requests, m.edge.seconds}
+}
+
 // route returns what observes the requests of one route. Looking a series up by
 // its labels costs more than counting, so that is done once for each status; and
 // not before the first request, since most processes are asked for few of the

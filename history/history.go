@@ -28,10 +28,10 @@ const (
 	// mostPipes is of how many pipes a history is kept.
 	mostPipes = 100
 	// share is the part of a core that gathering may take: 1 of so many.
-	share = 350
+	share = 1000
 	// lagEvery and lagShare say how often brokers are asked how far pipes are behind.
 	lagEvery = 15 * time.Second
-	lagShare = 100
+	lagShare = 300
 	lagTime  = time.Minute
 )
 
@@ -76,7 +76,8 @@ var ErrNoPipe = errors.New("no history of such a pipe is kept")
 
 // A Config is what a Keeper looks at.
 type Config struct {
-	// Gather are the process's series.
+	// Gather are the process's series. Those that the history is not made of cost time
+	// for nothing.
 	Gather prometheus.Gatherer
 	// Lag returns how many records each pipe is behind; nil: nobody knows.
 	Lag func(context.Context) (map[string]int64, error)

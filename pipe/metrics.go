@@ -68,6 +68,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
+// Trends returns the series that the history of pipes is made of.
+func (m *Metrics) Trends() []prometheus.Collector {
+	return []prometheus.Collector{m.records, m.attempts, m.seconds}
+}
+
 // series are the series of one pipe. Looking them up costs more than counting.
 type series struct {
 	delivered, filtered, dead, gone, commitFailures, letterFailures, ok, failed prometheus.Counter
