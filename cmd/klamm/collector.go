@@ -36,8 +36,13 @@ const (
 	collectorEvery = 500 * time.Millisecond
 	// restAfter is over how long a process must have done little to count as idle.
 	restAfter = 10 * time.Second
-	// restBytes is how much an idle process allocates in restAfter at most.
+	// restBytes is how much an idle process allocates in restAfter at most; one with much in
+	// use allocates more, for to do nothing with a thousand pipes is some work.
 	restBytes = 8 << 20
+	restShare = 4 // of what is in use
+	// restEvery is how often a process that stays idle gives memory back: what it does all
+	// the same brings some garbage, and to collect that is most of its work.
+	restEvery = 2 * time.Minute
 	// spareBytes is how much an idle process may hold that it does not use.
 	spareBytes = 8 << 20
 )
@@ -72,7 +77,8 @@ func tuneCollector(ctx context.Context) {
 	heap := heapNow()
 	last, began := heap, time.Now()
 	var rested heapState // when it gave memory back last
-	quiet := false       // it has been idle since then
+	var restedAt time.Time
+	quiet := false // it has been idle since then
 	lastLimit, lastPercent := int64(0), 100
 	for {
 		if l := softLimit(heap); l != lastLimit {
@@ -92,13 +98,13 @@ func tuneCollector(ctx context.Context) {
 		heap = heapNow()
 		if time.Since(began) >= restAfter {
 			quiet = quiet && heap.idle(last)
-			if heap.resting(last, rested) {
+			if heap.resting(last, rested) && !(quiet && time.Since(restedAt) < restEvery) {
 				for i := 0; i < 2 && !quiet; i++ { // each time stacks that are little used become half as large
 					runtime.GC()
 				}
 				debug.FreeOSMemory() // which collects, too
 				heap = heapNow()
-				rested, quiet = heap, true
+				rested, restedAt, quiet = heap, time.Now(), true
 			}
 			last, began = heap, time.Now()
 		}
@@ -125,7 +131,9 @@ func heapNow() heapState {
 }
 
 // idle says whether the process has done little since it was as before.
-func (h heapState) idle(before heapState) bool { return h.allocated-before.allocated < restBytes }
+func (h heapState) idle(before heapState) bool {
+	return h.allocated-before.allocated < max(restBytes, h.live/restShare)
+}
 
 // resting says whether the process has become idle since it was as before, holds memory
 // that it does not use, and has done something since it rested last: what lies between

@@ -65,6 +65,8 @@ func TestAnIdleProcessGivesMemoryBack(t *testing.T) {
 		{"idle between holes", heapState{allocated: 100 << 20}, heapState{allocated: 90 << 20}, heapState{live: 10 << 20, allocated: 101 << 20, held: 50 << 20}, false},
 		{"idle with much in use, and little done since", heapState{allocated: 130 << 20}, heapState{allocated: 100 << 20}, heapState{live: 200 << 20, allocated: 131 << 20, held: 300 << 20}, false},
 		{"idle with much in use, and more done since", heapState{allocated: 160 << 20}, heapState{allocated: 100 << 20}, heapState{live: 200 << 20, allocated: 161 << 20, held: 300 << 20}, true},
+		{"idle with some work", heapState{allocated: 200 << 20}, heapState{}, heapState{live: 100 << 20, allocated: 220 << 20, held: 200 << 20}, true},
+		{"some work, and little in use", heapState{allocated: 200 << 20}, heapState{}, heapState{live: 10 << 20, allocated: 212 << 20, held: 200 << 20}, false},
 		{"idle again after another rush", heapState{allocated: 100 << 20}, heapState{allocated: 60 << 20}, heapState{live: 10 << 20, allocated: 101 << 20, held: 50 << 20}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
