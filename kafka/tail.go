@@ -33,6 +33,7 @@ import (
 type Tails struct {
 	cluster *Cluster
 	reading chan struct{} // held by subscriptions that read by themselves
+	looks   looks
 
 	mu     sync.Mutex // guards what follows
 	runner *tailer    // nil: there is no subscription
@@ -138,10 +139,11 @@ type position struct {
 // topic or partition that does not exist is kerr.UnknownTopicOrPartition or
 // ErrNoPartition. The subscription must be closed.
 func (t *Tails) Subscribe(ctx context.Context, topic string, partition int32, from From) (*Subscription, error) {
-	meta, err := t.cluster.Topic(ctx, topic)
+	seen, err := t.looks.at(ctx, t.cluster, topic)
 	if err != nil {
 		return nil, err
 	}
+	meta, bounds := seen.meta, seen.bounds
 	var ids []int32
 	if partition >= 0 {
 		if _, err := meta.Partition(partition); err != nil {
@@ -153,8 +155,7 @@ func (t *Tails) Subscribe(ctx context.Context, topic string, partition int32, fr
 			ids = append(ids, p.ID)
 		}
 	}
-	bounds, err := t.cluster.StableRanges(ctx, topic, ids...)
-	if err != nil {
+	if err := failure(seen.failed, ids); err != nil {
 		return nil, err
 	}
 	at, err := t.cluster.begin(ctx, topic, ids, bounds, from)
