@@ -16,7 +16,23 @@ import (
 	"github.com/klamm-gateway/klamm/waittest"
 )
 
-// TestSubscriptionsThatBeginTogether holds the first question about a topic back until a
+// endsBefore answers that partition 1 has one record and the others have none.
+func endsBefore(r *kmsg.ListOffsetsRequest) *kmsg.ListOffsetsResponse {
+	response := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+	for _, asked := range r.Topics {
+		topic := kmsg.NewListOffsetsResponseTopic()
+		topic.Topic = asked.Topic
+		for _, p := range asked.Partitions {
+			said := kmsg.NewListOffsetsResponseTopicPartition()
+			said.Partition, said.Offset = p.Partition, int64(p.Partition)
+			topic.Partitions = append(topic.Partitions, said)
+		}
+		response.Topics = append(response.Topics, topic)
+	}
+	return response
+}
+
+// TestSubscriptionsThatBeginTogether holds the first answer about a topic back until a
 // hundred others have come, and counts how many more are asked. Those that come behind a
 // record do not begin before it, though the first was asked for before it was written.
 func TestSubscriptionsThatBeginTogether(t *testing.T) {
@@ -37,12 +53,14 @@ func TestSubscriptionsThatBeginTogether(t *testing.T) {
 	write("before")
 	var asked atomic.Int32
 	held := make(chan struct{})
-	brokers.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
+	brokers.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		brokers.KeepControl()
-		if asked.Add(1) == 1 {
-			brokers.SleepControl(func() { <-held })
+		if asked.Add(1) != 2 { // the second one lists the ends of the first look
+			return nil, nil, false
 		}
-		return nil, nil, false
+		response := endsBefore(r.(*kmsg.ListOffsetsRequest))
+		brokers.SleepControl(func() { <-held })
+		return response, nil, true
 	})
 	tails := kafka.NewTails(c)
 	const others = 100
@@ -55,7 +73,7 @@ func TestSubscriptionsThatBeginTogether(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	all.Go(func() { subscribe(-1).Close() })
-	waittest.Until(t, "the first question", func() bool { return asked.Load() == 1 })
+	waittest.Until(t, "the first look", func() bool { return asked.Load() == 2 })
 	offset := write("between")
 	var begun sync.WaitGroup
 	for i := range others {
