@@ -148,14 +148,52 @@ func TestADialThatFailsIsTold(t *testing.T) {
 	}
 }
 
-func TestOnlyHeartbeatsAreTakenForHeartbeats(t *testing.T) {
-	var all []kmsg.Key
-	for key := range kmsg.Key(100) {
-		if isHeartbeat(request(key)) {
-			all = append(all, key)
+func TestFetchesWaitForABeat(t *testing.T) {
+	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID("klamm"))
+	anonymous := kmsg.NewRequestFormatter()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 400_000_000, time.UTC)
+	for version := range int16(newestFetch + 1) {
+		for name, c := range map[string]struct {
+			formatter  *kmsg.RequestFormatter
+			wait, want int32
+		}{
+			"long": {formatter, 30_000, 29_601}, "without a name": {anonymous, 30_000, 29_601}, "up to a beat": {formatter, 29_600, 29_601},
+			"short": {formatter, 4_999, 4_999}, "none": {formatter, 0, 0},
+		} {
+			request := kmsg.NewPtrFetchRequest()
+			request.SetVersion(version)
+			request.MaxWaitMillis, request.MinBytes, request.MaxBytes = c.wait, 1, 1<<20
+			if version < 15 {
+				request.ReplicaID = -1
+			}
+			topic := kmsg.NewFetchRequestTopic()
+			topic.Topic, topic.TopicID = "t", [16]byte{1, 2, 3}
+			topic.Partitions = append(topic.Partitions, kmsg.NewFetchRequestTopicPartition())
+			request.Topics = append(request.Topics, topic)
+			bytes := c.formatter.AppendRequest(nil, request, 7)
+			kept := slices.Clone(bytes)
+			request.MaxWaitMillis = c.want
+			if got, want := toBeat(bytes, now), c.formatter.AppendRequest(nil, request, 7); !slices.Equal(got, want) {
+				t.Errorf("version %d, %s: got %v, want %v", version, name, got, want)
+			}
+			if !slices.Equal(bytes, kept) {
+				t.Errorf("version %d, %s: the request was changed", version, name)
+			}
 		}
 	}
-	if !slices.Equal(all, []kmsg.Key{kmsg.Heartbeat}) || isHeartbeat([]byte{0, 0, 0, 1, 0}) || isHeartbeat(nil) {
-		t.Errorf("taken for heartbeats: %v", all)
+	if newest := kmsg.NewPtrFetchRequest().MaxVersion(); newest != newestFetch {
+		t.Errorf("the newest fetch is version %d now: look whether it has its wait where version %d has it", newest, newestFetch)
 	}
+}
+
+func FuzzRequests(f *testing.F) {
+	f.Add(request(kmsg.Fetch))
+	f.Add(request(kmsg.Heartbeat))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		kept := slices.Clone(b)
+		got := toBeat(b, time.Now())
+		if keyOf(b) == kmsg.Heartbeat && len(b) < 6 || len(got) != len(b) || !slices.Equal(b, kept) {
+			t.Errorf("%v became %v", kept, got)
+		}
+	})
 }

@@ -26,7 +26,7 @@ const (
 	heartbeatShare = 15 * time.Millisecond
 	// fetchWait is how long the broker keeps a fetch that has nothing to bring.
 	fetchWait   = 5 * time.Second
-	longestWait = 90 * time.Second
+	longestWait = 30 * time.Second
 	// A member asks so often which partitions its topics have.
 	shortestMetadataAge = time.Minute
 	longestMetadataAge  = 5 * time.Minute
@@ -61,7 +61,7 @@ type Membership struct {
 	// process is missed after 10 s and a new partition read after a minute at the
 	// latest, with 1,000 and more after 45 s and 5 min, Kafka's defaults. A broker that
 	// keeps its connections and says nothing is given up after 15 s with few, and after
-	// 100 s with 1,000. From 334 on they heartbeat together. Zero is few.
+	// 40 s with 1,000. From 334 on they do it all at the same time. Zero is few.
 	Memberships int
 	// Most says how many members of klamm's may have partitions; the others stand
 	// by, to take over from one that is gone. 0 is no limit, and so is nil. After
@@ -239,7 +239,7 @@ func (m *Membership) session() time.Duration {
 }
 
 func (m *Membership) fetchWait() time.Duration {
-	return min(max(time.Duration(m.Memberships)*(longestWait/1000), fetchWait), longestWait)
+	return min(max(time.Duration(m.Memberships)*(fetchWait/150), fetchWait), longestWait)
 }
 
 func (m *Membership) metadataAge() time.Duration {
