@@ -53,6 +53,9 @@ type Route struct {
 	// Own says of a Public route that it finds out by itself who is calling, and
 	// calls OwnCaller with that.
 	Own bool
+	// Raw leaves the body as it was sent, whatever its Content-Encoding says: for who
+	// checks a signature of these very bytes.
+	Raw bool
 }
 
 // Metadata says whether an operation is about topics, partitions, settings or schemas

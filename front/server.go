@@ -356,8 +356,10 @@ func (s *Server) prepare(a *answer, r *http.Request, d *Dialect, route *Route, n
 		a.end, r = end, r.WithContext(ctx)
 	}
 	x.reach(stepServed, nil)
-	if a.release, err = inflate(a, r); err != nil {
-		return r, err
+	if !route.Raw {
+		if a.release, err = inflate(a, r); err != nil {
+			return r, err
+		}
 	}
 	return r, s.fits(a, r, stagedOf(r))
 }

@@ -3,9 +3,9 @@
 // a topic.
 //
 // The bytes of the body are verified before anybody looks into them, and go to
-// the topic unchanged. verify.go reads each scheme's headers into a delivery and
-// checks it; a delivery that has come before, to whatever process, is answered and
-// not written, by a claim of the gate (gate/idempotency.go).
+// the topic unchanged: compressed, if they came so. verify.go reads each scheme's
+// headers into a delivery and checks it; a delivery that has come before, to whatever
+// process, is answered and not written, by a claim of the gate (gate/idempotency.go).
 package ingress
 
 import (
@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -64,7 +63,7 @@ func Dialect(ctx context.Context, cfg Config) (front.Dialect, error) {
 			}
 		}
 		// The name is a label of metrics: what a user has chosen, and not a client.
-		d.Routes = append(d.Routes, front.Route{Name: r.Path, Pattern: "POST " + r.Path, Serve: h.serve, Public: true, Own: true})
+		d.Routes = append(d.Routes, front.Route{Name: r.Path, Pattern: "POST " + r.Path, Serve: h.serve, Public: true, Own: true, Raw: true})
 		d.Prefixes = append(d.Prefixes, cfg.Routes[i].Path)
 	}
 	return d, nil
@@ -241,7 +240,7 @@ func (h *hook) claim(d *delivery) *gate.Claim {
 
 // recordHeaders are the HTTP headers that a record keeps, under their names in
 // lower case.
-var recordHeaders = []string{"Content-Type", "Webhook-Id", "Webhook-Timestamp", "Svix-Id", "Svix-Timestamp", "X-Github-Delivery", "X-Github-Event", "X-Slack-Request-Timestamp"}
+var recordHeaders = []string{"Content-Type", "Content-Encoding", "Webhook-Id", "Webhook-Timestamp", "Svix-Id", "Svix-Timestamp", "X-Github-Delivery", "X-Github-Event", "X-Slack-Request-Timestamp"}
 
 // record makes the record of a delivery.
 func (h *hook) record(header http.Header, d *delivery, body []byte) *kgo.Record {
@@ -289,7 +288,8 @@ func (e *refusal) Reported() {}
 // so they get one only for what the delivery itself is to blame for.
 func writeError(w http.ResponseWriter, _ *http.Request, err error) {
 	e := refusalOf(err)
-	if e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests {
+	again := e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests
+	if again && w.Header()["Retry-After"] == nil { // an overload knows better how long it takes
 		w.Header()["Retry-After"] = []string{"5"}
 	}
 	body, _ := json.Marshal(struct {
@@ -312,18 +312,17 @@ func refusalOf(err error) *refusal {
 		return &refusal{http.StatusNotFound, "there is nothing at this path"}
 	case errors.Is(err, front.ErrMethod):
 		return &refusal{http.StatusMethodNotAllowed, "webhooks are received with POST"}
-	case errors.Is(err, front.ErrBodyTooLarge):
-		return &refusal{http.StatusRequestEntityTooLarge, err.Error()}
-	case errors.Is(err, front.ErrBodyTimeout):
-		return &refusal{http.StatusRequestTimeout, err.Error()}
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &refusal{http.StatusBadRequest, "the request body breaks off"}
 	}
 	var invalid *gate.Invalidity
 	if errors.As(err, &invalid) {
 		return &refusal{http.StatusUnprocessableEntity, invalid.Error()}
 	}
+	if status, text, known := front.Status(err); known {
+		return &refusal{status, text}
+	}
 	switch gate.Classify(err) {
+	case gate.Unauthenticated:
+		return &refusal{http.StatusUnauthorized, err.Error()}
 	case gate.TooLarge:
 		return &refusal{http.StatusRequestEntityTooLarge, "the delivery is larger than a record of the topic may be"}
 	case gate.Denied:
