@@ -218,6 +218,19 @@ func TestSizeIsBounded(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
+func TestTheDearerASampleTheLaterTheNext(t *testing.T) {
+	for _, c := range []struct{ cost, age, want time.Duration }{
+		{time.Millisecond, 2 * step, step},
+		{time.Millisecond, 2*step + time.Second, step - time.Second},
+		{10 * time.Millisecond, 2 * step, 10 * time.Second},
+		{10 * time.Second, 2 * step, wideStep}, // the day has points all the same
+	} {
+		if got := pauseFor(c.cost, c.age); got != c.want {
+			t.Errorf("%s after a sample that took %s, %s after the beginning, want %s", got, c.cost, c.age, c.want)
+		}
+	}
+}
+
 // BenchmarkSample is one sample of a process as klamm is with a hundred pipes.
 func BenchmarkSample(b *testing.B) {
 	p := newProcess()
