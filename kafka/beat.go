@@ -28,8 +28,8 @@ const (
 	// beatShare of its interval is the longest that a heartbeat may be late, and a fetch
 	// be answered early.
 	beatShare = 5
-	// aloneFor is how long a connection has to have carried nothing but heartbeats. A
-	// heartbeat that others may follow soon does not hold them up.
+	// aloneFor is for how long a client has to have carried nothing but heartbeats: one
+	// that others may follow soon does not hold them up.
 	aloneFor = 3 * time.Second
 )
 
@@ -63,14 +63,39 @@ var memberBeat beat
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dial connects as by does, to a broker with which idle members speak at a beat.
+// dial returns how one client connects, as by does, to brokers with which it speaks at a
+// beat while it is idle.
 func (b *beat) dial(by dialFunc) dialFunc {
+	p := &pace{beat: b}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := by(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return &beatConn{Conn: conn, beat: b, last: time.Now(), hurry: make(chan struct{}, 1)}, nil
+		c := &beatConn{Conn: conn, pace: p}
+		c.stir(false)
+		return c, nil
+	}
+}
+
+// A pace is what the connections of a client share. kgo writes one request to a broker at
+// a time, whichever connection it takes, so that others wait behind a heartbeat that does.
+// Something that arrives for the client is likely to have some follow, and therefore ends
+// the wait: behind a long silence only what the client does of its own accord, as to commit
+// at last, may be late, and only by the rest of the second.
+type pace struct {
+	beat *beat
+
+	mu   sync.Mutex    // guards what follows, and some of each connection
+	last time.Time     // when one was opened, or something else than a heartbeat was written or read
+	held chan struct{} // closed when a heartbeat need not wait any more; nil: none does
+}
+
+// release ends the wait. The caller holds the lock.
+func (p *pace) release() {
+	if p.held != nil {
+		close(p.held)
+		p.held = nil
 	}
 }
 
@@ -79,28 +104,116 @@ func (b *beat) dial(by dialFunc) dialFunc {
 // there is one at a time.
 type beatConn struct {
 	net.Conn
-	beat  *beat
-	last  time.Time     // when it was opened, or something else than a heartbeat was written
-	hurry chan struct{} // holds a token: do not wait
+	pace *pace
+
+	// The lock of the pace guards these.
+	beating bool // a heartbeat was written last: what is read answers it
+	waits   bool // a heartbeat does
+	over    bool // it was closed, or a deadline has passed: heartbeats do not wait
 }
 
 // Write writes a request.
 func (c *beatConn) Write(request []byte) (int, error) {
-	switch now := time.Now(); keyOf(request) {
+	switch keyOf(request) {
 	case kmsg.Heartbeat:
-		if now.Sub(c.last) < aloneFor {
-			break
-		}
-		select {
-		case <-c.beat.wait():
-		case <-c.hurry:
-		}
+		c.wait()
 	case kmsg.Fetch:
-		return c.Conn.Write(toBeat(request, now))
+		c.stir(false)
+		request = toBeat(request, time.Now())
 	default:
-		c.last = now
+		c.stir(false)
 	}
 	return c.Conn.Write(request)
+}
+
+// wait waits until a heartbeat may be written.
+func (c *beatConn) wait() {
+	released := c.hold()
+	if released == nil {
+		return
+	}
+	select {
+	case <-c.pace.beat.wait():
+	case <-released:
+	}
+	c.pace.mu.Lock()
+	c.waits = false
+	c.pace.mu.Unlock()
+}
+
+// Read reads of an answer.
+func (c *beatConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.stir(true)
+	}
+	return n, err
+}
+
+// stir says that something else than a heartbeat is written, or, if that is no answer to
+// one, read.
+func (c *beatConn) stir(read bool) {
+	p := c.pace
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.beating = c.beating && read; !c.beating {
+		p.last = time.Now()
+		p.release()
+	}
+}
+
+// hold says that a heartbeat is written. Where it has to wait, it returns what is closed
+// when it need not wait any more.
+func (c *beatConn) hold() <-chan struct{} {
+	p := c.pace
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.beating = true
+	if c.over || time.Since(p.last) < aloneFor {
+		return nil
+	}
+	c.waits = true
+	if p.held == nil {
+		p.held = make(chan struct{})
+	}
+	return p.held
+}
+
+// SetWriteDeadline sends a heartbeat that waits where the deadline has passed: so kgo gives
+// a request up. Where it could not be written, kgo would close the connection, and a member
+// that leaves need another one to say so.
+func (c *beatConn) SetWriteDeadline(t time.Time) error {
+	if c.hurry(t) {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline ends the wait, too: so kgo closes a client.
+func (c *beatConn) SetDeadline(t time.Time) error {
+	err := c.Conn.SetDeadline(t)
+	c.hurry(t)
+	return err
+}
+
+// Close ends the wait, too.
+func (c *beatConn) Close() error {
+	err := c.Conn.Close()
+	c.hurry(time.Now())
+	return err
+}
+
+// hurry ends the wait where a deadline has passed, and says whether a heartbeat has waited.
+func (c *beatConn) hurry(deadline time.Time) bool {
+	p := c.pace
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.over = !deadline.IsZero() && !deadline.After(time.Now())
+	if !c.over || !c.waits {
+		return false
+	}
+	p.release()
+	return true
 }
 
 // keyOf returns which request it is: that comes behind its length. -1 is none.
@@ -156,28 +269,4 @@ func maxWaitAt(fetch []byte) (at int, ok bool) {
 		at += 4
 	}
 	return at, at+4 <= len(fetch)
-}
-
-// SetWriteDeadline ends the wait for a beat where the deadline has passed: so kgo gives a
-// request up.
-func (c *beatConn) SetWriteDeadline(t time.Time) error {
-	err := c.Conn.SetWriteDeadline(t)
-	if !t.IsZero() && !t.After(time.Now()) {
-		c.rush()
-	}
-	return err
-}
-
-// Close ends the wait, too.
-func (c *beatConn) Close() error {
-	err := c.Conn.Close()
-	c.rush()
-	return err
-}
-
-func (c *beatConn) rush() {
-	select {
-	case c.hurry <- struct{}{}:
-	default:
-	}
 }

@@ -1,73 +1,102 @@
-package kafka_test
+package kafka
 
 import (
+	"context"
 	"fmt"
-	"slices"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/klamm-gateway/klamm/kafka"
 )
 
 // TestManyIdleMembersHeartbeatTogether has members of a process with many join at times
-// of their own, and looks when their heartbeats arrive.
+// of their own, looks when their heartbeats arrive, and has them leave while these wait.
 func TestManyIdleMembersHeartbeatTogether(t *testing.T) {
-	t.Parallel()
-	const members, beats = 20, 2
-	brokers, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(0), kfake.SeedTopics(1, "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer brokers.Close()
-	var mu sync.Mutex
-	var arrived []time.Time
-	heard := map[string]int{}
-	brokers.ControlKey(int16(kmsg.Heartbeat), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		brokers.KeepControl()
-		mu.Lock()
-		defer mu.Unlock()
-		// The first one comes soon after joining, by itself.
-		if group := r.(*kmsg.HeartbeatRequest).Group; heard[group] > 0 {
+	synctest.Test(t, func(t *testing.T) {
+		const members = 10
+		m := Membership{Memberships: 1000}
+		var wire kfake.VirtualNetwork
+		brokers, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(wire.Listen), kfake.SeedTopics(1, "t"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer brokers.Close()
+		var mu sync.Mutex
+		var arrived []time.Time
+		brokers.ControlKey(int16(kmsg.Heartbeat), func(kmsg.Request) (kmsg.Response, error, bool) {
+			brokers.KeepControl()
+			mu.Lock()
+			defer mu.Unlock()
 			arrived = append(arrived, time.Now())
-			heard[group]++
-		} else {
-			heard[group] = 1
+			return nil, nil, false
+		})
+		var b beat
+		var dials atomic.Int32
+		all := make([]*kgo.Client, members)
+		for i := range all {
+			all[i], err = kgo.NewClient(
+				kgo.SeedBrokers(brokers.ListenAddrs()...),
+				kgo.Dialer(b.dial(func(ctx context.Context, network, address string) (net.Conn, error) {
+					dials.Add(1)
+					return wire.DialContext(ctx, network, address)
+				})),
+				kgo.ConsumerGroup(fmt.Sprintf("g-%d", i)), kgo.ConsumeTopics("t"),
+				kgo.SessionTimeout(m.session()), kgo.HeartbeatInterval(m.heartbeat()-m.late()),
+				kgo.FetchMaxWait(m.fetchWait()), kgo.MetadataMaxAge(m.metadataAge()), kgo.ConnIdleTimeout(m.metadataAge()),
+				kgo.DisableClientMetrics(), kgo.DisableAutoCommit(),
+			)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer all[i].Close()
+			time.Sleep(70 * time.Millisecond)
 		}
-		return nil, nil, false
-	})
-	c := open(t, brokers.ListenAddrs()...)
-	for i := range members {
-		join(t, c, kafka.Membership{Group: fmt.Sprintf("g-%d", i), Topics: []string{"t"}, Memberships: 350})
-		time.Sleep(70 * time.Millisecond)
-	}
-	// Each is sent some five seconds after the last.
-	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		// The first ones come soon after joining, by themselves.
+		time.Sleep(10 * time.Second)
 		mu.Lock()
-		all, done := slices.Clone(arrived), len(heard) == members
-		for _, n := range heard {
-			done = done && n > beats
-		}
+		arrived = nil
 		mu.Unlock()
-		if !done && time.Now().Before(deadline) {
-			continue
+		time.Sleep(4*m.heartbeat() + beatEvery)
+		mu.Lock()
+		if len(arrived) < 4*members {
+			t.Errorf("%d heartbeats arrived, want %d or more", len(arrived), 4*members)
 		}
-		if !done {
-			t.Fatalf("too few heartbeats: %v", heard)
-		}
-		// A beat is at the full second; a busy machine may be late.
-		together := 0
-		for _, at := range all {
-			if at.Sub(at.Truncate(time.Second)) < 500*time.Millisecond {
-				together++
+		for _, at := range arrived {
+			// An answer to a fetch, which arrives just behind a beat, lets one go.
+			if at.Sub(at.Truncate(beatEvery)) > 2*time.Millisecond {
+				t.Errorf("a heartbeat came between two beats, at %s", at)
 			}
 		}
-		if together < len(all)*4/5 {
-			t.Errorf("of %d heartbeats of %d members %d came at a beat: %v", len(all), members, together, all)
+		mu.Unlock()
+		waits := func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.next != nil
 		}
-		return
-	}
+		for tries := 0; !waits(); tries++ {
+			if tries == 1000 {
+				t.Fatal("no heartbeat waits any more")
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		before := dials.Load()
+		var leaving sync.WaitGroup
+		for _, client := range all {
+			leaving.Go(func() {
+				if err := client.LeaveGroupContext(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		leaving.Wait()
+		if now := dials.Load(); now != before {
+			t.Errorf("%d connections were made only to leave", now-before)
+		}
+	})
 }

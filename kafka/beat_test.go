@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"testing"
@@ -12,26 +13,48 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// beaten connects to somebody who tells when each request of his arrives.
-func beaten(t *testing.T, b *beat) (net.Conn, <-chan time.Time) {
+// A peer is who a client has connected to.
+type peer struct {
+	near, far net.Conn
+	arrived   chan time.Time // when each request arrives
+}
+
+// beaten connects a client so many times.
+func beaten(t *testing.T, b *beat, times int) []peer {
 	t.Helper()
-	near, far := net.Pipe()
-	conn, err := b.dial(func(context.Context, string, string) (net.Conn, error) { return near, nil })(t.Context(), "tcp", "broker:9092")
-	if err != nil {
-		t.Fatal(err)
-	}
-	arrived := make(chan time.Time, 100)
-	go func() {
-		defer close(arrived)
-		for b := make([]byte, 100); ; {
-			if _, err := far.Read(b); err != nil {
-				return
-			}
-			arrived <- time.Now()
+	var near net.Conn
+	dial := b.dial(func(context.Context, string, string) (net.Conn, error) { return near, nil })
+	all := make([]peer, times)
+	for i := range all {
+		var far net.Conn
+		near, far = net.Pipe()
+		conn, err := dial(t.Context(), "tcp", "broker:9092")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	t.Cleanup(func() { _, _ = conn.Close(), far.Close() })
-	return conn, arrived
+		arrived := make(chan time.Time, 100)
+		go func() {
+			defer close(arrived)
+			for b := make([]byte, 100); ; {
+				if _, err := far.Read(b); err != nil {
+					return
+				}
+				arrived <- time.Now()
+			}
+		}()
+		t.Cleanup(func() { _, _ = conn.Close(), far.Close() })
+		all[i] = peer{conn, far, arrived}
+	}
+	return all
+}
+
+// answers has an answer arrive, and waits until it is read.
+func (p peer) answers(t *testing.T) {
+	t.Helper()
+	go func() { _, _ = p.far.Write([]byte{0, 0, 0, 1}) }()
+	if _, err := p.near.Read(make([]byte, 4)); err != nil {
+		t.Error(err)
+	}
 }
 
 // request is the beginning of a request.
@@ -48,18 +71,18 @@ func TestHeartbeatsOfMembersGoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b beat
 		const members, interval = 50, 4 * time.Second
-		all := make([]<-chan time.Time, members)
+		all := make([]chan time.Time, members)
 		began := time.Now()
 		for i := range members {
-			conn, arrived := beaten(t, &b)
-			all[i] = arrived
+			p := beaten(t, &b, 1)[0]
+			all[i] = p.arrived
 			go func() { // each begins at another time, as kgo does, and goes on so long after an answer
 				time.Sleep(time.Duration(i) * 35 * time.Millisecond)
 				for range 4 {
 					time.Sleep(interval - beatEvery + time.Millisecond) // the answer takes a millisecond
-					write(t, conn, kmsg.Heartbeat)
+					write(t, p.near, kmsg.Heartbeat)
 				}
-				_ = conn.Close()
+				_ = p.near.Close()
 			}()
 		}
 		times := map[time.Time]int{}
@@ -91,7 +114,8 @@ func TestHeartbeatsOfMembersGoTogether(t *testing.T) {
 func TestHeartbeatsHoldNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b beat
-		conn, arrived := beaten(t, &b)
+		p := beaten(t, &b, 1)[0]
+		conn, arrived := p.near, p.arrived
 		time.Sleep(100 * time.Millisecond)
 		begun := time.Now()
 		wrote := []kmsg.Key{kmsg.OffsetCommit, kmsg.Heartbeat, kmsg.OffsetCommit}
@@ -111,31 +135,92 @@ func TestHeartbeatsHoldNothingUp(t *testing.T) {
 	})
 }
 
-func TestAHeartbeatThatIsGivenUpDoesNotWait(t *testing.T) {
-	for name, end := range map[string]func(net.Conn) error{
-		"closed":          net.Conn.Close,
-		"deadline passed": func(c net.Conn) error { return c.SetWriteDeadline(time.Now()) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var b beat
-				conn, _ := beaten(t, &b)
-				time.Sleep(aloneFor + 100*time.Millisecond)
-				begun := time.Now()
-				failed := make(chan error, 1)
-				go func() {
-					_, err := conn.Write(request(kmsg.Heartbeat))
-					failed <- err
-				}()
+// TestAHeartbeatGoesWhenSomethingArrives has a fetch answered beside a heartbeat that
+// waits: the next fetch would wait with it.
+func TestAHeartbeatGoesWhenSomethingArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b beat
+		both := beaten(t, &b, 2)
+		beats, fetches := both[0], both[1]
+		write(t, fetches.near, kmsg.Fetch)
+		<-fetches.arrived
+		time.Sleep(aloneFor + 100*time.Millisecond)
+		for _, when := range []string{"while it waits", "shortly before"} {
+			begun := time.Now()
+			if when == "shortly before" {
+				fetches.answers(t)
+			}
+			go write(t, beats.near, kmsg.Heartbeat)
+			if when == "while it waits" {
 				synctest.Wait()
-				if err := end(conn); err != nil {
-					t.Fatal(err)
-				}
-				if err := <-failed; err == nil || time.Since(begun) != 0 {
-					t.Errorf("%v after %s, want an error at once", err, time.Since(begun))
-				}
+				fetches.answers(t)
+			}
+			if late := (<-beats.arrived).Sub(begun); late != 0 {
+				t.Errorf("a fetch was answered %s: a heartbeat is %s late", when, late)
+			}
+			time.Sleep(aloneFor)
+		}
+		// What answers a heartbeat is nothing else.
+		beats.answers(t)
+		time.Sleep(time.Until(time.Now().Truncate(beatEvery).Add(beatEvery + 100*time.Millisecond)))
+		begun := time.Now()
+		go write(t, beats.near, kmsg.Heartbeat)
+		synctest.Wait()
+		beats.answers(t)
+		if late := (<-beats.arrived).Sub(begun); late != beatEvery-100*time.Millisecond {
+			t.Errorf("an answer to a heartbeat was read: the next is %s late", late)
+		}
+	})
+}
+
+func TestAHeartbeatThatIsGivenUpDoesNotWait(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		end   func(net.Conn) error
+		sends bool // it goes out, and the connection can be used
+	}{
+		{"closed", net.Conn.Close, false},
+		{"client closed", func(c net.Conn) error { return c.SetDeadline(time.Now()) }, false},
+		{"deadline passed", func(c net.Conn) error { return c.SetWriteDeadline(time.Now()) }, true},
+	} {
+		for _, before := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, before it is written %t", c.name, before), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var b beat
+					p := beaten(t, &b, 1)[0]
+					time.Sleep(aloneFor + 100*time.Millisecond)
+					begun := time.Now()
+					end := func() {
+						if err := c.end(p.near); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if before {
+						end()
+					}
+					failed := make(chan error, 1)
+					go func() {
+						_, err := p.near.Write(request(kmsg.Heartbeat))
+						failed <- err
+					}()
+					synctest.Wait()
+					if !before {
+						end()
+					}
+					sends := c.sends && !before
+					if err := <-failed; (err == nil) != sends || time.Since(begun) != 0 {
+						t.Errorf("%v after %s, want it at once; sent: %t", err, time.Since(begun), sends)
+					}
+					if !sends {
+						return
+					}
+					if err := p.near.SetWriteDeadline(time.Time{}); err != nil {
+						t.Fatal(err)
+					}
+					write(t, p.near, kmsg.LeaveGroup)
+				})
 			})
-		})
+		}
 	}
 }
 

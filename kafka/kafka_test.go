@@ -204,6 +204,21 @@ func TestATopicThatAppearsLaterIsReadFromItsBeginning(t *testing.T) {
 	t.Logf("seen after %s", time.Since(start))
 }
 
+// TestMembersOfAProcessWithManyRead joins as a thousand idle members do.
+func TestMembersOfAProcessWithManyRead(t *testing.T) {
+	c, topic := cluster(t), unique(t)
+	if err := c.CreateTopic(t.Context(), kafka.NewTopic{Name: topic, Partitions: 1, Replication: 1}); err != nil {
+		t.Fatal(err)
+	}
+	values := join(t, c, kafka.Membership{Group: topic, Topics: []string{topic}, Start: kafka.Start{Earliest: true}, Memberships: 1000})
+	for _, value := range []string{"a", "b", "c"} {
+		produce(t, c, topic, 0, value)
+		if got := next(t, values, time.Minute); got != value {
+			t.Errorf("got %q, want %q", got, value)
+		}
+	}
+}
+
 func TestStartIsCommittedOnce(t *testing.T) {
 	c, topic := cluster(t), unique(t)
 	if err := c.EnsureTopic(t.Context(), topic, 2, nil); err != nil {
