@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"text/tabwriter"
@@ -53,12 +52,11 @@ func (b *backlog) run(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	seat, addr, err := takeSeat()
 	if err != nil {
-		return false, fmt.Errorf("listen: %w", err)
+		return false, err
 	}
-	addr := l.Addr().String()
-	_ = l.Close() // until the target hangs, nobody listens
+	defer seat.close()
 	p, err := b.start(fmt.Sprintf(`pipes:
   - name: chaos
     topics: [%s]
@@ -85,8 +83,9 @@ func (b *backlog) run(ctx context.Context) (bool, error) {
 		}
 		arrived.Add(1)
 	})}
-	if l, err = net.Listen("tcp", addr); err != nil {
-		return false, fmt.Errorf("listen: %w", err)
+	l, err := seat.listen()
+	if err != nil {
+		return false, err
 	}
 	go func() { _ = server.Serve(l) }() // until Close
 	defer func() { _ = server.Close() }()
