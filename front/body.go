@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -88,13 +89,25 @@ func HoldBody(r *http.Request) ([]byte, error) {
 func (b *body) Read(p []byte) (int, error) {
 	h := b.held
 	if h == nil {
-		return b.ReadCloser.Read(p)
+		n, err := b.ReadCloser.Read(p)
+		if b.length < 0 && malformed(err) {
+			err = &RepeatError{http.StatusBadRequest, "the chunks of the request body cannot be read: " + err.Error()}
+		}
+		return n, err
 	}
 	n := copy(p, h.data[h.read:])
 	if h.read += n; h.read == len(h.data) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// malformed says whether reading a body of chunks has failed since they are none. The
+// errors of net/http for that have no names; whatever else can happen has one.
+func malformed(err error) bool {
+	var connection net.Error
+	return err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, http.ErrBodyReadAfterClose) && !errors.As(err, &connection) &&
+		!errors.Is(err, context.Canceled) && !known(err)
 }
 
 // drop gives back what is held and nobody has asked for.

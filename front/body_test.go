@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -113,5 +114,30 @@ func TestBodiesHaveToComeInTime(t *testing.T) {
 		if got := b.deadline(begun, begun.Add(c.at), c.n).Sub(begun); got.Round(time.Millisecond) != c.want.Round(time.Millisecond) {
 			t.Errorf("%s: until %s, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// TestChunksThatAreNoneAreTheClientsFault sends bodies whose chunks cannot be read.
+func TestChunksThatAreNoneAreTheClientsFault(t *testing.T) {
+	said := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = &body{ReadCloser: r.Body, limit: 1 << 20, budget: &budget{limit: 1 << 20}, control: http.NewResponseController(w), length: r.ContentLength, closing: t.Context()}
+		_, _, err := LendBody(r)
+		said <- err
+	}))
+	defer server.Close()
+	for _, chunks := range []string{"zz\r\nhi\r\n0\r\n\r\n", "2\r\nhi!!\r\n0\r\n\r\n", "fffffffffffffffff\r\n", "2\r\nhi\r\n-1\r\n\r\n"} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"+chunks); err != nil {
+			t.Error(err)
+		}
+		err = <-said
+		if status, text, _ := Status(err); status != http.StatusBadRequest {
+			t.Errorf("%q: got %d, %s (%v), want 400", chunks, status, text, err)
+		}
+		conn.Close()
 	}
 }
