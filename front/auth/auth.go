@@ -257,6 +257,7 @@ func (c *Chain) Authenticate(r *http.Request) (gate.Principal, error) {
 		message := "There is more than one Authorization header."
 		return gate.Principal{}, c.refused(r, "", front.RefuseAWS(gate.Invalid, http.StatusBadRequest, "BadRequestException", "message", &message))
 	}
+	r = c.asOffered(r)
 	schemes, anonymous := c.counting(r)
 	signedIn := c.sessions != nil && c.sessions.mayCount(r)
 	for _, s := range schemes {
