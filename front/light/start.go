@@ -117,8 +117,9 @@ func parseFrom(text string) (from kafka.From, err error) {
 		from.Offset = &n
 		return from, nil
 	}
-	// A "+" in a query is a space unless it is encoded, and is often not.
-	from.At, err = time.Parse(time.RFC3339, strings.ReplaceAll(text, " ", "+"))
+	// A "+" in a query is a space unless it is encoded, and is often not. T and Z may be
+	// lower-case (RFC 3339 5.6).
+	from.At, err = time.Parse(time.RFC3339, strings.ToUpper(strings.ReplaceAll(text, " ", "+")))
 	if err != nil {
 		return from, invalid("from must be earliest, latest, an offset, or a time such as 2026-01-31T12:00:00Z")
 	}

@@ -77,6 +77,7 @@ func TestParseStart(t *testing.T) {
 		{"earliest", map[string][]string{"from": {"earliest"}, "partition": {"3"}}, start{partition: 3, from: kafka.From{Earliest: true}}, ""},
 		{"offset", map[string][]string{"from": {"42"}}, start{partition: -1, from: kafka.From{Offset: offset(42)}}, ""},
 		{"time", map[string][]string{"from": {"2026-01-31T13:00:00 01:00"}}, start{partition: -1, from: kafka.From{At: at}}, ""},
+		{"time in lower case", map[string][]string{"from": {"2026-01-31t12:00:00z"}}, start{partition: -1, from: kafka.From{At: at}}, ""},
 		{"group", map[string][]string{"group": {"g"}, "from": {"earliest"}}, start{partition: -1, group: "g", from: kafka.From{Earliest: true}}, ""},
 		{"another from", map[string][]string{"from": {"tomorrow"}}, start{}, "from must be"},
 		{"negative offset", map[string][]string{"from": {"-1"}}, start{}, "from must be"},
