@@ -60,12 +60,13 @@ type times struct {
 	commit     time.Duration // between two commits of a group's member
 	silent     time.Duration // without a frame before a WebSocket is pinged
 	pong       time.Duration // that its answer may take
+	closing    time.Duration // that the end of a WebSocket may take
 	idle, life time.Duration // after which a WebSocket without messages, and any, ends
 }
 
 var usual = times{
 	heartbeat: 15 * time.Second, stream: time.Hour, recheck: 30 * time.Second, blocked: 30 * time.Second, commit: 5 * time.Second,
-	silent: time.Minute, pong: 20 * time.Second, idle: time.Hour, life: 24 * time.Hour,
+	silent: time.Minute, pong: 20 * time.Second, closing: 10 * time.Second, idle: time.Hour, life: 24 * time.Hour,
 }
 
 // invalid is an error for what a request has wrong.

@@ -1,9 +1,13 @@
 package light
 
 import (
+	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -53,14 +57,8 @@ const (
 // a stream does, is sent as the values alone.
 func (a *api) ws(w http.ResponseWriter, r *http.Request, who gate.Principal) error {
 	topic := r.PathValue("topic")
-	if !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket") {
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "websocket")
-		return &refusal{http.StatusUpgradeRequired, "this resource is a WebSocket"}
-	}
-	if !hasToken(r.Header["Sec-Websocket-Version"], "13") {
-		w.Header()["Sec-WebSocket-Version"] = []string{"13"}
-		return &refusal{http.StatusUpgradeRequired, "this resource is a WebSocket of version 13"}
+	if err := checkHandshake(w, r); err != nil {
+		return err
 	}
 	if !sameOrigin(w, r) {
 		return &gate.Error{Kind: gate.Denied, Message: "pages of this origin may not connect"}
@@ -81,7 +79,8 @@ func (a *api) ws(w http.ResponseWriter, r *http.Request, who gate.Principal) err
 	p := &client{api: a, who: who, topic: topic, raw: raw, stopping: front.Stopping(w), wake: make(chan struct{}, 1), credit: newCredit(initialCredit), sources: map[string]*subscription{}}
 	p.id, p.userAgent = a.connections.newID(), strings.Clone(r.UserAgent())
 	w.Header()[connectionHeader] = []string{p.id}
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	held := &hijacked{ResponseWriter: w}
+	conn, err := websocket.Accept(held, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{protocol},
 		InsecureSkipVerify: true, // the origin was looked at
 		CompressionMode:    websocket.CompressionDisabled,
@@ -91,12 +90,39 @@ func (a *api) ws(w http.ResponseWriter, r *http.Request, who gate.Principal) err
 	if err != nil {
 		return nil // Accept has answered
 	}
-	conn.SetReadLimit(maxMessage)
-	p.conn = conn
+	conn.SetReadLimit(-1) // receive has the limit
+	p.conn, p.transport = conn, held.conn
 	// The credentials' end is told in a close frame, for which there has to be a
 	// connection still.
 	p.expires, _ = r.Context().Deadline()
 	p.serve(context.WithoutCancel(r.Context()), wanted, raw && subscribes(query))
+	return nil
+}
+
+// checkHandshake says what is wrong with a request to open a WebSocket (RFC 6455 4.2.1).
+func checkHandshake(w http.ResponseWriter, r *http.Request) error {
+	if !r.ProtoAtLeast(1, 1) || !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket") {
+		if r.ProtoMajor < 2 { // HTTP/2 forbids both fields
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Upgrade", "websocket")
+		}
+		return &refusal{http.StatusUpgradeRequired, "this resource is a WebSocket"}
+	}
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return &refusal{http.StatusMethodNotAllowed, "a WebSocket is opened with GET"}
+	}
+	if r.Header.Get("Sec-WebSocket-Version") != "13" {
+		w.Header()["Sec-WebSocket-Version"] = []string{"13"}
+		return &refusal{http.StatusUpgradeRequired, "this resource is a WebSocket of version 13"}
+	}
+	keys := r.Header["Sec-Websocket-Key"]
+	if len(keys) != 1 {
+		return invalid("Sec-WebSocket-Key must be given once")
+	}
+	if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(key) != 16 {
+		return invalid("Sec-WebSocket-Key must be 16 bytes in base64")
+	}
 	return nil
 }
 
@@ -150,18 +176,19 @@ func sameOrigin(w http.ResponseWriter, r *http.Request) bool {
 // it sends; one writes replies; one watches the time; and one for each
 // subscription sends records. serve waits for all of them.
 type client struct {
-	api      *api
-	id       string // of the connection: see Connections
-	who      gate.Principal
-	topic    string // "": any
-	raw      bool
-	conn     *websocket.Conn
-	stopping <-chan struct{}
-	expires  time.Time // when the credentials do; zero: never
-	credit   *credit
-	listened atomic.Int64 // when a frame came last, in Unix nanoseconds
-	active   atomic.Int64 // when a message came or went last
-	closing  sync.Once
+	api       *api
+	id        string // of the connection: see Connections
+	who       gate.Principal
+	topic     string // "": any
+	raw       bool
+	conn      *websocket.Conn
+	transport net.Conn // under conn
+	stopping  <-chan struct{}
+	expires   time.Time // when the credentials do; zero: never
+	credit    *credit
+	listened  atomic.Int64 // when a frame came last, in Unix nanoseconds
+	active    atomic.Int64 // when a message came or went last
+	closing   sync.Once
 
 	userAgent string
 	began     time.Time
@@ -209,11 +236,15 @@ func (p *client) serve(ctx context.Context, wanted start, subscribe bool) {
 		}
 	}
 	for {
-		kind, message, err := p.conn.Read(ctx)
+		kind, message, err := p.receive(ctx)
 		if err != nil {
-			if errors.Is(err, websocket.ErrMessageTooBig) {
-				p.close(websocket.StatusMessageTooBig, fmt.Sprintf("a message may have %d bytes", maxMessage))
+			if broken(err) {
+				p.close(websocket.StatusProtocolError, "this is not what a WebSocket client sends")
 			}
+			return
+		}
+		if len(message) > maxMessage {
+			p.close(websocket.StatusMessageTooBig, fmt.Sprintf("a message may have %d bytes", maxMessage))
 			return
 		}
 		p.heard()
@@ -238,6 +269,36 @@ func (p *client) serve(ctx context.Context, wanted start, subscribe bool) {
 	}
 }
 
+// receive returns the next message, of which it reads a byte more than there may be.
+func (p *client) receive(ctx context.Context) (websocket.MessageType, []byte, error) {
+	kind, r, err := p.conn.Reader(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	message, err := io.ReadAll(io.LimitReader(r, maxMessage+1))
+	return kind, message, err
+}
+
+// broken says whether an error of reading is what the client has sent, and not that the
+// connection has ended or been closed.
+func broken(err error) bool {
+	var network net.Error
+	return websocket.CloseStatus(err) < 0 && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, net.ErrClosed) &&
+		!errors.Is(err, context.Canceled) && !errors.As(err, &network)
+}
+
+// A hijacked is the writer of an answer that keeps hold of the connection it gives away.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, rw, err
+}
+
 // close closes the connection with a reason, the first time it is called. It
 // waits a few seconds for the client to agree.
 func (p *client) close(code websocket.StatusCode, reason string) {
@@ -245,6 +306,9 @@ func (p *client) close(code websocket.StatusCode, reason string) {
 		if len(reason) > 120 { // a frame has room for 123 bytes
 			reason = strings.ToValidUTF8(reason[:120], "")
 		}
+		// conn waits without end for the rest of a frame that the client has begun.
+		end := time.AfterFunc(p.api.times.closing, func() { _ = p.transport.Close() })
+		defer end.Stop()
 		_ = p.conn.Close(code, reason)
 	})
 }

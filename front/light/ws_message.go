@@ -62,10 +62,15 @@ const maxMessageID = 256
 func (p *client) perform(ctx context.Context, data []byte) {
 	var m message
 	if err := json.Unmarshal(data, &m); err != nil {
-		p.complain(invalid("the message is not what a client may send: " + jsonProblem(err)))
+		err = invalid("the message is not what a client may send: " + jsonProblem(err))
+		if m.Op == "produce" && validID(m.ID) { // there is an id to be answered
+			p.answer(nack(m.ID, err))
+			return
+		}
+		p.complain(err)
 		return
 	}
-	if len(m.ID) > maxMessageID || len(m.ID) > 0 && (m.ID[0] == '{' || m.ID[0] == '[') {
+	if len(m.ID) > 0 && !validID(m.ID) {
 		m.ID = nil
 		p.complain(invalid(fmt.Sprintf("id must be a text or a number of at most %d bytes", maxMessageID)))
 		return
@@ -96,6 +101,11 @@ func (p *client) perform(ctx context.Context, data []byte) {
 	if err != nil {
 		p.complain(err)
 	}
+}
+
+// validID says whether there is an id that an answer can repeat.
+func validID(id json.RawMessage) bool {
+	return len(id) > 0 && len(id) <= maxMessageID && id[0] != '{' && id[0] != '['
 }
 
 // jsonProblem tells of an error of encoding/json in a client's words.
