@@ -91,7 +91,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if h == nil {
 		n, err := b.ReadCloser.Read(p)
 		if b.length < 0 && malformed(err) {
-			err = &RepeatError{http.StatusBadRequest, "the chunks of the request body cannot be read: " + err.Error()}
+			err = fmt.Errorf("%w: %w", ErrBodyMalformed, err)
 		}
 		return n, err
 	}
@@ -122,8 +122,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, smallBody); return &
 
 // ReadBody reads the whole request body. The bytes belong to the caller until
 // it calls release, and not a moment longer; what outlives that must be copied.
-// The errors are ErrBodyTooLarge, ErrBodyTimeout and ErrBusy, each wrapped with
-// its details, and those of the connection.
+// The errors are ErrBodyTooLarge, ErrBodyTimeout, ErrBodyMalformed and ErrBusy, each
+// wrapped with its details, and those of the connection.
 func ReadBody(r *http.Request) (data []byte, release func(), err error) {
 	data, leave, err := LendBody(r)
 	if err != nil {

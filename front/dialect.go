@@ -92,6 +92,8 @@ var (
 	ErrBodyTooLarge = errors.New("request body too large")
 	// ErrBodyTimeout says that the client stopped sending its body.
 	ErrBodyTimeout = errors.New("the request body did not arrive in time")
+	// ErrBodyMalformed says that the chunks of a request body are none.
+	ErrBodyMalformed = errors.New("the chunks of the request body cannot be read")
 	// ErrStopping says that a stream ends because klamm does.
 	ErrStopping = errors.New("klamm is stopping; go on with a new connection")
 	// ErrBusy says that the bodies in flight exceed sizes.in_flight.

@@ -475,7 +475,7 @@ func known(err error) bool {
 	if errors.As(err, &r) {
 		return true
 	}
-	for _, e := range []error{ErrNoRoute, ErrMethod, ErrBodyTooLarge, ErrBodyTimeout, ErrBusy, io.ErrUnexpectedEOF} {
+	for _, e := range []error{ErrNoRoute, ErrMethod, ErrBodyTooLarge, ErrBodyTimeout, ErrBodyMalformed, ErrBusy, io.ErrUnexpectedEOF} {
 		if errors.Is(err, e) {
 			return true
 		}

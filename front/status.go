@@ -30,6 +30,8 @@ func Status(err error) (status int, text string, ok bool) {
 		return http.StatusRequestEntityTooLarge, err.Error(), true
 	case errors.Is(err, ErrBodyTimeout):
 		return http.StatusRequestTimeout, err.Error(), true
+	case errors.Is(err, ErrBodyMalformed):
+		return http.StatusBadRequest, err.Error(), true
 	case errors.Is(err, ErrBusy):
 		return http.StatusServiceUnavailable, err.Error(), true
 	case errors.Is(err, io.ErrUnexpectedEOF):

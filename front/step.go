@@ -75,7 +75,7 @@ func stepOf(reached int, err error, status int) int {
 			return stepModel
 		}
 		return stepBody
-	case status == http.StatusUnsupportedMediaType, errors.Is(err, ErrBodyTooLarge), errors.Is(err, ErrBodyTimeout), errors.Is(err, ErrBusy):
+	case status == http.StatusUnsupportedMediaType, errors.Is(err, ErrBodyTooLarge), errors.Is(err, ErrBodyTimeout), errors.Is(err, ErrBodyMalformed), errors.Is(err, ErrBusy):
 		return stepBody
 	case errors.As(err, &invalid):
 		return stepRecords

@@ -32,6 +32,7 @@ func TestStepOf(t *testing.T) {
 		{"type of a body", stepServed, &shape.Mismatch{Fault: shape.MediaType}, 415, 13},
 		{"type that an API does not know", stepServed, errors.New("no"), 415, 13},
 		{"size of a body", stepServed, fmt.Errorf("%w: 5", ErrBodyTooLarge), 413, 13},
+		{"chunks of a body", stepServed, fmt.Errorf("%w: no length", ErrBodyMalformed), 400, 13},
 		{"model", stepServed, &shape.Mismatch{Fault: shape.Body}, 400, 14},
 		{"limit of records", stepServed, &gate.Limited{}, 429, 16},
 		{"quota of records", stepServed, &gate.Limited{Quota: true}, 429, 10},
