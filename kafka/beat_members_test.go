@@ -40,17 +40,15 @@ func TestManyIdleMembersHeartbeatTogether(t *testing.T) {
 		var dials atomic.Int32
 		all := make([]*kgo.Client, members)
 		for i := range all {
-			all[i], err = kgo.NewClient(
+			all[i], err = kgo.NewClient(append(m.rhythm(),
 				kgo.SeedBrokers(brokers.ListenAddrs()...),
 				kgo.Dialer(b.dial(func(ctx context.Context, network, address string) (net.Conn, error) {
 					dials.Add(1)
 					return wire.DialContext(ctx, network, address)
 				})),
 				kgo.ConsumerGroup(fmt.Sprintf("g-%d", i)), kgo.ConsumeTopics("t"),
-				kgo.SessionTimeout(m.session()), kgo.HeartbeatInterval(m.heartbeat()-m.late()),
-				kgo.FetchMaxWait(m.fetchWait()), kgo.MetadataMaxAge(m.metadataAge()), kgo.ConnIdleTimeout(m.metadataAge()),
 				kgo.DisableClientMetrics(), kgo.DisableAutoCommit(),
-			)
+			)...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -164,7 +164,7 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 	if fetch == 0 {
 		fetch = 8 << 20
 	}
-	opts := c.options()
+	opts := append(c.options(), m.rhythm()...)
 	if m.Markers {
 		opts = append(opts, kgo.KeepControlRecords())
 	}
@@ -178,8 +178,6 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(m.isolation()),
 		kgo.Balancers(m.balancer()),
-		kgo.SessionTimeout(m.session()),
-		kgo.HeartbeatInterval(m.heartbeat()-m.late()),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
@@ -187,10 +185,6 @@ func (c *Cluster) join(ctx context.Context, m Membership, log *slog.Logger, open
 		kgo.FetchMaxBytes(int32(fetch)),
 		kgo.FetchMaxPartitionBytes(int32(min(fetch, 2<<20))),
 		kgo.BrokerMaxReadBytes(recordBytes+(16<<20)),
-		// A fetch is answered as soon as there is something.
-		kgo.FetchMaxWait(m.fetchWait()),
-		kgo.MetadataMaxAge(m.metadataAge()),
-		kgo.ConnIdleTimeout(m.metadataAge()),
 		kgo.AdjustFetchOffsetsFn(consumer.skipGone),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
 			<-consumer.begun
@@ -217,6 +211,18 @@ func (m *Membership) isolation() kgo.IsolationLevel {
 		return kgo.ReadUncommitted()
 	}
 	return kgo.ReadCommitted()
+}
+
+// rhythm is what a client does although there is nothing to do.
+func (m *Membership) rhythm() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.SessionTimeout(m.session()),
+		kgo.HeartbeatInterval(m.heartbeat() - m.late()),
+		// A fetch is answered as soon as there is something.
+		kgo.FetchMaxWait(m.fetchWait()),
+		kgo.MetadataMaxAge(m.metadataAge()),
+		kgo.ConnIdleTimeout(m.metadataAge()),
+	}
 }
 
 // heartbeat grows so that all members together send some 70 a second at most,

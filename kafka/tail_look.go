@@ -61,12 +61,13 @@ func (l *looks) ask(c *Cluster, topic string) {
 		if one == nil {
 			return
 		}
-		one.take(context.Background(), c, topic) // each request has a bound of its own
+		one.take(c, topic)
 		close(one.done)
 	}
 }
 
-func (l *look) take(ctx context.Context, c *Cluster, topic string) {
+func (l *look) take(c *Cluster, topic string) {
+	ctx := context.Background() // those who wait may leave; each request has a bound of its own
 	if l.meta, l.err = c.Topic(ctx, topic); l.err != nil {
 		return
 	}
