@@ -2,28 +2,8 @@
 
 package main
 
-import (
-	"fmt"
-	"net"
-	"syscall"
-)
+import "syscall"
 
 // alone is the default; elsewhere than on Linux a process does not end with its
 // parent if that is killed.
 func alone() *syscall.SysProcAttr { return nil }
-
-// A seat is the default of the one on Linux: somebody else may get its port.
-type seat struct{ addr string }
-
-func takeSeat() (s seat, addr string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return seat{}, "", fmt.Errorf("take a port: %w", err)
-	}
-	addr = l.Addr().String()
-	return seat{addr}, addr, l.Close()
-}
-
-func (s seat) listen() (net.Listener, error) { return net.Listen("tcp", s.addr) }
-
-func (seat) close() {}
